@@ -1,0 +1,67 @@
+# The front door. Needed: make and Python 3.11 to 3.14; uv is used where it is installed.
+# Settings: PYTHON=python3.12, PROFILE=smoke|quick|full, LESSONS="03 04".
+
+PYTHON  ?= python3
+PROFILE ?= $(or $(WORKBOOK_PROFILE),quick)
+LESSONS ?=
+
+BIN  := .venv/bin
+LOCK := requirements.lock
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONUNBUFFERED := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lab data figures bench lock clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: data ## run every lesson in order, minutes on two cores (PROFILE=full: the assignment's own budget)
+	@$(BIN)/python -m helpers.lessons --profile $(PROFILE) $(LESSONS)
+
+test: .venv/.complete ## check style, run the unit tests, then every notebook as a test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest tests
+	@rm -rf data/runs/*/smoke  # so that the lessons train anew and no older recipe's checkpoint is met
+	$(BIN)/python -m pytest --nbval notebooks
+
+lab: .venv/.complete ## open the notebooks in JupyterLab, on this machine only
+	@$(BIN)/python -m jupyterlab --ServerApp.ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks \
+	    $(if $(filter 0,$(shell id -u)),--allow-root)
+
+data: .venv/.complete ## draw the assignment's two datasets into data/handout/
+	@$(BIN)/python -m helpers.handout
+
+figures: data ## run the lessons at quick, then publish their outputs to notebooks/ and figures/
+	@$(BIN)/python -m helpers.lessons --profile quick --publish $(LESSONS)
+
+bench: data ## measure every claim about speed
+	@$(BIN)/python -m benchmarks
+
+lock: ## resolve requirements.lock anew from pyproject.toml (needs uv)
+	uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --all-extras pyproject.toml -o $(LOCK)
+
+clean: ## remove data/, with all runs in it, and caches; .venv stays
+	rm -rf data .pytest_cache .ruff_cache build *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# The environment is complete when the stamp is there: an interrupted set-up starts again, a finished one costs nothing.
+.venv/.complete: $(LOCK) pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' || { \
+	    echo "$$($(PYTHON) --version) cannot run the workbook, Python 3.11 to 3.14 can; name one: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "setting up .venv from $(LOCK): once, a few minutes"
+	@set -e; if command -v uv >/dev/null; then \
+	    uv venv --quiet --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv; \
+	    uv pip install --quiet --python $(BIN)/python --require-hashes -r $(LOCK); \
+	    uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .; \
+	else \
+	    $(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	        echo "$(PYTHON) cannot make environments: apt install python3-venv, or install uv" >&2; exit 1; }; \
+	    $(PYTHON) -m venv .venv; \
+	    $(BIN)/python -m pip install --quiet --require-hashes -r $(LOCK); \
+	    $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .; \
+	fi
+	@touch $@
