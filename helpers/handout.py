@@ -1,0 +1,206 @@
+"""Writes the handout's two datasets from its one random stream: `python -m helpers.handout`, or `make data`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from helpers import coco, runtime
+from helpers.detection import scenes as detection
+from helpers.keypoints import scenes as keypoints
+
+MANIFEST = "manifest.json"
+_FORMAT = 1  # raise it whenever the same configuration would give other files
+_FOLDERS = ("detection", "keypoints")
+_ABANDONED_AFTER = 3600.0  # seconds after which a run that left its folder behind is surely dead
+
+
+@dataclasses.dataclass(frozen=True)
+class HandoutConfig:
+    """What is drawn; the defaults are the handout's."""
+
+    seed: int = 641  # of the one stream that both sets are laid out from
+    num_train: int = 1000  # images per set
+    num_val: int = 200  # images per set
+    scene: detection.SceneConfig = detection.HANDOUT_LOOK
+    figure: keypoints.FigureConfig = keypoints.HANDOUT_FIGURE
+
+    def __post_init__(self):
+        if self.num_train < 1 or self.num_val < 1:
+            raise ValueError(f"{self.num_train} + {self.num_val} images: each split holds at least one")
+
+    def splits(self) -> tuple[tuple[str, range], ...]:
+        """Returns each split's name and image ids; they run on from train to val."""
+        end = self.num_train + self.num_val
+        return ("train", range(self.num_train)), ("val", range(self.num_train, end))
+
+
+HANDOUT_CONFIG = HandoutConfig()
+
+
+def ensure_handout(folder: Path = runtime.HANDOUT, config: HandoutConfig = HANDOUT_CONFIG) -> Path:
+    """Returns `folder`, with both datasets of `config` in it: made only if they are not there, whole and unchanged.
+
+    Law: `folder` is complete or looks incomplete, whenever the program dies. Everything is written to a folder beside
+    it, the manifest last, and renamed at the end.
+
+    Raises:
+        coco.DatasetError: `folder` holds something that this module never wrote.
+    """
+    folder = Path(folder).absolute()
+    if is_complete(folder, config):
+        return folder
+    _refuse_foreign(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(folder)
+    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".partial"))
+    try:
+        _write_sets(partial, config)
+        _write_manifest(partial, config)
+        partial.chmod(0o755)
+        _install(partial, folder, config)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def is_complete(folder: Path, config: HandoutConfig = HANDOUT_CONFIG) -> bool:
+    """Returns whether `folder` holds every file of `config` at the length it was written with; reads no image."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["made_from"] != _describe(config):
+            return False
+        return all((folder / name).stat().st_size == size for name, size in manifest["file_sizes"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # no manifest, or none of ours
+        return False
+
+
+def _describe(config: HandoutConfig) -> dict[str, Any]:
+    return {"format": _FORMAT, **dataclasses.asdict(config)}
+
+
+def _write_manifest(folder: Path, config: HandoutConfig) -> None:
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*.*"))}
+    text = json.dumps({"made_from": _describe(config), "file_sizes": sizes}, indent=0)
+    runtime.write_text(folder / MANIFEST, text + "\n")
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuses to replace a folder with anything in it that is not ours."""
+    if not folder.exists():
+        return
+    foreign = (
+        sorted({path.name for path in folder.iterdir()} - {*_FOLDERS, MANIFEST}) if folder.is_dir() else ["a file"]
+    )
+    if foreign:
+        raise coco.DatasetError(
+            f"{folder}: holds {foreign[0]}, which is no part of the handout's data. The data would replace the whole "
+            "folder: name another one, or move that away"
+        )
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Removes what killed runs left beside `folder`; a young one may belong to a run that is still alive."""
+    for partial in folder.parent.glob(f".{folder.name}.*.partial"):
+        if time.time() - partial.stat().st_mtime > _ABANDONED_AFTER:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _install(partial: Path, folder: Path, config: HandoutConfig) -> None:
+    """Renames `partial` to `folder`; whatever incomplete was there goes, what another run completed stays."""
+    if folder.exists():
+        if is_complete(folder, config):
+            return
+        os.replace(folder, partial / "replaced")
+        shutil.rmtree(partial / "replaced")
+    try:
+        os.replace(partial, folder)
+    except OSError:
+        if not is_complete(folder, config):
+            raise
+
+
+def _write_sets(folder: Path, config: HandoutConfig) -> None:
+    """Writes both sets in the stream's order: detection train and val, keypoints train and val."""
+    rng = random.Random(config.seed)
+    look = np.random.default_rng(config.seed)
+    first_id = 0
+    for split, image_ids in config.splits():
+        first_id += _write_detection(folder / "detection", split, image_ids, rng, look, config.scene, first_id)
+    for split, image_ids in config.splits():
+        _write_keypoints(folder / "keypoints", split, image_ids, rng, config.figure)
+
+
+def _write_detection(
+    folder: Path,
+    split: str,
+    image_ids: range,
+    rng: random.Random,
+    look: np.random.Generator,
+    config: detection.SceneConfig,
+    first_id: int,
+) -> int:
+    """Writes the images and both annotation files of a split; returns its number of objects."""
+    (folder / split).mkdir(parents=True)
+    file_names = tuple(f"{image_id:06d}.png" for image_id in image_ids)
+    truths = []
+    for file_name in file_names:
+        image, *truth = detection.draw_scene(rng, config, look)
+        coco.write_image(folder / split / file_name, image)
+        truths.append(truth)
+    boxes, labels, visibility, ignored, sizes = (np.concatenate(column) for column in zip(*truths, strict=True))
+    file = coco.BoxFile(
+        image_ids=np.array(image_ids),
+        file_names=file_names,
+        image_sizes=np.full((len(image_ids), 2), detection.IMAGE_SIZE),
+        owners=np.repeat(np.arange(len(truths)), [len(truth[0]) for truth in truths]),
+        boxes=boxes.astype(float),
+        labels=labels,
+        areas=(sizes**2).astype(float),
+        visibility=visibility,
+        ignored=ignored,
+    )
+    for dialect in get_args(coco.Dialect):
+        path = coco.annotation_path(folder, split, dialect)
+        coco.write_boxes(path, file, dialect, detection.CLASS_NAMES, first_id)
+    return len(boxes)
+
+
+def _write_keypoints(
+    folder: Path, split: str, image_ids: range, rng: random.Random, config: keypoints.FigureConfig
+) -> None:
+    """Writes the images and both annotation files of a split."""
+    (folder / split).mkdir(parents=True)
+    file_names = tuple(f"{image_id:06d}.png" for image_id in image_ids)
+    points = []
+    for file_name in file_names:
+        scene = keypoints.draw_scene(rng, config)
+        coco.write_image(folder / split / file_name, scene.image)
+        points.append(scene.points)
+    size = np.full((len(image_ids), 2), keypoints.IMAGE_SIZE)
+    file = coco.PointFile(np.array(image_ids), file_names, size, np.stack(points))
+    for dialect in get_args(coco.Dialect):
+        path = coco.annotation_path(folder, split, dialect)
+        coco.write_points(path, file, dialect, keypoints.POINT_NAMES, keypoints.SKELETON, first_id=image_ids.start)
+
+
+def main() -> None:
+    """Makes the handout's data where the lessons look for it and says where that is."""
+    start = time.perf_counter()
+    there = is_complete(runtime.HANDOUT)
+    folder = ensure_handout()
+    spent = "complete already" if there else f"drawn and written in {time.perf_counter() - start:.1f} s"
+    print(f"{folder}: {spent}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,334 @@
+"""Runs the lessons in order and shows what came out: `python -m helpers.lessons [--profile quick] [NN ...]`.
+
+papermill executes each notebook; what this module adds is what a reader of the terminal needs: a line per cell while
+it runs, one place for what a run makes, and the certainty that a notebook under its final name ran to its end.
+
+    data/runs/<lesson>/<profile>/
+        <lesson>.ipynb              the executed notebook: whole, from one run, or absent
+        <lesson>.unfinished.ipynb   what a running, failed or killed run has got so far
+        results.json                written by the notebook's last cell
+        figures/                    written by the notebook as it goes
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nbformat
+import papermill
+from nbclient.exceptions import DeadKernelError
+from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
+from helpers import runtime
+
+HELPERS = runtime.ROOT / "helpers"
+NOTEBOOKS = runtime.ROOT / "notebooks"
+FIGURES = runtime.ROOT / "figures"
+LARGEST_NOTEBOOK = 1_000_000  # bytes; above it a repository viewer shows nothing
+HEADLINES = 8  # metrics shown per lesson; a notebook saves its headline numbers first
+
+_TQDM_CLOCK = re.compile(r"\[\d\d:\d\d[<,]")
+_ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_FOLDERS = rf"{re.escape(str(runtime.ROOT))}|/(?:home|root|Users|tmp|var|opt|usr|mnt)/|[A-Z]:\\"
+_MACHINE_PATH = re.compile(rf"(?<![\w./:])(?:{_FOLDERS})[^\s'\"<>]*")
+
+
+class LessonFailed(Exception):
+    """A lesson did not run to its end, or cannot be published; the message says where, why and what is left."""
+
+
+@dataclass
+class Progress:
+    """Prints a line per code cell: number, section and first line when it starts, seconds when it ends.
+
+    The three methods are nbclient's hooks of the same moments; they are called for one notebook, in order.
+    """
+
+    total: int  # code cells in the notebook
+    number: int = 0  # of the running or last code cell, from 1
+    section: str = ""  # the last heading passed
+    started: float = field(default=0.0, repr=False)
+
+    def on_cell_start(self, cell: NotebookNode, cell_index: int) -> None:
+        """Remembers the heading of a text cell."""
+        headings = re.findall(r"^#+\s+(.+)$", cell.source, flags=re.MULTILINE) if cell.cell_type == "markdown" else []
+        self.section = headings[-1] if headings else self.section
+
+    def on_cell_execute(self, cell: NotebookNode, cell_index: int) -> None:
+        """Begins the line, so that a long cell is seen while it runs."""
+        self.number += 1
+        self.started = time.perf_counter()
+        first_line = next((line for line in cell.source.splitlines() if line and not line.startswith("###")), "")
+        print(f"  {self.number:3d}/{self.total}  {_fit(self.section, 34)}  {_fit(first_line, 40)}", end="", flush=True)
+
+    def on_cell_executed(self, cell: NotebookNode, cell_index: int, execute_reply: dict) -> None:
+        """Ends the line."""
+        failed = "  failed" if execute_reply["content"]["status"] == "error" else ""
+        print(f"  {time.perf_counter() - self.started:6.1f} s{failed}", flush=True)
+
+
+def _fit(text: str, width: int) -> str:
+    """Returns `text` cut or padded to `width` characters."""
+    return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"
+
+
+def find_lessons(numbers: Sequence[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
+    """Returns the notebooks of `folder` in order, or those whose two-digit number or stem is asked for.
+
+    Raises:
+        LessonFailed: there is no such lesson.
+    """
+    lessons = {path.stem: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+    chosen = [stem for stem in lessons if not numbers or stem in numbers or stem[:2] in numbers]
+    unknown = [number for number in numbers if not any(number in (stem, stem[:2]) for stem in lessons)]
+    if unknown or not chosen:
+        there = ", ".join(lessons) or "none"
+        raise LessonFailed(f"no lesson {', '.join(unknown) or 'at all'} in {_show(folder)}; there are: {there}")
+    return [lessons[stem] for stem in chosen]
+
+
+def find_code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    """Returns the notebook's code cells in order."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def compute_digest(notebook: NotebookNode, profile: str, seed: int) -> str:
+    """Returns the SHA-256 of all a run depends on: the notebook's sources, helpers, locked versions, profile and seed.
+
+    Outputs do not count, so publishing a run into `notebooks/` leaves it up to date.
+    """
+    digest = hashlib.sha256(json.dumps([profile, seed]).encode())
+    for cell in notebook.cells:
+        digest.update(json.dumps([cell.cell_type, cell.source, cell.metadata.get("tags", [])]).encode())
+    sources = [path for pattern in ("*.py", "*.mplstyle") for path in sorted(HELPERS.rglob(pattern))]
+    for path in [*sources, runtime.ROOT / "requirements.lock"]:
+        digest.update(path.relative_to(runtime.ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def find_problems(notebook: NotebookNode) -> list[str]:
+    """Returns why an executed notebook did not really finish; empty when it did.
+
+    papermill's own status does not tell: it calls the cells after a killed kernel "completed", and an exception that a
+    widget's callback raised ends in the widget's state, not in the cell.
+    """
+    problems = []
+    for number, cell in enumerate(find_code_cells(notebook), start=1):
+        tags = cell.metadata.get("tags", [])
+        if cell.source.strip() and cell.execution_count is None:
+            problems.append(f"code cell {number} never ran")
+        if "raises-exception" not in tags:
+            errors = [output for output in cell.outputs if output.output_type == "error"]
+            problems += [f"code cell {number}: {error.ename}: {error.evalue}" for error in errors]
+    widgets = notebook.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {})
+    for model in widgets.get("state", {}).values():
+        errors = [output for output in model["state"].get("outputs", []) if output["output_type"] == "error"]
+        problems += [f"inside a widget: {error['ename']}: {error['evalue']}" for error in errors]
+    return problems
+
+
+def is_up_to_date(notebook: NotebookNode, executed: Path, profile: str, seed: int) -> bool:
+    """Returns whether `executed` and the `results.json` beside it come from this very notebook, profile and seed."""
+    results = executed.with_name("results.json")
+    if not (executed.exists() and results.exists()):
+        return False
+    recorded = nbformat.read(executed, as_version=4).metadata.get("workbook", {})
+    return recorded.get("digest") == compute_digest(notebook, profile, seed) and _read(results)["seed"] == seed
+
+
+def run_lesson(path: Path, folder: Path, profile: str, seed: int = 0, force: bool = False) -> Path:
+    """Returns the path of the executed notebook in `folder`, after running the lesson unless it is up to date.
+
+    Checkpoints in `folder` stay, so a lesson that was interrupted continues where its training stopped; what tells a
+    finished run (notebook, results, figures) is removed first, so that what lies there is of one run.
+
+    Raises:
+        LessonFailed: a cell failed, the kernel died, a widget swallowed an error, or no results were written.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    executed, unfinished = folder / f"{path.stem}.ipynb", folder / f"{path.stem}.unfinished.ipynb"
+    if not force and is_up_to_date(notebook, executed, profile, seed):
+        print(f"{path.stem} · {profile} · up to date", flush=True)
+        return executed
+    print(f"{path.stem} · {profile}" + (f" · seed {seed}" if seed else ""), flush=True)
+    digest = compute_digest(notebook, profile, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder / "figures", ignore_errors=True)
+    for leftover in (executed, unfinished, folder / "results.json"):
+        leftover.unlink(missing_ok=True)
+
+    os.environ[runtime.PROFILE_VARIABLE] = profile  # the kernel inherits it; a parameter would add a cell
+    num_cells = sum(bool(cell.source.strip()) for cell in find_code_cells(notebook))
+    progress = Progress(total=num_cells + (seed != 0))
+    left = f"What ran is in {_show(unfinished)}"
+    try:
+        finished = papermill.execute_notebook(
+            path,
+            unfinished,
+            parameters={"seed": seed} if seed else None,
+            kernel_name="python3",
+            cwd=path.parent,  # as Jupyter and nbval do
+            progress_bar=False,
+            config=Config(KernelManager={"transport_encryption": "auto"}),  # or each kernel's start prints a warning
+            coalesce_streams=True,  # sixty prints become one output, not sixty
+            on_cell_start=progress.on_cell_start,
+            on_cell_execute=progress.on_cell_execute,
+            on_cell_executed=progress.on_cell_executed,
+        )
+    except PapermillExecutionError as error:
+        trace = _ANSI_COLOUR.sub("", "\n".join(error.traceback))
+        where = f"{path.stem} failed in code cell {progress.number} of {progress.total} ({progress.section})"
+        raise LessonFailed(f"{trace}\n\n{where}: {error.ename}: {error.evalue}\n{left}") from None
+    except DeadKernelError:
+        print(flush=True)
+        where = f"{path.stem}: the kernel died in code cell {progress.number} of {progress.total} ({progress.section})"
+        raise LessonFailed(f"{where}; out of memory?\n{left}") from None
+
+    problems = find_problems(finished)
+    if not (folder / "results.json").exists():
+        problems.append("it wrote no results.json")
+    if problems:
+        raise LessonFailed(f"{path.stem} did not finish: {'; '.join(problems)}\n{left}")
+    finished.metadata["workbook"] = {"profile": profile, "seed": seed, "digest": digest}
+    runtime.write_text(executed, nbformat.writes(finished))
+    unfinished.unlink()
+    return executed
+
+
+def clean(notebook: NotebookNode) -> NotebookNode:
+    """Returns an executed notebook as it is committed: sources, outputs, counts and ids; no trace of the machinery.
+
+    A progress bar needs its widget's state to show more than 0 %, so the bars of measurement cells are dropped; nbval
+    does not compare these cells.
+    """
+    from nbstripout import strip_output
+
+    keys = ("papermill", "widgets", "workbook")
+    cell_keys = ("papermill", "execution")
+    extra_keys = [f"metadata.{key}" for key in keys] + [f"cell.metadata.{key}" for key in cell_keys]
+    notebook = strip_output(notebook, keep_output=True, keep_count=True, keep_id=True, extra_keys=extra_keys)
+    for cell in notebook.cells:
+        if not cell.metadata.get("tags", True):
+            del cell.metadata["tags"]  # papermill gives every cell an empty list
+        if "nbval-ignore-output" in cell.metadata.get("tags", []):
+            is_bar = [
+                "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+                and _TQDM_CLOCK.search(output.data.get("text/plain", ""))
+                for output in cell.outputs
+            ]
+            cell.outputs = [output for output, bar in zip(cell.outputs, is_bar, strict=True) if not bar]
+    return notebook
+
+
+def find_machine_paths(notebook: NotebookNode) -> list[str]:
+    """Returns the absolute paths in the notebook's outputs, each with its cell: elsewhere they mean nothing."""
+    paths = []
+    for number, cell in enumerate(find_code_cells(notebook), start=1):
+        for output in cell.outputs:
+            data = output.get("data", {})
+            texts = [output.get("text", ""), *(data[kind] for kind in data if kind.startswith("text/"))]
+            paths += [f"code cell {number}: {path}" for text in texts for path in _MACHINE_PATH.findall(text)]
+    return paths
+
+
+def publish(executed: Path, notebook: Path, figures: Path) -> None:
+    """Writes a finished `quick` run of seed 0 into the repository: the notebook, cleaned, and the lesson's figures.
+
+    Raises:
+        LessonFailed: the run is of another budget or seed, shows this machine's paths or is too large; nothing is
+            written then.
+    """
+    finished = nbformat.read(executed, as_version=4)
+    recorded = finished.metadata.get("workbook", {})
+    if (recorded.get("profile"), recorded.get("seed")) != ("quick", 0) or find_problems(finished):
+        raise LessonFailed(f"{_show(executed)} is not a finished run at profile quick and seed 0: it is not published")
+    cleaned = clean(finished)
+    if paths := find_machine_paths(cleaned):
+        raise LessonFailed(f"{executed.stem} shows paths of this machine: {'; '.join(paths)}")
+    text = nbformat.writes(cleaned) + "\n"
+    if (size := len(text.encode())) > LARGEST_NOTEBOOK:
+        raise LessonFailed(f"{executed.stem} has {size:,} bytes, over {LARGEST_NOTEBOOK:,}: make its figures smaller")
+    runtime.write_text(notebook, text)
+    new = sorted((executed.parent / "figures").glob("*.png"))
+    figures.mkdir(exist_ok=True)
+    for old in figures.glob(f"{executed.stem[:2]}_*.png"):
+        old.unlink()
+    for figure in new:
+        shutil.copyfile(figure, figures / figure.name)
+    print(f"published {_show(notebook)} ({size / 1e3:.0f} kB), figures: {len(new)}", flush=True)
+
+
+def summarise(executed: Sequence[Path]) -> str:
+    """Returns where each run's notebook, figures and results lie, and its headline numbers."""
+    lines = []
+    for path in executed:
+        results = _read(path.with_name("results.json"))
+        num_figures = len(list((path.parent / "figures").glob("*.png")))
+        lines += ["", f"{path.stem} · {results['profile']} · seed {results['seed']} · {results['device']}"]
+        lines += [f"  notebook  {_show(path)}", f"  results   {_show(path.with_name('results.json'))}"]
+        lines += [f"  figures   {_show(path.parent / 'figures')}/ ({num_figures})"] if num_figures else []
+        metrics = list(results["metrics"].items())
+        lines += [f"    {name:<36} {value:10.4g}" for name, value in metrics[:HEADLINES]]
+        lines += [f"    … and {len(metrics) - HEADLINES} more in results.json"] if len(metrics) > HEADLINES else []
+    return "\n".join(lines)
+
+
+def _read(results: Path) -> dict:
+    """Returns the content of a `results.json`."""
+    return json.loads(results.read_text(encoding="utf-8"))
+
+
+def _show(path: Path) -> str:
+    """Returns `path` as a reader of the terminal knows it: from the workbook's folder where it lies inside."""
+    return str(path.relative_to(runtime.ROOT) if path.is_relative_to(runtime.ROOT) else path)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns 0 when every chosen lesson ran to its end, 1 when one failed, 130 when the user stopped it."""
+    parser = argparse.ArgumentParser(prog="python -m helpers.lessons", description="Run the lessons in order.")
+    parser.add_argument("lessons", nargs="*", metavar="NN", help="numbers or names of lessons; none means all")
+    parser.add_argument(
+        "--profile",
+        choices=runtime.PROFILES,
+        default=os.environ.get(runtime.PROFILE_VARIABLE, "quick"),
+        help="the budget (default: $WORKBOOK_PROFILE, or else quick)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="every random choice follows from it (default: 0)")
+    parser.add_argument("--force", action="store_true", help="run lessons that are up to date, too")
+    parser.add_argument("--publish", action="store_true", help="copy notebooks and figures into the repository")
+    options = parser.parse_args(arguments)
+    if options.publish and (options.profile, options.seed) != ("quick", 0):
+        parser.error("only runs at profile quick and seed 0 are published")
+
+    started, executed = time.perf_counter(), []
+    try:
+        for path in find_lessons(options.lessons):
+            folder = runtime.RUNS / path.stem / options.profile
+            executed.append(run_lesson(path, folder, options.profile, options.seed, options.force))
+            if options.publish:
+                publish(executed[-1], path, FIGURES)
+    except LessonFailed as failure:
+        print(f"\n{failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command continues, finished lessons and saved epochs are kept", file=sys.stderr)
+        return 130
+    print(summarise(executed))
+    print(f"\nlessons: {len(executed)}, {time.perf_counter() - started:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
