@@ -1,0 +1,224 @@
+"""Draws the detection scenes: the handout's to the last byte, and other looks of the very same objects.
+
+A scene is laid out from one random stream and painted from another: the same layout seed gives the same objects under
+every look, so that looks can be compared in pairs. The handout's look draws nothing, so its stream is the handout's.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import statistics
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int64, UInt8
+from PIL import Image, ImageChops, ImageDraw
+
+IMAGE_SIZE = 224
+CLASS_NAMES = ("circle", "square", "triangle")
+SIZE_RANGES = ((16, 32), (48, 96), (96, 192))
+"""Smallest and largest size of each class, pixels, both inclusive."""
+MAX_OBJECTS = 5
+MAX_IOU = 0.3
+NUM_TRIES = 50
+
+Palette = Literal["class", "shared"]
+CLASS_COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+SHARED_COLOURS = (*CLASS_COLOURS, (255, 220, 0), (0, 200, 255), (255, 0, 220), (255, 130, 0), (130, 60, 180))
+"""Eight colours that the eye keeps apart. The class colours are among them: they are there, and mean nothing."""
+WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+
+BACKGROUND_CELLS = 8
+NO_NOISE = 128
+MAX_NOISE = 40.0  # 2.9 of these above and below `NO_NOISE` still fit a byte
+_WHERE_NOBODY = [255] + [0] * 255  # from owners to a mask
+
+
+@dataclass(frozen=True)
+class SceneConfig:
+    """How scenes look and which of their objects count; the defaults are the handout's."""
+
+    palette: Palette = "class"  # "class": colour gives the class away; "shared": any class takes any colour
+    texture: int = 0  # how far the background's patches may fall below white, grey levels
+    noise: float = 0.0  # standard deviation of the noise on every pixel and channel, grey levels
+    minimum_visibility: float = 0.0  # objects less visible than this are marked `ignored`; 0 keeps every one
+
+    def __post_init__(self):
+        if self.palette not in get_args(Palette):
+            raise ValueError(f"palette is {self.palette!r}; choose one of {', '.join(get_args(Palette))}")
+        if not 0 <= self.texture <= 255:
+            raise ValueError(f"texture is {self.texture}; it is a number of grey levels from 0 to 255")
+        if not 0 <= self.noise <= MAX_NOISE:
+            raise ValueError(f"noise is {self.noise}; it is a number of grey levels from 0 to {MAX_NOISE:g}")
+        if not 0 <= self.minimum_visibility <= 1:
+            raise ValueError(f"minimum_visibility is {self.minimum_visibility}; it is a share from 0 to 1")
+
+    @property
+    def draws_look(self) -> bool:
+        """Whether painting needs random numbers of its own."""
+        return self.palette == "shared" or self.texture > 0 or self.noise > 0
+
+
+HANDOUT_LOOK = SceneConfig()
+
+
+class Shape(NamedTuple):
+    """One object of a layout, in whole pixels as the handout draws it."""
+
+    label: int
+    size: int  # as drawn by lot; an odd size loses its last pixel in the box
+    box: tuple[int, int, int, int]
+
+
+class Scene(NamedTuple):
+    """An image and its truth, back to front; N objects."""
+
+    image: UInt8[np.ndarray, "224 224 3"]
+    boxes: Float32[np.ndarray, "N 4"]
+    labels: Int64[np.ndarray, " N"]
+    visibility: Float64[np.ndarray, " N"]  # share of an object's own pixels that no later object covers
+    ignored: Bool[np.ndarray, " N"]
+    sizes: Int64[np.ndarray, " N"]
+
+
+def draw_scene(
+    rng: random.Random, config: SceneConfig = HANDOUT_LOOK, look: np.random.Generator | None = None
+) -> Scene:
+    """Returns the next scene of the layout stream `rng`.
+
+    Law: whatever `config` and `look` are, equal states of `rng` give equal boxes, labels and visibility.
+
+    Args:
+        look: the stream of colours, texture and noise; the handout's look needs none.
+
+    Raises:
+        ValueError: `config` asks for a random look and `look` is missing.
+
+    Source: the assignment's data generator (handout, section 1).
+    """
+    if config.draws_look and look is None:
+        raise ValueError(f"{config} draws colours, texture or noise by lot: pass a generator as `look`")
+    shapes = lay_out(rng)
+    canvas = _draw_canvas(shapes)
+    owners = np.asarray(canvas)
+    labels, sizes, boxes = zip(*shapes, strict=True)
+    visibility = np.array([_measure_visibility(owners, index, shape) for index, shape in enumerate(shapes)])
+    return Scene(
+        _paint(canvas, labels, config, look),
+        np.array(boxes, np.float32),
+        np.array(labels, np.int64),
+        visibility,
+        visibility < config.minimum_visibility,
+        np.array(sizes, np.int64),
+    )
+
+
+def lay_out(rng: random.Random) -> list[Shape]:
+    """Returns two to five objects, back to front, drawn in the handout's order.
+
+    A position is taken when its box has an IoU of at most 0.3 with every earlier one; the fiftieth is taken anyway.
+    """
+    shapes: list[Shape] = []
+    for _ in range(rng.randint(2, MAX_OBJECTS)):
+        label = rng.choice(range(len(CLASS_NAMES)))
+        size = rng.randint(*SIZE_RANGES[label])
+        half = size // 2
+        for _ in range(NUM_TRIES):
+            x = rng.randint(half, IMAGE_SIZE - half)
+            y = rng.randint(half, IMAGE_SIZE - half)
+            box = (x - half, y - half, x + half, y + half)
+            if all(_overlap(box, other.box) <= MAX_IOU for other in shapes):
+                break
+        shapes.append(Shape(label, size, box))
+    return shapes
+
+
+def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
+    """Returns the IoU of two boxes: plain numbers, because one pair costs a hundredth of a tensor operation here."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
+
+
+def _draw_canvas(shapes: list[Shape]) -> Image.Image:
+    """Returns an image that says who owns each pixel: 0 nobody, 2k + 1 the fill and 2k + 2 the outline of object k.
+
+    One drawing serves both the colours (a palette) and the visibility (a count).
+    """
+    canvas = Image.new("L", (IMAGE_SIZE, IMAGE_SIZE))
+    draw = ImageDraw.Draw(canvas)
+    for index, shape in enumerate(shapes):
+        _draw_shape(draw, shape.label, shape.box, 2 * index + 1, 2 * index + 2)
+    return canvas
+
+
+def _draw_shape(draw: ImageDraw.ImageDraw, label: int, box: tuple[int, int, int, int], fill: int, outline: int) -> None:
+    """Draws one shape as the handout does: filled, with an outline of two pixels inside its edge."""
+    x1, y1, x2, y2 = box
+    if CLASS_NAMES[label] == "circle":
+        draw.ellipse(box, fill, outline, width=2)
+    elif CLASS_NAMES[label] == "square":
+        draw.rectangle(box, fill, outline, width=2)
+    else:
+        draw.polygon(((x1 + x2) // 2, y1, x1, y2, x2, y2), fill, outline, width=2)
+
+
+def _measure_visibility(owners: UInt8[np.ndarray, "224 224"], index: int, shape: Shape) -> float:
+    """Returns the share of a shape's own pixels inside `[x1, x2) × [y1, y2)` that it still owns."""
+    x1, y1, x2, y2 = shape.box
+    # Unsigned bytes wrap: what lies below the object's two values becomes large, so one comparison tests both ends.
+    own = np.count_nonzero(owners[y1:y2, x1:x2] - np.uint8(2 * index + 1) < 2)
+    return own / _count_own_pixels(shape.label, shape.size // 2)
+
+
+@functools.cache
+def _count_own_pixels(label: int, half: int) -> int:
+    """Returns how many pixels an uncovered shape has inside `[x1, x2) × [y1, y2)`: the same wherever it stands."""
+    canvas = Image.new("L", (2 * half, 2 * half))
+    _draw_shape(ImageDraw.Draw(canvas), label, (0, 0, 2 * half, 2 * half), 1, 1)
+    return int(np.count_nonzero(canvas))
+
+
+def _paint(
+    canvas: Image.Image, labels: tuple[int, ...], config: SceneConfig, look: np.random.Generator | None
+) -> UInt8[np.ndarray, "224 224 3"]:
+    """Returns the canvas in colours: fills, black outlines, background, noise."""
+    if config.palette == "class":
+        colours = [CLASS_COLOURS[label] for label in labels]
+    else:  # without replacement: no two objects of a scene look alike
+        colours = [SHARED_COLOURS[choice] for choice in look.permutation(len(SHARED_COLOURS))[: len(labels)]]
+    palette = [*WHITE]
+    for colour in colours:
+        palette += [*colour, *BLACK]
+    coloured = canvas.copy()
+    coloured.putpalette(palette)
+    image = coloured.convert("RGB")
+    if config.texture:
+        image.paste(_draw_background(config.texture, look), mask=canvas.point(_WHERE_NOBODY))
+    if config.noise:
+        grain = look.bytes(3 * IMAGE_SIZE * IMAGE_SIZE).translate(_noise_table(config.noise))
+        image = ImageChops.add(image, Image.frombytes("RGB", image.size, grain), offset=-NO_NOISE)
+    return np.array(image)
+
+
+def _draw_background(texture: int, look: np.random.Generator) -> Image.Image:
+    """Returns soft patches of light colours, no channel more than `texture` below white."""
+    cells = look.integers(255 - texture, 256, (BACKGROUND_CELLS, BACKGROUND_CELLS, 3), np.uint8)
+    return Image.fromarray(cells).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR)
+
+
+@functools.cache
+def _noise_table(standard_deviation: float) -> bytes:
+    """Returns 256 equally likely values of Gaussian noise around `NO_NOISE`, as a table for random bytes.
+
+    Law: looking a byte up takes a tenth of the time that drawing from a normal distribution does; what is lost are
+    steps beyond 2.9 standard deviations.
+    """
+    quantiles = [
+        statistics.NormalDist(NO_NOISE, standard_deviation).inv_cdf((index + 0.5) / 256) for index in range(256)
+    ]
+    return bytes(round(quantile) for quantile in quantiles)
