@@ -1,0 +1,96 @@
+"""What colour alone can do, and where it ends."""
+
+import random
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from helpers.detection.baseline import classify_by_colour, detect_by_colour
+from helpers.detection.dataset import PADDING, ShapeDetectionDataset
+from helpers.detection.metrics import evaluate_detections
+from helpers.detection.scenes import SIZE_RANGES, SceneConfig, draw_scene
+
+WHITE = np.full((224, 224, 3), 255, np.uint8)
+
+
+def evaluate_baseline(dataset: ShapeDetectionDataset) -> dict[str, float]:
+    return evaluate_detections(dataset, [detect_by_colour(image) for image in dataset.images.numpy()])
+
+
+def test_a_lone_circle_is_found_exactly():
+    canvas = Image.fromarray(WHITE)
+    ImageDraw.Draw(canvas).ellipse((40, 60, 64, 84), fill=(255, 0, 0), outline=(0, 0, 0), width=2)
+    found = detect_by_colour(np.array(canvas))
+    assert found.boxes.tolist() == [[40, 60, 64, 84]]
+    assert found.labels.tolist() == [0]
+    assert found.scores.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("label", range(3))
+def test_a_lone_shape_of_any_size_is_found_exactly(label):
+    colour = [0, 0, 0]
+    colour[label] = 255
+    smallest, largest = SIZE_RANGES[label]
+    for size in range(smallest, largest + 1):
+        half = size // 2
+        x1, y1, x2, y2 = box = (100 - half, 100 - half, 100 + half, 100 + half)
+        canvas = Image.fromarray(WHITE)
+        draw = ImageDraw.Draw(canvas)
+        style = {"fill": tuple(colour), "outline": (0, 0, 0), "width": 2}
+        if label == 0:
+            draw.ellipse(box, **style)
+        elif label == 1:
+            draw.rectangle(box, **style)
+        else:
+            draw.polygon(((x1 + x2) // 2, y1, x1, y2, x2, y2), **style)
+        found = detect_by_colour(np.array(canvas))
+        assert (found.boxes.tolist(), found.labels.tolist()) == ([list(box)], [label])
+
+
+def test_an_empty_image_holds_nothing():
+    found = detect_by_colour(WHITE)
+    assert (found.boxes.shape, found.scores.shape, found.labels.shape) == ((0, 4), (0,), (0,))
+
+
+def test_detections_come_best_first_with_scores_up_to_one():
+    rng = random.Random(0)
+    for _ in range(10):
+        scores = detect_by_colour(draw_scene(rng).image).scores
+        assert (scores.diff() <= 0).all()
+        assert (scores > 0).all()
+        assert (scores <= 1).all()
+
+
+def test_on_the_handout_colour_is_nearly_enough():
+    metrics = evaluate_baseline(ShapeDetectionDataset.draw(1200, seed=641).select(slice(1000, 1200)))
+    assert metrics["ap50"] == pytest.approx(0.886, abs=5e-4)
+    assert metrics["ap"] == pytest.approx(0.809, abs=5e-4)
+
+
+def test_where_colour_says_nothing_the_baseline_collapses():
+    metrics = evaluate_baseline(ShapeDetectionDataset.draw(100, seed=0, config=SceneConfig(palette="shared")))
+    assert 0 < metrics["ap50"] < 0.2
+
+
+def test_one_pixel_tells_the_class_of_every_object_that_nothing_covers():
+    dataset = ShapeDetectionDataset.draw(100, seed=641)
+    whole = dataset.visibility == 1
+    assert whole.sum() > 100
+    assert (classify_by_colour(dataset) == dataset.labels)[whole].all()
+
+
+def test_colour_classifies_no_better_than_chance_where_every_class_takes_every_colour():
+    dataset = ShapeDetectionDataset.draw(300, seed=641, config=SceneConfig(palette="shared"))
+    whole = dataset.visibility == 1
+    share = (classify_by_colour(dataset) == dataset.labels)[whole].float().mean().item()
+    chance, deviation = 1 / 3, (2 / 9 / whole.sum().item()) ** 0.5
+    assert abs(share - chance) < 3 * deviation
+
+
+def test_padding_has_no_colour():
+    dataset = ShapeDetectionDataset.draw(20, seed=641)
+    padding = dataset.labels == PADDING
+    assert padding.any()
+    assert (classify_by_colour(dataset)[padding] == PADDING).all()
+    assert classify_by_colour(ShapeDetectionDataset.draw(0, seed=641)).shape == (0, 5)

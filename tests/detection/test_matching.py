@@ -1,0 +1,219 @@
+"""Matching: who answers for what, and which negatives are worth learning from."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+from torchvision.models.detection._utils import Matcher
+from torchvision.ops import box_iou
+
+from helpers.detection.anchors import FEATURE_MAP_SIZES, generate_anchors
+from helpers.detection.matching import (
+    IGNORED,
+    IMAGES_AT_ONCE,
+    NEGATIVE,
+    count_positives,
+    hard_negative_mining,
+    match_anchors_to_targets,
+)
+
+ANCHORS = torch.cat(generate_anchors())
+
+
+def draw_targets(num_images: int, num_objects: int = 5, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns square boxes [M, N, 4] with whole-number corners inside a 224-pixel image, and labels [M, N]."""
+    generator = torch.Generator().manual_seed(seed)
+    half_sizes = torch.randint(8, 97, (num_images, num_objects, 1), generator=generator)
+    room = 224 - 2 * half_sizes
+    corners = (torch.rand(num_images, num_objects, 2, generator=generator) * (room + 1)).long()
+    labels = torch.randint(-1, 3, (num_images, num_objects), generator=generator)
+    return torch.cat([corners, corners + 2 * half_sizes], dim=-1).float(), labels
+
+
+def mirror(boxes: torch.Tensor) -> torch.Tensor:
+    """Returns the boxes of the image with left and right exchanged."""
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    return torch.stack([224 - x2, y1, 224 - x1, y2], dim=-1)
+
+
+# by hand
+
+
+def test_anchors_are_positive_ignored_or_negative_by_their_overlap():
+    anchors = torch.tensor([[0.0, 0, 10, 10], [0.0, 0, 10, 5], [0.0, 0, 10, 4], [0.0, 0, 10, 3], [50.0, 50, 60, 60]])
+    matches = match_anchors_to_targets(anchors, torch.tensor([[0.0, 0.0, 10.0, 10.0]]), torch.tensor([2]))
+    assert_close(matches.iou, torch.tensor([1.0, 0.5, 0.4, 0.3, 0.0]))
+    assert matches.index.tolist() == [0, 0, IGNORED, NEGATIVE, NEGATIVE]  # both thresholds belong to their side
+
+
+def test_the_object_of_larger_overlap_wins_the_anchor():
+    targets = torch.tensor([[0.0, 0.0, 10.0, 6.0], [0.0, 0.0, 10.0, 8.0]])
+    matches = match_anchors_to_targets(torch.tensor([[0.0, 0.0, 10.0, 10.0]]), targets, torch.tensor([0, 0]))
+    assert matches.index.tolist() == [1]
+
+
+def test_of_two_equal_overlaps_the_first_row_wins():
+    targets = torch.tensor([[0.0, 0.0, 10.0, 6.0], [0.0, 4.0, 10.0, 10.0]])
+    anchors = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
+    assert match_anchors_to_targets(anchors, targets, torch.tensor([0, 1])).index.tolist() == [0]
+    assert match_anchors_to_targets(anchors, targets.flip(0), torch.tensor([1, 0])).index.tolist() == [0]
+
+
+def test_an_ignored_object_wins_no_anchor_and_punishes_none():
+    anchors = torch.tensor([[0.0, 0, 10, 10], [0.0, 0, 10, 4], [0.0, 0, 10, 3]])
+    box, label = torch.tensor([[0.0, 0.0, 10.0, 10.0]]), torch.tensor([0])
+    matches = match_anchors_to_targets(anchors, box, label, ignored=torch.tensor([True]))
+    assert matches.index.tolist() == [IGNORED, IGNORED, NEGATIVE]
+
+
+def test_an_ignored_object_takes_no_anchor_from_another():
+    targets = torch.tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 6.0]])  # the hidden one fits better
+    anchors = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
+    matches = match_anchors_to_targets(anchors, targets, torch.tensor([0, 0]), ignored=torch.tensor([True, False]))
+    assert matches.index.tolist() == [1]
+    assert_close(matches.iou, torch.tensor([0.6]))
+
+
+def test_each_object_is_told_how_many_anchors_answer_for_it():
+    index = torch.tensor([[2, NEGATIVE, 0, 2, IGNORED, 2], [NEGATIVE] * 6])
+    assert count_positives(index, num_objects=4).tolist() == [[1, 0, 3, 0], [0, 0, 0, 0]]
+
+
+def test_mining_keeps_the_hardest_three_per_positive():
+    losses = torch.tensor([[9.0, 1, 5, 3, 4, 8, 2]])
+    positive = torch.tensor([[True, False, False, False, False, False, False]])
+    negative = torch.tensor([[False, True, True, True, True, False, True]])  # column 5 is neither
+    kept = hard_negative_mining(losses, positive, negative, ratio=3)
+    assert kept.tolist() == [[False, False, True, True, True, False, False]]
+
+
+# law
+
+
+@pytest.mark.parametrize(("horizontal", "vertical"), [(True, False), (False, True), (True, True)])
+def test_matches_of_a_mirrored_image_are_those_of_the_mirrored_anchors(horizontal, vertical):
+    boxes, labels = draw_targets(20)
+    ignored = torch.rand(labels.shape, generator=torch.Generator().manual_seed(1)) < 0.2
+    mirrored = boxes
+    if horizontal:
+        mirrored = mirror(mirrored)
+    if vertical:
+        mirrored = mirror(mirrored[..., [1, 0, 3, 2]])[..., [1, 0, 3, 2]]
+    axes = [axis for axis, mirrored in enumerate((vertical, horizontal)) if mirrored]
+    rows = torch.arange(len(ANCHORS)).split([3 * height * width for height, width in FEATURE_MAP_SIZES])
+    grids = (level.unflatten(0, (*size, 3)) for level, size in zip(rows, FEATURE_MAP_SIZES, strict=True))
+    order = torch.cat([grid.flip(axes).flatten() for grid in grids])
+    straight = match_anchors_to_targets(ANCHORS, boxes, labels, ignored=ignored)
+    flipped = match_anchors_to_targets(ANCHORS, mirrored, labels, ignored=ignored)
+    assert torch.equal(flipped.index, straight.index[:, order])
+    assert torch.equal(flipped.iou, straight.iou[:, order])
+
+
+def test_many_images_are_matched_as_each_alone():
+    boxes, labels = draw_targets(IMAGES_AT_ONCE + 3)
+    together = match_anchors_to_targets(ANCHORS, boxes, labels)
+    for image in (0, IMAGES_AT_ONCE - 1, IMAGES_AT_ONCE, IMAGES_AT_ONCE + 2):
+        alone = match_anchors_to_targets(ANCHORS, boxes[image], labels[image])
+        assert torch.equal(together.index[image], alone.index)
+        assert torch.equal(together.iou[image], alone.iou)
+
+
+def test_any_leading_axes_may_stand_before_the_objects():
+    boxes, labels = draw_targets(6)
+    flat = match_anchors_to_targets(ANCHORS, boxes, labels)
+    nested = match_anchors_to_targets(ANCHORS, boxes.unflatten(0, (2, 3)), labels.unflatten(0, (2, 3)))
+    assert nested.index.shape == (2, 3, 12348)
+    assert torch.equal(nested.index.flatten(0, 1), flat.index)
+
+
+def test_the_thresholds_sort_every_anchor_by_its_overlap():
+    boxes, labels = draw_targets(20)
+    index, iou = match_anchors_to_targets(ANCHORS, boxes, labels, pos_threshold=0.6, neg_threshold=0.4)
+    assert torch.equal(index >= 0, iou >= 0.6)
+    assert torch.equal(index == NEGATIVE, iou <= 0.4)
+
+
+def test_mining_keeps_no_more_than_asked_and_only_the_hardest_negatives():
+    generator = torch.Generator().manual_seed(0)
+    kind = torch.randint(0, 12, (16, 500), generator=generator)
+    losses, positive, negative = torch.rand(16, 500, generator=generator), kind == 0, kind > 1
+    kept = hard_negative_mining(losses, positive, negative, ratio=3)
+    assert torch.equal(kept.sum(dim=1), 3 * positive.sum(dim=1))
+    assert not (kept & ~negative).any()
+    easiest_kept = losses.masked_fill(~kept, torch.inf).amin(dim=1)
+    hardest_left = losses.masked_fill(kept | ~negative, -torch.inf).amax(dim=1)
+    assert (easiest_kept >= hardest_left).all()
+
+
+# oracle
+
+
+@pytest.mark.parametrize(("pos_threshold", "neg_threshold"), [(0.5, 0.3), (0.7, 0.3), (0.5, 0.5)])
+def test_matches_are_those_of_torchvisions_matcher(pos_threshold, neg_threshold):
+    matcher = Matcher(pos_threshold, neg_threshold, allow_low_quality_matches=False)
+    boxes, _ = draw_targets(10)
+    labels = torch.zeros(10, 5, dtype=torch.long)
+    matches = match_anchors_to_targets(ANCHORS, boxes, labels, pos_threshold, neg_threshold)
+    for image in range(10):
+        theirs = matcher(box_iou(boxes[image], ANCHORS))
+        decided = matches.iou[image] != neg_threshold  # it calls the threshold itself "between", the handout negative
+        assert torch.equal(matches.index[image][decided], theirs[decided])
+
+
+# edge
+
+
+def test_an_image_without_objects_is_all_negative():
+    for boxes, labels in [
+        (torch.zeros(2, 0, 4), torch.zeros(2, 0, dtype=torch.long)),
+        (torch.zeros(2, 3, 4), torch.full((2, 3), -1)),
+    ]:
+        index, iou = match_anchors_to_targets(ANCHORS, boxes, labels)
+        assert (index == NEGATIVE).all()
+        assert (iou == 0).all()
+
+
+def test_no_images_have_no_matches():
+    index, iou = match_anchors_to_targets(ANCHORS, torch.zeros(0, 5, 4), torch.zeros(0, 5, dtype=torch.long))
+    assert index.shape == iou.shape == (0, 12348)
+
+
+def test_padding_matches_nothing_wherever_its_box_lies():
+    box = torch.tensor([[80.0, 80.0, 144.0, 144.0]])
+    assert (match_anchors_to_targets(ANCHORS, box, torch.tensor([0])).index >= 0).any()
+    for ignored in (None, torch.tensor([True])):
+        assert (match_anchors_to_targets(ANCHORS, box, torch.tensor([-1]), ignored=ignored).index == NEGATIVE).all()
+
+
+def test_an_object_without_area_matches_nothing():
+    boxes = torch.tensor([[100.0, 100.0, 100.0, 140.0]])
+    assert (match_anchors_to_targets(ANCHORS, boxes, torch.tensor([1])).index == NEGATIVE).all()
+
+
+@pytest.mark.parametrize("corner", [(0.0, 0.0), (208.0, 0.0), (0.0, 208.0), (208.0, 208.0)])
+def test_an_object_in_a_corner_of_the_image_still_finds_an_anchor(corner):
+    box = torch.tensor([[*corner, corner[0] + 16, corner[1] + 16]])
+    assert (match_anchors_to_targets(ANCHORS, box, torch.tensor([0])).index == 0).any()
+
+
+def test_mining_without_positives_keeps_nothing():
+    kept = hard_negative_mining(
+        torch.rand(2, 9), torch.zeros(2, 9, dtype=torch.bool), torch.ones(2, 9, dtype=torch.bool)
+    )
+    assert not kept.any()
+
+
+def test_mining_keeps_all_negatives_where_there_are_too_few():
+    positive = torch.tensor([[True, True, False, False], [True, False, False, False]])
+    kept = hard_negative_mining(torch.rand(2, 4), positive, ~positive, ratio=3)
+    assert torch.equal(kept, ~positive)
+
+
+def test_mining_an_empty_batch_keeps_nothing():
+    empty = torch.zeros(0, 9, dtype=torch.bool)
+    assert hard_negative_mining(torch.zeros(0, 9), empty, empty).shape == (0, 9)
+
+
+def test_mining_ranks_losses_without_asking_for_their_gradient():
+    losses = torch.rand(1, 9, requires_grad=True)
+    positive = torch.arange(9).unsqueeze(0) == 0
+    assert not hard_negative_mining(losses, positive, ~positive).requires_grad

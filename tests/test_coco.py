@@ -1,0 +1,215 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from torchvision.datasets import CocoDetection
+
+from helpers import coco
+
+NAMES = ("circle", "square", "triangle")
+POINT_NAMES = ("head", "hand", "foot")
+DIALECTS = ("coco", "handout")
+
+
+@pytest.fixture
+def box_file():
+    """Two images with three objects by hand; the size 17 of the first is one more than its box's."""
+    return coco.BoxFile(
+        image_ids=np.array([4, 9]),
+        file_names=("4.png", "9.png"),
+        image_sizes=np.array([[40, 60], [40, 60]]),
+        owners=np.array([0, 0, 1]),
+        boxes=np.array([[1, 2, 17, 18], [10, 0, 60, 40], [5, 5, 35, 35]], float),
+        labels=np.array([0, 2, 1]),
+        areas=np.array([17.0**2, 50 * 40, 900]),
+        visibility=np.array([1 / 3, 1.0, 0.0]),
+        ignored=np.array([False, False, True]),
+    )
+
+
+@pytest.fixture
+def point_file():
+    points = np.array([[[10, 20], [30, 5], [11, 39]], [[0, 0], [59, 39], [7, 8]]]) + 0.5
+    return coco.PointFile(np.array([0, 1]), ("0.png", "1.png"), np.array([[40, 60], [40, 60]]), points)
+
+
+def test_coco_files_hold_corner_width_and_height(box_file, tmp_path):
+    coco.write_boxes(tmp_path / "file.json", box_file, "coco", NAMES)
+    records = json.loads((tmp_path / "file.json").read_text())["annotations"]
+    assert [record["bbox"] for record in records] == [[1, 2, 16, 16], [10, 0, 50, 40], [5, 5, 30, 30]]
+    assert [record["area"] for record in records] == [256, 2000, 900]
+    assert [record["category_id"] for record in records] == [1, 3, 2]
+    assert [record["id"] for record in records] == [1, 2, 3]
+    assert [(record["iscrowd"], record["ignored"]) for record in records] == [(0, 0), (0, 0), (0, 1)]
+
+
+def test_the_handouts_files_hold_two_corners(box_file, tmp_path):
+    coco.write_boxes(tmp_path / "file.json", box_file, "handout", NAMES, first_id=7)
+    text = (tmp_path / "file.json").read_text()
+    records = json.loads(text)["annotations"]
+    assert records[0] == {
+        "id": 7, "image_id": 4, "category_id": 0, "bbox": [1, 2, 17, 18], "area": 289, "visibility": 1 / 3,
+    }  # fmt: skip
+    assert [record["id"] for record in records] == [7, 8, 9]
+    assert text == json.dumps(json.loads(text), indent=2)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_reading_returns_what_was_written(box_file, tmp_path, dialect):
+    coco.write_boxes(tmp_path / "file.json", box_file, dialect, NAMES)
+    read = coco.read_boxes(tmp_path / "file.json", dialect, NAMES)
+    for name in ("image_ids", "image_sizes", "owners", "boxes", "labels", "visibility"):
+        assert_array_equal(getattr(read, name), getattr(box_file, name))
+    assert read.file_names == box_file.file_names
+    assert_array_equal(read.areas, [256, 2000, 900] if dialect == "coco" else box_file.areas)
+    assert_array_equal(read.ignored, box_file.ignored & (dialect == "coco"))  # the handout has no such mark
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_file_without_objects_is_a_file(box_file, tmp_path, dialect):
+    none = np.zeros(0)
+    empty = coco.BoxFile(
+        box_file.image_ids, box_file.file_names, box_file.image_sizes,
+        none.astype(int), np.zeros((0, 4)), none.astype(int), none, none, none.astype(bool),
+    )  # fmt: skip
+    coco.write_boxes(tmp_path / "file.json", empty, dialect, NAMES)
+    read = coco.read_boxes(tmp_path / "file.json", dialect, NAMES)
+    assert read.boxes.shape == (0, 4)
+    assert read.file_names == box_file.file_names
+
+
+def test_categories_are_matched_by_name_whatever_their_ids(box_file, tmp_path):
+    coco.write_boxes(tmp_path / "file.json", box_file, "coco", NAMES)
+    document = json.loads((tmp_path / "file.json").read_text())
+    new_ids = {1: 80, 2: 7, 3: 0}
+    for record in document["categories"]:
+        record["id"] = new_ids[record["id"]]
+    for record in document["annotations"]:
+        record["category_id"] = new_ids[record["category_id"]]
+    document["categories"].reverse()
+    (tmp_path / "file.json").write_text(json.dumps(document))
+    assert_array_equal(coco.read_boxes(tmp_path / "file.json", "coco", NAMES).labels, box_file.labels)
+
+
+def test_boxes_may_touch_the_border_and_hold_fractions(box_file, tmp_path):
+    boxes = np.array([[0, 0, 60, 40], [0.25, 0.5, 59.75, 40], [59, 39, 60, 40]])
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    file = dataclasses.replace(box_file, boxes=boxes, areas=areas)
+    coco.write_boxes(tmp_path / "file.json", file, "coco", NAMES)
+    assert_array_equal(coco.read_boxes(tmp_path / "file.json", "coco", NAMES).boxes, boxes)
+
+
+def test_a_crowd_is_ignored(box_file, tmp_path):
+    coco.write_boxes(tmp_path / "file.json", box_file, "coco", NAMES)
+    document = json.loads((tmp_path / "file.json").read_text())
+    document["annotations"][0]["iscrowd"] = 1
+    (tmp_path / "file.json").write_text(json.dumps(document))
+    assert coco.read_boxes(tmp_path / "file.json", "coco", NAMES).ignored.tolist() == [True, False, True]
+
+
+def test_an_outlined_object_may_be_smaller_than_its_box(box_file, tmp_path):
+    coco.write_boxes(tmp_path / "file.json", box_file, "coco", NAMES)
+    document = json.loads((tmp_path / "file.json").read_text())
+    document["annotations"][0] |= {"area": 100, "segmentation": [[1, 2, 17, 2, 9, 18]]}
+    (tmp_path / "file.json").write_text(json.dumps(document))
+    assert coco.read_boxes(tmp_path / "file.json", "coco", NAMES).areas[0] == 100
+
+
+def test_pycocotools_finds_every_object_where_the_truth_is_the_detection(box_file, tmp_path):
+    coco.write_boxes(tmp_path / "file.json", box_file, "coco", NAMES)
+    truth = COCO(str(tmp_path / "file.json"))
+    assert truth.getImgIds() == [4, 9]
+    assert [category["name"] for category in truth.loadCats(truth.getCatIds())] == list(NAMES)
+    annotations = truth.loadAnns(truth.getAnnIds())
+    keys = ("image_id", "category_id", "bbox")
+    detections = truth.loadRes([{key: record[key] for key in keys} | {"score": 0.9} for record in annotations])
+    evaluation = COCOeval(truth, detections, "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1)
+
+
+def test_torchvision_opens_what_was_written(box_file, tmp_path):
+    coco.write_boxes(tmp_path / "file.json", box_file, "coco", NAMES)
+    pixels = np.arange(40 * 60 * 3, dtype=np.uint8).reshape(40, 60, 3)
+    for name in box_file.file_names:
+        coco.write_image(tmp_path / name, pixels)
+    image, targets = CocoDetection(tmp_path, tmp_path / "file.json")[1]
+    assert_array_equal(np.asarray(image), pixels)
+    assert [target["bbox"] for target in targets] == [[5, 5, 30, 30]]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_point_is_the_centre_of_the_pixel_that_a_file_names(point_file, tmp_path, dialect):
+    coco.write_points(tmp_path / "file.json", point_file, dialect, POINT_NAMES, [(0, 1), (0, 2)])
+    document = json.loads((tmp_path / "file.json").read_text())
+    named = document["images"][0]["keypoints"] if dialect == "handout" else document["annotations"][0]["keypoints"]
+    assert named == ([[10, 20], [30, 5], [11, 39]] if dialect == "handout" else [10, 20, 2, 30, 5, 2, 11, 39, 2])
+    read = coco.read_points(tmp_path / "file.json", dialect, POINT_NAMES, (40, 60))
+    assert_array_equal(read.points, point_file.points)
+    assert_array_equal(read.points[0, 0], [10.5, 20.5])
+    assert read.file_names == point_file.file_names
+    assert_array_equal(read.image_sizes, point_file.image_sizes)
+
+
+def test_figures_in_any_order_belong_to_their_images(point_file, tmp_path):
+    coco.write_points(tmp_path / "file.json", point_file, "coco", POINT_NAMES, [(0, 1)])
+    document = json.loads((tmp_path / "file.json").read_text())
+    document["annotations"].reverse()
+    (tmp_path / "file.json").write_text(json.dumps(document))
+    read = coco.read_points(tmp_path / "file.json", "coco", POINT_NAMES, (40, 60))
+    assert_array_equal(read.points, point_file.points)
+
+
+def test_pycocotools_scores_the_true_keypoints_with_one(point_file, tmp_path):
+    coco.write_points(tmp_path / "file.json", point_file, "coco", POINT_NAMES, [(0, 1), (0, 2)])
+    truth = COCO(str(tmp_path / "file.json"))
+    (person,) = truth.loadCats(truth.getCatIds(catNms=["person"]))
+    assert (person["keypoints"], person["skeleton"]) == (list(POINT_NAMES), [[1, 2], [1, 3]])
+    annotations = truth.loadAnns(truth.getAnnIds())
+    assert annotations[0]["bbox"] == [10.5, 5.5, 20, 34]
+    assert (annotations[0]["area"], annotations[0]["num_keypoints"], annotations[0]["iscrowd"]) == (680, 3, 0)
+    keys = ("image_id", "category_id", "keypoints")
+    detections = truth.loadRes([{key: record[key] for key in keys} | {"score": 0.9} for record in annotations])
+    evaluation = COCOeval(truth, detections, "keypoints")
+    evaluation.params.kpt_oks_sigmas = np.full(3, 0.05)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (128, 128), (1, 1, 3), (7, 5, 3), (224, 224, 3)])
+def test_pil_reads_the_pixels_that_were_written(tmp_path, shape):
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    coco.write_image(tmp_path / "image.png", pixels)
+    with Image.open(tmp_path / "image.png") as image:
+        assert image.mode == ("RGB" if len(shape) == 3 else "L")
+        assert_array_equal(np.asarray(image), pixels)
+    mode = "RGB" if len(shape) == 3 else "L"
+    read = coco.read_images(tmp_path, ["image.png"], np.array([shape[:2]]), mode)
+    assert_array_equal(read[0], pixels)
+
+
+def test_no_images_are_an_empty_array(tmp_path):
+    assert coco.read_images(tmp_path, [], np.zeros((0, 2), int), "RGB").shape == (0, 0, 0, 3)
+    assert coco.read_images(tmp_path, [], np.zeros((0, 2), int), "L").shape == (0, 0, 0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["boxes", "areas", "visibility"])
+def test_what_is_not_finite_is_not_written(box_file, tmp_path, name, value):
+    coco.write_boxes(tmp_path / "file.json", box_file, "handout", NAMES)
+    before = (tmp_path / "file.json").read_bytes()
+    broken = getattr(box_file, name).copy()
+    broken[1] = value
+    with pytest.raises(ValueError, match="JSON compliant"):
+        coco.write_boxes(tmp_path / "file.json", dataclasses.replace(box_file, **{name: broken}), "handout", NAMES)
+    assert (tmp_path / "file.json").read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1

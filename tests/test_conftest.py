@@ -1,0 +1,57 @@
+"""The root conftest's repairs of nbval, on a notebook that nbval alone would fail or wait for."""
+
+import os
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from helpers.runtime import ROOT
+
+
+@pytest.fixture
+def check(tmp_path):
+    """Returns a function that runs `pytest --nbval` on cells, each given as its source and its saved outputs."""
+
+    def run(*cells: tuple[str, list]) -> str:
+        path = tmp_path / "tiny.ipynb"
+        numbered = enumerate(cells, start=1)
+        saved = [new_code_cell(source, outputs=outputs, execution_count=n) for n, (source, outputs) in numbered]
+        nbformat.write(new_notebook(cells=saved), path)
+        options = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=300", "-p", "conftest", "-rA", "--color=no"]
+        environment = {name: value for name, value in os.environ.items() if name != "WORKBOOK_PROFILE"}
+        return subprocess.run(
+            [sys.executable, "-m", "pytest", *options, str(path)],
+            cwd=tmp_path,
+            env=environment | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        ).stdout
+
+    return run
+
+
+def test_a_notebook_runs_at_smoke_its_semicolons_count_and_its_warnings_are_not_compared(check):
+    warning = new_output("stream", name="stderr", text="a warning of another process\n")
+    profile = new_output("stream", name="stdout", text="smoke\n")
+    report = check(
+        ("import os, sys\nprint(os.environ['WORKBOOK_PROFILE'])", [profile]),
+        ("1 + 1;", []),
+        ("print('a warning of this process', file=sys.stderr)", [warning]),
+    )
+    assert "3 passed" in report
+
+
+def test_a_fact_that_changed_still_fails(check):
+    report = check(("print(1 + 1)", [new_output("stream", name="stdout", text="3\n")]))
+    assert "1 failed" in report
+    assert "Cell outputs differ" in report
+
+
+def test_a_killed_kernel_fails_its_cell_long_before_the_timeout(check):
+    report = check(("import os, signal", []), ("os.kill(os.getpid(), signal.SIGKILL)", []), ("1 + 1;", []))
+    assert "2 failed, 1 passed" in report
+    assert "the kernel died in this cell" in report

@@ -1,0 +1,250 @@
+"""The template of a lesson, proved on every committed notebook."""
+
+from __future__ import annotations
+
+import ast
+import re
+import socket
+import statistics
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+from helpers import lessons
+from helpers.runtime import ROOT
+
+PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in PATHS}
+BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+
+each_lesson = pytest.mark.parametrize("stem", NOTEBOOKS)
+
+
+def find_tags(cell: NotebookNode) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def find_code(stem: str) -> list[NotebookNode]:
+    return lessons.find_code_cells(NOTEBOOKS[stem])
+
+
+def parse(cell: NotebookNode) -> ast.Module:
+    """Returns the syntax tree of a code cell; IPython's own lines (`%matplotlib`, `!ls`) are left out."""
+    return ast.parse("\n".join(line for line in cell.source.splitlines() if not line.startswith(("%", "!"))))
+
+
+def is_check(node: ast.AST) -> bool:
+    """Returns whether `node` can fail: an `assert`, or a call of torch.testing's or numpy.testing's."""
+    return isinstance(node, ast.Assert) or (
+        isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1].startswith("assert_")
+    )
+
+
+def holds_check(cell: NotebookNode) -> bool:
+    return any(is_check(node) for node in ast.walk(parse(cell)))
+
+
+def find_text(stem: str) -> str:
+    return "\n\n".join(cell.source for cell in NOTEBOOKS[stem].cells if cell.cell_type == "markdown")
+
+
+def find_sections(stem: str) -> list[tuple[str, list[NotebookNode]]]:
+    """Returns the code cells below each `##` heading, with the heading; what stands before the first has none."""
+    sections: list[tuple[str, list[NotebookNode]]] = [("", [])]
+    for cell in NOTEBOOKS[stem].cells:
+        if cell.cell_type == "markdown":
+            sections += [(heading, []) for heading in re.findall(r"^## (.+)$", cell.source, re.MULTILINE)]
+        else:
+            sections[-1][1].append(cell)
+    return sections
+
+
+def test_the_lessons_are_numbered_from_one_without_a_gap():
+    assert NOTEBOOKS
+    assert [stem[:3] for stem in NOTEBOOKS] == [f"{number:02d}_" for number in range(1, len(NOTEBOOKS) + 1)]
+
+
+@each_lesson
+def test_a_lesson_opens_with_its_number_and_one_question(stem):
+    first = NOTEBOOKS[stem].cells[0]
+    assert first.cell_type == "markdown"
+    assert re.match(rf"# {stem[:2]} · [^\n]+\?(\n|$)", first.source)
+
+
+@each_lesson
+def test_a_lesson_says_what_you_will_do_how_long_it_takes_and_what_comes_next(stem):
+    opening = NOTEBOOKS[stem].cells[0].source
+    assert len(re.findall(r"^[-*] ", opening.partition("**You will**")[2], re.MULTILINE)) >= 3
+    for profile in ("smoke", "quick", "full"):
+        assert profile in opening
+    assert "←" in opening or stem.startswith("01_")
+    assert "→" in opening or stem == list(NOTEBOOKS)[-1]
+    for target in re.findall(r"\]\(([^)#]+)", opening):
+        assert "://" in target or (ROOT / "notebooks" / target).exists(), f"{target} does not exist"
+
+
+@each_lesson
+def test_the_first_code_cell_alone_is_tagged_parameters_and_holds_plain_literals(stem):
+    first, *others = find_code(stem)
+    assert "parameters" in find_tags(first)
+    assert not any({"parameters", "injected-parameters"} & set(find_tags(cell)) for cell in others)
+    values = {}
+    for statement in parse(first).body:
+        assert isinstance(statement, ast.Assign)
+        (target,) = statement.targets
+        values[target.id] = ast.literal_eval(statement.value)
+    assert (values["profile"], values["seed"]) == (None, 0)
+
+
+@each_lesson
+def test_imports_stand_in_the_second_code_cell_only(stem):
+    imports = [
+        number
+        for number, cell in enumerate(find_code(stem), start=1)
+        if any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(parse(cell)))
+    ]
+    assert imports == [2]
+
+
+@each_lesson
+def test_the_third_code_cell_starts_the_run_under_the_lessons_own_name(stem):
+    cell = find_code(stem)[2]
+    assert f'start_run("{stem}", profile, seed)' in cell.source
+    assert "nbval-ignore-output" in find_tags(cell)
+
+
+@each_lesson
+def test_the_last_code_cell_saves_the_results(stem):
+    assert "run.save_results(" in find_code(stem)[-1].source
+    assert not any("save_results(" in cell.source for cell in find_code(stem)[:-1])
+
+
+@each_lesson
+def test_a_lesson_is_short_enough_to_be_read(stem):
+    cells = find_code(stem)
+    statements = [sum(isinstance(node, ast.stmt) for node in ast.walk(parse(cell))) for cell in cells]
+    assert len(cells) <= 25
+    assert statistics.median(statements) <= 6
+    assert max(len(cell.source.splitlines()) for cell in cells) <= 15
+
+
+@each_lesson
+def test_a_lesson_defines_at_most_one_function_and_no_class(stem):
+    nodes = [node for cell in find_code(stem) for node in ast.walk(parse(cell))]
+    assert sum(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) for node in nodes) <= 1
+    assert not any(isinstance(node, ast.ClassDef) for node in nodes)
+
+
+@each_lesson
+def test_a_lesson_is_saved_as_it_ran_from_top_to_bottom_without_an_error(stem):
+    counts = [cell.execution_count for cell in find_code(stem)]
+    assert counts == list(range(1, len(counts) + 1))
+    assert lessons.find_problems(NOTEBOOKS[stem]) == []
+    assert any("image/png" in output.get("data", {}) for cell in find_code(stem) for output in cell.outputs)
+
+
+@each_lesson
+def test_a_lesson_is_small_and_carries_nothing_of_the_machinery_that_ran_it(stem):
+    assert (ROOT / "notebooks" / f"{stem}.ipynb").stat().st_size <= lessons.LARGEST_NOTEBOOK
+    assert NOTEBOOKS[stem].metadata.kernelspec.name == "python3"
+    assert not {"papermill", "widgets", "workbook"} & set(NOTEBOOKS[stem].metadata)
+    assert not any({"papermill", "execution"} & set(cell.metadata) for cell in NOTEBOOKS[stem].cells)
+
+
+@each_lesson
+def test_outputs_name_no_folder_and_no_host_of_the_machine_that_ran_it(stem):
+    assert lessons.find_machine_paths(NOTEBOOKS[stem]) == []
+    texts = [
+        text
+        for cell in find_code(stem)
+        for output in cell.outputs
+        for text in (output.get("text", ""), output.get("data", {}).get("text/plain", ""))
+    ]
+    assert not any(
+        re.search(rf"\b({re.escape(socket.gethostname())}|localhost|127\.0\.0\.1)\b", text) for text in texts
+    )
+
+
+@each_lesson
+def test_outputs_hold_no_warning(stem):
+    streams = [output for cell in find_code(stem) for output in cell.outputs if output.output_type == "stream"]
+    assert [output.text for output in streams if output.name == "stderr" and "Warning" in output.text] == []
+
+
+@each_lesson
+def test_a_measurement_is_guarded_by_a_check_in_its_section(stem):
+    for heading, cells in find_sections(stem):
+        for number, cell in enumerate(cells):
+            exempt = "start_run(" in cell.source or "save_results(" in cell.source
+            if "nbval-ignore-output" in find_tags(cell) and not exempt:
+                assert any(map(holds_check, cells[number:])), f"section {heading!r}: nothing guards {cell.source!r}"
+
+
+@each_lesson
+def test_a_bare_comparison_never_stands_for_a_check(stem):
+    for cell in find_code(stem):
+        for node in ast.walk(parse(cell)):
+            bare = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+            assert not (bare and ast.unparse(node.value.func).endswith(("allclose", "equal"))), cell.source
+
+
+@each_lesson
+def test_paths_start_at_the_workbooks_root(stem):
+    for cell in find_code(stem):
+        for node in ast.walk(parse(cell)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in {"Path", "open", "os.getcwd", "Path.cwd"}:
+                pytest.fail(f"{ast.unparse(node)}: take the path from run.folder or runtime")
+
+
+@each_lesson
+def test_a_lesson_ends_with_takeaways_and_three_exercises_with_checks(stem):
+    headings = [heading for heading, _ in find_sections(stem)]
+    takeaways, exercises = headings.index("Takeaways"), headings.index("Try it")
+    assert 0 < takeaways < exercises
+    checks = [cell for _, cells in find_sections(stem)[exercises:] for cell in cells if holds_check(cell)]
+    assert len(checks) >= 3
+    for cell in checks:
+        asserts = [node for node in ast.walk(parse(cell)) if isinstance(node, ast.Assert)]
+        assert all(node.msg is not None for node in asserts), f"say what is wrong: {cell.source!r}"
+
+
+@each_lesson
+def test_every_solution_begins_and_ends_within_its_cell(stem):
+    solutions = 0
+    for cell in find_code(stem):
+        marks = [line.strip() for line in cell.source.splitlines() if line.strip().startswith("### ")]
+        assert marks == [BEGIN, END] * (len(marks) // 2)
+        solutions += len(marks) // 2
+    assert solutions >= 3
+    assert BEGIN not in find_text(stem)
+
+
+@each_lesson
+def test_a_lesson_without_its_solutions_is_still_python(stem):
+    for cell in find_code(stem):
+        student = re.sub(
+            rf"^( *){BEGIN}.*?{END}", r"\1raise NotImplementedError", cell.source, flags=re.DOTALL | re.MULTILINE
+        )
+        ast.parse(student)
+        assert BEGIN not in student
+
+
+def test_every_picture_and_link_of_the_readme_exists():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)#\s]+)", text) + re.findall(r'(?:src|href)="([^"#]+)"', text)
+    local = [target for target in targets if "://" not in target]
+    assert [target for target in local if not (ROOT / target).exists()] == []
+    assert any(target.startswith("figures/") for target in local)
+    for stem in NOTEBOOKS:
+        assert f"notebooks/{stem}.ipynb" in local, f"the README's table lacks {stem}"
+
+
+def test_every_figure_belongs_to_a_lesson():
+    assert {path.name[:2] for path in (ROOT / "figures").glob("*.png")} <= {stem[:2] for stem in NOTEBOOKS}
+
+
+@each_lesson
+def test_every_picture_of_a_lessons_text_exists(stem):
+    for target in re.findall(r"!\[[^\]]*\]\(([^)\s]+)", find_text(stem)):
+        assert (ROOT / "notebooks" / target).exists(), f"{target} does not exist"

@@ -1,0 +1,85 @@
+"""What the figures of every wing share."""
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from helpers import plotting
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def test_a_grid_has_the_asked_for_axes_and_no_visible_spare_ones():
+    figure, axes = plotting.image_grid(7, columns=5)
+    assert len(axes) == 7
+    assert len(figure.axes) == 10
+    assert not any(ax.axison for ax in figure.axes)
+
+
+def test_pixel_i_covers_i_to_i_plus_one():
+    ax = plotting.plot_image(np.zeros((3, 5), dtype=np.uint8))
+    assert ax.get_xlim() == (0, 5)
+    assert ax.get_ylim() == (3, 0)
+    assert ax.images[0].get_extent() == [0, 5, 3, 0]
+
+
+def test_enlarged_pixels_are_numbered_where_they_begin():
+    ax = plotting.plot_pixels(np.zeros((9, 9), dtype=np.uint8), range(3, 6), range(2, 8), plt.figure().add_subplot())
+    assert (ax.get_xlim(), ax.get_ylim()) == ((3, 6), (8, 2))
+    assert ax.get_xticks().tolist() == [3, 4, 5, 6]
+    assert ax.axison
+
+
+def test_an_image_keeps_its_grey_values_whatever_its_range():
+    ax = plotting.plot_image(np.full((2, 2), 100, dtype=np.uint8))
+    assert ax.images[0].get_clim() == (0, 255)
+
+
+def test_a_history_is_drawn_against_its_epochs():
+    history = [{"epoch": 1, "train_loss": 2.0, "val_loss": 3.0}, {"epoch": 2, "train_loss": 1.0, "val_loss": 2.5}]
+    ax = plotting.plot_history(history, ["train_loss", "val_loss"])
+    assert [line.get_label() for line in ax.lines] == ["train loss", "val loss"]
+    assert [list(line.get_xdata()) for line in ax.lines] == [[1, 2], [1, 2]]
+    assert list(ax.lines[1].get_ydata()) == [3.0, 2.5]
+
+
+def test_a_drawing_goes_into_the_given_axes():
+    figure, ax = plt.subplots()
+    assert plotting.plot_image(np.zeros((2, 2, 3), dtype=np.uint8), ax) is ax
+    assert plotting.plot_history([{"epoch": 1, "loss": 1.0}], ["loss"], ax) is ax
+    assert figure.axes == [ax]
+
+
+def test_the_style_file_holds_the_palette_in_its_order():
+    with mpl.rc_context():
+        plotting.use_style()
+        cycle = [colour.lower() for colour in mpl.rcParams["axes.prop_cycle"].by_key()["color"]]
+    assert [colour.lstrip("#") for colour in cycle] == [colour.lower().lstrip("#") for colour in plotting.COLOURS]
+
+
+def test_truth_and_prediction_differ_in_colour_and_in_line():
+    assert plotting.TRUTH_COLOUR != plotting.PREDICTION_COLOUR
+    assert plotting.TRUTH_STYLE != plotting.PREDICTION_STYLE
+
+
+def test_variants_are_drawn_top_down_with_a_dot_per_seed_and_their_mean():
+    ax = plotting.plot_variants({"plain": [0.5, 0.7], "better": [0.8, 0.8]}, xlabel="AP")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["plain", "better"]
+    assert ax.yaxis_inverted()
+    dots, bar = ax.lines[:2]
+    assert list(dots.get_xdata()) == [0.5, 0.7]
+    assert list(bar.get_xdata()) == pytest.approx([0.6, 0.6])
+    assert [text.get_text() for text in ax.texts] == ["0.600", "0.800"]
+
+
+def test_a_table_aligns_its_numbers_under_their_names():
+    table = plotting.format_table({"plain": {"AP": 0.5, "AP@.5": 0.75}, "a longer one": {"AP": 0.25, "AP@.5": 1.0}})
+    head, first, second = table.splitlines()
+    assert first == "plain            0.500   0.750"
+    assert second == "a longer one     0.250   1.000"
+    assert head.index("AP@.5") + 5 == len(first) == len(second)

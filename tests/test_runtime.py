@@ -1,0 +1,125 @@
+"""Where, how big, on what, from which seed."""
+
+import json
+import os
+import platform
+import random
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from helpers import runtime
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime, "RUNS", tmp_path)
+    return runtime.start_run("03_tiny", "smoke", seed=7)
+
+
+def test_the_root_is_the_folder_that_holds_pyproject():
+    assert (runtime.ROOT / "pyproject.toml").is_file()
+    assert runtime.ROOT.is_absolute()
+
+
+def test_a_run_has_a_folder_for_its_lesson_and_profile(run, tmp_path):
+    assert run.folder == tmp_path / "03_tiny" / "smoke"
+    assert run.folder.is_dir()
+
+
+def test_a_budget_gives_the_value_of_its_profile(tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime, "RUNS", tmp_path)
+    budgets = [runtime.start_run("01_tiny", profile).budget(smoke=1, quick=2, full=3) for profile in runtime.PROFILES]
+    assert budgets == [1, 2, 3]
+
+
+def test_no_profile_takes_the_environment_variable_and_then_quick(tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime, "RUNS", tmp_path)
+    monkeypatch.setenv(runtime.PROFILE_VARIABLE, "full")
+    assert runtime.start_run("01_tiny").profile == "full"
+    assert runtime.start_run("01_tiny", "smoke").profile == "smoke"
+    monkeypatch.delenv(runtime.PROFILE_VARIABLE)
+    assert runtime.start_run("01_tiny").profile == "quick"
+
+
+def test_an_unknown_profile_is_refused_with_its_source(monkeypatch):
+    monkeypatch.setenv(runtime.PROFILE_VARIABLE, "fast")
+    with pytest.raises(ValueError, match=r"WORKBOOK_PROFILE is 'fast'; choose one of smoke, quick, full"):
+        runtime.start_run("01_tiny")
+
+
+def test_pytest_runs_notebooks_at_some_named_profile():
+    assert os.environ[runtime.PROFILE_VARIABLE] in runtime.PROFILES
+
+
+def test_equal_seeds_give_equal_numbers_from_all_three_generators():
+    def draw(seed):
+        runtime.seed_everything(seed)
+        return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002 - the global one is meant
+
+    first, again, other = draw(3), draw(3), draw(4)
+    assert first == again
+    assert all(a != b for a, b in zip(first, other, strict=True))
+
+
+def test_results_hold_the_circumstances_and_the_metrics(run):
+    results = json.loads(run.save_results({"ap50": np.float64(0.5), "steps": 3}).read_text())
+    assert (results["profile"], results["seed"]) == ("smoke", 7)
+    assert results["metrics"] == {"ap50": 0.5, "steps": 3.0}
+    assert {"python", "torch", "torchvision", "numpy"} == set(results["versions"])
+    assert results["device"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_metric_that_is_no_number_is_refused_before_anything_is_written(run, value):
+    with pytest.raises(ValueError, match=r"'ap50' of 03_tiny"):
+        run.save_results({"ap50": value})
+    assert list(run.folder.iterdir()) == []
+
+
+def test_a_saved_figure_lies_under_its_lessons_number(run):
+    figure = plt.figure()
+    path = run.save_figure(figure, "curves")
+    plt.close(figure)
+    assert path == run.folder / "figures" / "03_curves.png"
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "results.json"
+    runtime.write_text(path, "old")
+
+    def write_half_and_stop():
+        with runtime.replace_when_complete(path) as partial:
+            partial.write_text("ne")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half_and_stop()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+    runtime.write_text(path, "new")
+    assert path.read_text() == "new"
+
+
+def test_the_cpu_is_described_without_naming_the_machine():
+    words = runtime.describe_device(torch.device("cpu"))
+    assert "CPU" in words
+    assert platform.node() not in words
+
+
+def test_the_chosen_precision_is_one_of_the_two_that_pay_off():
+    assert runtime.choose_precision(torch.device("cpu")) in {torch.float32, torch.bfloat16}
+
+
+def test_the_chosen_device_computes():
+    assert torch.ones(2, device=runtime.choose_device()).sum().item() == 2
+
+
+def test_a_shown_source_is_the_source(capsys):
+    runtime.show_source(runtime.write_text, runtime.Run)  # outside a notebook, display prints the text alone
+    shown = capsys.readouterr().out
+    assert shown.startswith("def write_text(path: Path, text: str) -> None:")
+    assert "class Run:" in shown
