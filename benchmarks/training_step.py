@@ -59,11 +59,10 @@ def _time_steps(recipe, scenes, device) -> tuple[list[float], list[float]]:
     optimizer = training.build_optimizer(model, config)
     batches = task.batches(1, config.batch_size, torch.Generator().manual_seed(0))
     ready = [batch.images for batch in batches]
-    precision = runtime.choose_precision(device)
 
     def bare() -> None:
         for images in ready:
-            with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
+            with runtime.autocast(device):
                 maps = model(images)
             loss = sum(level.sum() for level in maps) * 1e-9
             optimizer.zero_grad(set_to_none=True)

@@ -114,6 +114,15 @@ def choose_precision(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if capable else torch.float32
 
 
+def autocast(device: torch.device) -> torch.autocast:
+    """Returns the context in which networks run in the precision that pays off on `device`.
+
+    One optimizer step per context: it keeps copies of the weights, and steps inside would train on stale ones.
+    """
+    precision = choose_precision(device)
+    return torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32)
+
+
 def describe_device(device: torch.device) -> str:
     """Returns the device in words: the GPU's name, or the CPU's architecture and its number of threads."""
     if device.type == "cuda":

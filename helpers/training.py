@@ -149,14 +149,13 @@ def train_epoch(
     Losses stay on the device until the end of the epoch: reading one earlier would make a GPU wait.
     """
     device = next(model.parameters()).device
-    precision = runtime.choose_precision(device)
     model.train()
     seen: list[dict[str, Tensor]] = []
     for step, batch in enumerate(tqdm(batches, desc=f"epoch {epoch}", leave=False, unit="step")):
         progress = (epoch - 1 + step / len(batches)) / config.epochs
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * learning_rate_factor(config.schedule, progress)
-        with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
+        with runtime.autocast(device):
             step_losses = losses(model, batch)
         optimizer.zero_grad(set_to_none=True)
         step_losses["loss"].backward()

@@ -69,10 +69,9 @@ def propose(
         anchors: of all levels, in the order of `generate_anchors`.
         batch_size: images per forward pass.
     """
-    precision = runtime.choose_precision(images.device)  # as in training
     parts = []
     for batch in images.split(batch_size):
-        with torch.autocast(batch.device.type, precision, enabled=precision != torch.float32):
+        with runtime.autocast(batch.device):  # as in training
             maps = model(prepare_images(batch))
         counts = torch.tensor([level[0, 0].numel() * model.num_anchors for level in maps])
         speaks = torch.tensor([level in config.levels for level in range(len(maps))]).repeat_interleave(counts)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.ops import generalized_box_iou_loss
 
 from helpers.detection.boxes import decode, encode
-from helpers.detection.matching import NEGATIVE, hard_negative_mining
+from helpers.detection.matching import IGNORED, NEGATIVE, hard_negative_mining
 
 BoxLoss = Literal["smooth-l1", "giou"]
 Objectness = Literal["mined", "quality"]
@@ -50,11 +50,10 @@ class DetectionLoss(nn.Module):
             predictions: per anchor 4 offsets, 1 objectness logit, C class logits.
             index: for each anchor the row of its object, `matching.NEGATIVE` or `matching.IGNORED`.
         """
-        predictions = predictions.float()
         positive = index >= 0
         image, anchor = positive.nonzero(as_tuple=True)
         row = index[image, anchor].long()
-        matched, chosen = predictions[image, anchor], anchors[anchor]
+        matched, chosen = predictions[image, anchor].float(), anchors[anchor]
         num_positives = max(1, len(row))
 
         true_boxes = boxes[image, row]
@@ -64,7 +63,7 @@ class DetectionLoss(nn.Module):
             box = generalized_box_iou_loss(decode(matched[:, :4], chosen), true_boxes, reduction="sum") / num_positives
         label = F.cross_entropy(matched[:, 5:], labels[image, row], reduction="sum") / num_positives
 
-        logits = predictions[..., 4]
+        logits = predictions[..., 4].float()
         if self.objectness == "mined":
             losses = F.binary_cross_entropy_with_logits(logits, positive.float(), reduction="none")
             kept = positive | hard_negative_mining(losses.detach(), positive, index == NEGATIVE)
@@ -72,9 +71,8 @@ class DetectionLoss(nn.Module):
         else:
             quality = torch.zeros_like(logits)
             quality[image, anchor] = paired_iou(decode(matched[:, :4], chosen), true_boxes).detach()
-            losses = F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
-            wrongness = (quality - logits.detach().sigmoid()).abs().square()
-            objectness = (losses * wrongness)[positive | (index == NEGATIVE)].sum() / num_positives
+            weight = (quality - logits.detach().sigmoid()).square_().mul_(index != IGNORED)
+            objectness = F.binary_cross_entropy_with_logits(logits, quality, weight, reduction="sum") / num_positives
         return {"loss": objectness + label + 2 * box, "objectness": objectness, "class": label, "box": box}
 
 
