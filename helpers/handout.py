@@ -85,7 +85,7 @@ def is_complete(folder: Path, config: HandoutConfig = HANDOUT_CONFIG) -> bool:
 
 
 def _describe(config: HandoutConfig) -> dict[str, Any]:
-    return {"format": _FORMAT, **dataclasses.asdict(config)}
+    return json.loads(json.dumps({"format": _FORMAT, **dataclasses.asdict(config)}))  # with lists for tuples, as read
 
 
 def _write_manifest(folder: Path, config: HandoutConfig) -> None:

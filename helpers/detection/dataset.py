@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from helpers import coco
-from helpers.detection.scenes import CLASS_NAMES, HANDOUT_LOOK, IMAGE_SIZE, MAX_OBJECTS, SceneConfig, draw_scene
+from helpers.detection.scenes import CLASS_NAMES, HANDOUT_LOOK, IMAGE_SIZE, SceneConfig, draw_scene
 
 PADDING = -1
 """The label of a row that holds no object."""
@@ -65,11 +65,12 @@ class ShapeDetectionDataset(Dataset):
     def draw(cls, num_images: int, seed: int, config: SceneConfig = HANDOUT_LOOK) -> ShapeDetectionDataset:
         """Returns freshly drawn scenes: cheaper than reading them from files.
 
-        Law: `draw(m, s, a)` and `draw(m, s, b)` hold the same objects; seed 641 draws the handout's train split.
+        Law: `draw(m, s, a)` and `draw(m, s, b)` hold the same objects if `a` and `b` agree in `num_objects`; seed 641
+        draws the handout's train split.
         """
         layout, look = random.Random(seed), np.random.default_rng(seed)
         images = torch.empty((num_images, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=torch.uint8)
-        dataset = cls._pad(images, torch.arange(num_images), MAX_OBJECTS)
+        dataset = cls._pad(images, torch.arange(num_images), config.num_objects[1])
         columns = [column.numpy() for column in (dataset.boxes, dataset.labels, dataset.visibility, dataset.ignored)]
         pixels = images.numpy()
         for index in range(num_images):

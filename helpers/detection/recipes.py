@@ -43,7 +43,7 @@ class Recipe:
     match_thresholds: tuple[float, float] = (0.5, 0.3)  # IoU from which an anchor is positive, up to which negative
     minimum_visibility: float = 0.0  # less visible objects are neither learned nor learned against
     flips: bool = False  # half of the images are seen in the mirror
-    fresh_scenes: SceneConfig | None = None  # every epoch draws as many new scenes of this look instead of repeating
+    fresh_scenes: SceneConfig | None = None  # every epoch draws as many new scenes of this kind instead of repeating
     inference: InferenceConfig = InferenceConfig(nms="hard", nms_threshold=0.5)
 
 
@@ -58,7 +58,7 @@ TUNED = Recipe(
     objectness="quality",
     match_thresholds=(0.6, 0.5),
     minimum_visibility=0.1,
-    fresh_scenes=SceneConfig(),
+    fresh_scenes=SceneConfig(num_objects=(7, 7)),
     inference=InferenceConfig(nms="soft", nms_threshold=0.85),
 )
 
@@ -158,7 +158,8 @@ def ladder(width: int, epochs: int) -> dict[str, Recipe]:
         "+ objectness knows IoU": {"objectness": TUNED.objectness},
         "+ stricter matching": {"match_thresholds": TUNED.match_thresholds},
         "+ hidden objects ignored": {"minimum_visibility": TUNED.minimum_visibility},
-        "+ fresh scenes": {"fresh_scenes": TUNED.fresh_scenes},
+        "+ fresh scenes": {"fresh_scenes": SceneConfig()},
+        "+ crowded scenes": {"fresh_scenes": TUNED.fresh_scenes},
         "+ dilations": {"dilations": TUNED.dilations},
     }
     rungs = {}

@@ -20,7 +20,6 @@ IMAGE_SIZE = 224
 CLASS_NAMES = ("circle", "square", "triangle")
 SIZE_RANGES = ((16, 32), (48, 96), (96, 192))
 """Smallest and largest size of each class, pixels, both inclusive."""
-MAX_OBJECTS = 5
 MAX_IOU = 0.3
 NUM_TRIES = 50
 
@@ -44,6 +43,7 @@ class SceneConfig:
     texture: int = 0  # how far the background's patches may fall below white, grey levels
     noise: float = 0.0  # standard deviation of the noise on every pixel and channel, grey levels
     minimum_visibility: float = 0.0  # objects less visible than this are marked `ignored`; 0 keeps every one
+    num_objects: tuple[int, int] = (2, 5)  # fewest and most of a scene
 
     def __post_init__(self):
         if self.palette not in get_args(Palette):
@@ -54,6 +54,10 @@ class SceneConfig:
             raise ValueError(f"noise is {self.noise}; it is a number of grey levels from 0 to {MAX_NOISE:g}")
         if not 0 <= self.minimum_visibility <= 1:
             raise ValueError(f"minimum_visibility is {self.minimum_visibility}; it is a share from 0 to 1")
+        if not 1 <= self.num_objects[0] <= self.num_objects[1]:
+            raise ValueError(f"num_objects is {self.num_objects}; it is the fewest, at least 1, and the most of a scene")
+        if self.palette == "shared" and self.num_objects[1] > len(SHARED_COLOURS):
+            raise ValueError(f"num_objects is {self.num_objects}: the shared palette has {len(SHARED_COLOURS)} colours")
 
     @property
     def draws_look(self) -> bool:
@@ -88,7 +92,8 @@ def draw_scene(
 ) -> Scene:
     """Returns the next scene of the layout stream `rng`.
 
-    Law: whatever `config` and `look` are, equal states of `rng` give equal boxes, labels and visibility.
+    Law: whatever the rest of `config` and `look` are, equal states of `rng` and an equal `num_objects` give equal
+    boxes, labels and visibility.
 
     Args:
         look: the stream of colours, texture and noise; the handout's look needs none.
@@ -100,7 +105,7 @@ def draw_scene(
     """
     if config.draws_look and look is None:
         raise ValueError(f"{config} draws colours, texture or noise by lot: pass a generator as `look`")
-    shapes = lay_out(rng)
+    shapes = lay_out(rng, config.num_objects)
     canvas = _draw_canvas(shapes)
     owners = np.asarray(canvas)
     labels, sizes, boxes = zip(*shapes, strict=True)
@@ -115,13 +120,13 @@ def draw_scene(
     )
 
 
-def lay_out(rng: random.Random) -> list[Shape]:
-    """Returns two to five objects, back to front, drawn in the handout's order.
+def lay_out(rng: random.Random, num_objects: tuple[int, int] = HANDOUT_LOOK.num_objects) -> list[Shape]:
+    """Returns the objects of a scene, back to front, drawn in the handout's order.
 
     A position is taken when its box has an IoU of at most 0.3 with every earlier one; the fiftieth is taken anyway.
     """
     shapes: list[Shape] = []
-    for _ in range(rng.randint(2, MAX_OBJECTS)):
+    for _ in range(rng.randint(*num_objects)):
         label = rng.choice(range(len(CLASS_NAMES)))
         size = rng.randint(*SIZE_RANGES[label])
         half = size // 2

@@ -115,6 +115,12 @@ def test_the_same_seed_gives_the_same_objects_under_every_look(look):
         assert not np.array_equal(plain.image, other.image)
 
 
+def test_a_scene_holds_as_many_objects_as_it_is_asked_to():
+    assert {len(scene.labels) for scene in draw_scenes(60, SceneConfig(num_objects=(1, 3)))} == {1, 2, 3}
+    crowded = draw_scenes(20, SceneConfig(palette="shared", num_objects=(8, 8)))
+    assert {len(scene.labels) for scene in crowded} == {8}
+
+
 @pytest.mark.parametrize("look", LOOKS)
 def test_the_same_seeds_give_the_same_images(look):
     for first, second in zip(draw_scenes(5, LOOKS[look]), draw_scenes(5, LOOKS[look]), strict=True):
@@ -188,10 +194,18 @@ def test_hidden_objects_are_kept_or_ignored():
 
 @pytest.mark.parametrize(
     "options",
-    [{"palette": "rainbow"}, {"texture": 256}, {"noise": -1.0}, {"minimum_visibility": 1.1}],
+    [
+        {"palette": "rainbow"},
+        {"texture": 256},
+        {"noise": -1.0},
+        {"minimum_visibility": 1.1},
+        {"num_objects": (0, 5)},
+        {"num_objects": (3, 2)},
+        {"num_objects": (2, 9), "palette": "shared"},
+    ],
 )
 def test_a_look_that_cannot_be_drawn_is_refused(options):
-    (name,) = options
+    name = next(iter(options))
     # Where shapes are checked, types are too, and the checker speaks first.
     with pytest.raises((ValueError, TypeError), match=name):
         SceneConfig(**options)
