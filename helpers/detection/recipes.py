@@ -213,7 +213,7 @@ class DetectorTask:
         self.anchors = torch.cat(generate_anchors(anchor_scales=recipe.anchor_scales)).to(device)
         self.criterion = DetectionLoss(recipe.box_loss, recipe.objectness)
         self.train_set = train_set
-        self.selection_set = selection_set.hide(recipe.minimum_visibility).to(device)
+        self.selection_set = selection_set.to(device)
         self._matched = None if recipe.fresh_scenes else self._match(train_set)
 
     def batches(self, epoch: int, batch_size: int, generator: torch.Generator) -> MatchedBatches:
@@ -234,7 +234,10 @@ class DetectorTask:
             return self.criterion(predictions, self.anchors, batch.index, batch.boxes, batch.labels)
 
     def validate(self, model: MultiScaleDetector) -> training.Row:
-        """Returns average precision on the selection set, after the same suppression whatever the recipe's."""
+        """Returns average precision on the selection set: one ruler for all recipes.
+
+        All its objects count, and suppression is the same, whatever the recipe ignores and suppresses.
+        """
         detections = detect(model, self.anchors, self.selection_set.images, VALIDATION)
         metrics = evaluate_detections(self.selection_set, detections)
         return {name: metrics[name] for name in ("ap", "ap50", "ap75")}

@@ -55,7 +55,7 @@ class SceneConfig:
         if not 0 <= self.minimum_visibility <= 1:
             raise ValueError(f"minimum_visibility is {self.minimum_visibility}; it is a share from 0 to 1")
         if not 1 <= self.num_objects[0] <= self.num_objects[1]:
-            raise ValueError(f"num_objects is {self.num_objects}; it is the fewest, at least 1, and the most of a scene")
+            raise ValueError(f"num_objects is {self.num_objects}; it is the fewest (at least 1) and the most per scene")
         if self.palette == "shared" and self.num_objects[1] > len(SHARED_COLOURS):
             raise ValueError(f"num_objects is {self.num_objects}: the shared palette has {len(SHARED_COLOURS)} colours")
 
