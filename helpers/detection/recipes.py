@@ -57,7 +57,7 @@ TUNED = Recipe(
     box_loss="giou",
     objectness="quality",
     match_thresholds=(0.6, 0.5),
-    minimum_visibility=0.1,
+    minimum_visibility=0.02,
     fresh_scenes=SceneConfig(num_objects=(7, 7)),
     inference=InferenceConfig(nms="soft", nms_threshold=0.85),
 )
