@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullLocator, PercentFormatter, StrMethodFormatter
 from torch import Tensor
 
@@ -34,20 +35,29 @@ from helpers.plotting import (
 CLASS_MARKERS = ("o", "s", "^")
 """Classes are told apart by their shape, levels by `COLOURS`: the two never compete."""
 CLASS_GREYS = ("0.15", "0.5", "0.75")
+SMALL_SIDE = 40
+"""Up to this side, in pixels, a box is too small for its hatching to be seen."""
 
 
 def plot_boxes(
-    boxes: np.ndarray, ax: Axes, *, colour: str, style: str = "-", texts: Sequence[str] | None = None
+    boxes: np.ndarray,
+    ax: Axes,
+    *,
+    colour: str,
+    style: str = "-",
+    texts: Sequence[str] | None = None,
+    cased: bool = False,
 ) -> Axes:
     """Draws `boxes` [N, 4] `(x1, y1, x2, y2)` in pixels over whatever `ax` shows, with one short text per box.
 
     Args:
         texts: written inside the box's top-left corner; `None` writes nothing.
+        cased: draw a white seam to both sides of the lines, so that green is seen on green.
     """
+    effects = (withStroke(linewidth=3.5, foreground="white"),) if cased else None
     for index, (x1, y1, x2, y2) in enumerate(np.asarray(boxes, dtype=float).reshape(-1, 4)):
-        ax.add_patch(
-            Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linestyle=style, linewidth=1.6)
-        )
+        line = {"edgecolor": colour, "linestyle": style, "linewidth": 1.6, "path_effects": effects}
+        ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, **line))
         if texts is not None:
             ax.text(
                 x1 + 2,
@@ -100,14 +110,15 @@ def plot_detections(
 def _place_texts(
     boxes: Float[np.ndarray, "N 4"], text_size: Float[np.ndarray, " 2"], image_size: tuple[int, int]
 ) -> list[Float[np.ndarray, " 2"]]:
-    """Returns the top-left corner of each box's text: the place at its box where it covers the others least.
+    """Returns the top-left corner of each box's text: where it covers no other text and lies at no other box.
 
     Of equals the first: above or below the box, beside it, inside it, one line further out. Every text stays within the
     image (height, width).
     """
+    near = 3  # pixels; a text so close to a box reads as the box's own
     width, height = text_size
     placed: list[Float[np.ndarray, " 2"]] = []
-    for x1, y1, x2, y2 in boxes:
+    for row, (x1, y1, x2, y2) in enumerate(boxes):
         aligned, beside = (x1, x2 - width), (x2, x1 - width)
         places = (
             (aligned, (y1 - height, y2)),
@@ -118,8 +129,12 @@ def _place_texts(
         candidates = np.array([(x, y) for columns, rows in places for y in rows for x in columns])
         candidates = candidates.clip(0, np.array(image_size[::-1]) - text_size)
         gaps = np.abs(candidates[:, None] - np.reshape(placed, (-1, 2)))  # [candidates, placed, 2]
+        others = np.delete(boxes, row, axis=0)
         covered = (text_size - gaps).clip(min=0).prod(axis=-1).sum(axis=-1)
-        placed.append(candidates[covered.argmin()])
+        corners = np.maximum(candidates[:, None], others[:, :2] - near)
+        ends = np.minimum(candidates[:, None] + text_size, others[:, 2:] + near)
+        misread = (ends - corners).clip(min=0).prod(axis=-1).sum(axis=-1)
+        placed.append(candidates[(10 * covered + misread).argmin()])
     return placed
 
 
@@ -153,7 +168,9 @@ def plot_failures(
     failures: Sequence[Failure],
     score_threshold: float,
 ) -> Figure:
-    """Draws each failure in its image: what went wrong is filled, and the title names its kind, class and cause.
+    """Draws each failure in its image: what went wrong is hatched, and the title names its kind, class and cause.
+
+    What is too small for that is framed thickly.
 
     Args:
         detections: of all images of `dataset`; `failures` were explained with the same `score_threshold`.
@@ -174,7 +191,14 @@ def plot_failures(
         )
         x1, y1, x2, y2 = (dataset.boxes[image] if missed else shown.boxes)[failure.row].tolist()
         colour = TRUTH_COLOUR if missed else PREDICTION_COLOUR
-        ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, facecolor=colour, alpha=0.25, edgecolor=colour, hatch="///"))
+        if min(x2 - x1, y2 - y1) > SMALL_SIDE:
+            style = {"facecolor": colour, "alpha": 0.25, "edgecolor": colour, "hatch": "///"}
+            ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **style))
+        else:
+            gap = 8  # pixels, so that the frame hides nothing of the object
+            seam = (withStroke(linewidth=5.5, foreground="white"),)
+            style = {"fill": False, "edgecolor": colour, "linewidth": 3.5, "path_effects": seam}
+            ax.add_patch(Rectangle((x1 - gap, y1 - gap), x2 - x1 + 2 * gap, y2 - y1 + 2 * gap, **style))
     return figure
 
 
@@ -371,7 +395,8 @@ def plot_misreading(
     ax: Axes,
 ) -> Axes:
     """Draws an image with its true boxes (green) and with what a reader took them for (red), as far as that reaches."""
-    plot_truth(image, true_boxes, ax)
+    plot_truth(image, true_boxes[:0], ax)
+    plot_boxes(true_boxes, ax, colour=TRUTH_COLOUR, style=TRUTH_STYLE, cased=True)
     plot_boxes(read_boxes, ax, colour=PREDICTION_COLOUR, style=PREDICTION_STYLE)
     right, bottom = np.maximum(image.shape[1::-1], read_boxes[:, 2:].max(axis=0)) + 4
     ax.set(xlim=(-4, right), ylim=(bottom, -4))
@@ -499,16 +524,21 @@ def plot_size_ap(
         classes = np.array([[one[f"ap_{name}"] for name in CLASS_NAMES] for one in seeds])
         ax.bar(x, sizes.mean(axis=0), 0.92 * width, color=colour, alpha=0.55, label=name)
         if len(seeds) > 1:
-            ax.plot(np.tile(x, len(seeds)), classes.ravel(), ".", color="black", markersize=4)
+            label = None if number else "one seed, of the class"
+            ax.plot(np.tile(x, len(seeds)), classes.ravel(), ".", color="black", markersize=4, label=label)
         ax.plot(x, classes.mean(axis=0), "D", color=colour, markeredgecolor="black", markersize=6)
         if predicted is not None:
-            ax.hlines(predicted[name], x - 0.46 * width, x + 0.46 * width, color="0.35", linewidth=1.5, linestyle=":")
+            style = {"color": "0.35", "linewidth": 1.5, "linestyle": ":", "label": None if number else "share covered"}
+            ax.hlines(predicted[name], x - 0.46 * width, x + 0.46 * width, **style)
     ax.set(ylabel="AP", ylim=(0, 1.03), xticks=groups)
     ax.set_xticklabels(
         [f"AP {size}  (◆ {name}s)" for size, name in zip(("small", "medium", "large"), CLASS_NAMES, strict=True)]
     )
     ax.grid(visible=False, axis="x")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.15), ncols=len(results))
+    handles, names = ax.get_legend_handles_labels()
+    bars = [*range(len(names) - len(results), len(names)), *range(len(names) - len(results))]  # before the lines
+    handles, names = [handles[index] for index in bars], [names[index] for index in bars]
+    ax.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, 1.15), ncols=len(names))
     return ax
 
 
@@ -521,7 +551,7 @@ def plot_view_weights(
         weights: of one level, from `compute_view_weights`.
         view: width of the level's receptive field in pixels.
         sizes: of the squares whose middle the cell is, pixels.
-        reach: pixels shown to each side of the centre.
+        reach: pixels shown to each side of the centre; a bar below says how long 16 of them are.
     """
     shades = LinearSegmentedColormap.from_list("paths", ["white", colour, "black"])
     half = len(weights) / 2
@@ -535,6 +565,8 @@ def plot_view_weights(
     seen = (weights > 0).sum() / view**2
     ax.set(xlim=(-reach, reach), ylim=(reach, -reach), xticks=[], yticks=[])
     ax.set_title(f"{view} px wide, {seen:.0%} of it seen", fontsize=9)
+    ax.plot((-reach, 16 - reach), (1.09 * reach, 1.09 * reach), color="black", linewidth=2.5, clip_on=False)
+    ax.text(16 - 0.94 * reach, 1.09 * reach, "16 px", fontsize=8, va="center")
     ax.grid(visible=False)
     return ax
 
@@ -555,6 +587,8 @@ def plot_view_patterns(
         for level, (ax, paths) in enumerate(zip(row, levels, strict=True)):
             style = {"colour": COLOURS[level], "reach": reaches[level]}
             plot_view_weights(paths, views[name][level], SIZE_RANGES[level], ax, **style)
+    for level, ax in enumerate(axes[0]):
+        ax.set_title(f"level {level}\n{ax.get_title()}", fontsize=9)
     return figure
 
 

@@ -62,6 +62,13 @@ def test_texts_of_one_box_drawn_three_times_do_not_cover_each_other():
         assert (corners + size <= 224).all()
 
 
+def test_a_text_keeps_away_from_a_neighbouring_box():
+    size = np.array([33.0, 12.0])
+    wide, narrow = np.array([30.0, 60.0, 150.0, 180.0]), np.array([30.0, 20.0, 80.0, 60.0])
+    (x, y), _ = _place_texts(np.array([wide, narrow]), size, (224, 224))
+    assert (x, y) == (150 - 33, 60 - 12)  # above its own box, but not on the other's lower edge
+
+
 def test_ten_images_are_shown_with_the_detections_above_the_threshold(drawn):
     dataset, detections = drawn
     figure = visualize_detections(dataset, detections, score_threshold=0.5)
@@ -78,6 +85,19 @@ def test_a_failure_is_named_with_its_class_and_cause():
     names = ("circle", "square", "triangle")
     assert titles == [f"missed {names[dataset.labels[0, one.row]]}:\n{one.cause}" for one in failures]
     assert titles
+
+
+def test_a_failure_is_hatched_where_it_is_large_and_framed_where_it_is_small():
+    dataset = ShapeDetectionDataset.draw(4, seed=641)
+    nothing = [Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))] * 4
+    failures = explain_failures(dataset, nothing, score_threshold=0.5)
+    axes = plot_failures(dataset, nothing, failures, 0.5).axes[: len(failures)]
+    sides = [(dataset.boxes[one.image, one.row, 2] - dataset.boxes[one.image, one.row, 0]).item() for one in failures]
+    assert min(sides) < 40 < max(sides)
+    for ax, side in zip(axes, sides, strict=True):
+        mark = ax.patches[-1]
+        assert (mark.get_hatch() is None) == (side <= 40)
+        assert mark.get_width() == side + (16 if side <= 40 else 0)
 
 
 def test_every_precision_recall_curve_has_its_average_precision_in_the_legend(drawn):
@@ -153,6 +173,7 @@ def test_each_true_box_has_its_text_at_its_centre_and_only_chosen_ones_are_hatch
 def test_a_misread_box_is_shown_as_far_as_it_reaches():
     image, true_boxes = np.full((224, 224, 3), 255, np.uint8), np.array([[42.0, 102.0, 120.0, 180.0]])
     ax = plot_misreading(image, true_boxes, np.array([[42.0, 102.0, 162.0, 282.0]]), plt.figure().add_subplot())
+    assert [bool(patch.get_path_effects()) for patch in ax.patches[1:]] == [True, False]  # the frame is the first
     assert ax.get_xlim()[1] >= 224
     assert ax.get_ylim()[0] >= 282
 
@@ -215,6 +236,8 @@ def test_bars_are_the_means_over_seeds_and_diamonds_the_means_of_the_class():
     assert dots == [0.2, 0.3, 0.4, 0.6, 0.7, 0.8]
     assert diamonds == [0.4, 0.5, 0.6]
     assert alone == [0.2, 0.3, 0.4]
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == ["one", "two", "one seed, of the class", "share covered"]
 
 
 def test_a_view_says_how_wide_it_is_and_how_much_of_it_is_seen():
@@ -231,7 +254,11 @@ def test_every_wiring_has_a_row_and_every_level_a_column_on_one_scale():
     weights = {name: np.ones((3, max(widths), max(widths))) for name, widths in views.items()}
     axes = np.reshape(plot_view_patterns(weights, views).axes, (2, 3))
     assert [row[0].get_ylabel() for row in axes] == ["narrow", "wide"]
-    assert [ax.get_title().split()[0] for ax in axes.flat] == ["3", "5", "5", "5", "9", "9"]
+    assert [ax.get_title().split("\n")[0] for ax in axes[0]] == ["level 0", "level 1", "level 2"]
+    widths = [ax.get_title().split("\n")[-1].split()[0] for ax in axes.flat]
+    assert widths == ["3", "5", "5", "5", "9", "9"]
+    assert all(np.ptp(ax.lines[0].get_xdata()) == 16 for ax in axes.flat)
+    assert all(ax.texts[0].get_text() == "16 px" for ax in axes.flat)
     assert all(upper.get_xlim() == lower.get_xlim() for upper, lower in axes.T)
 
 
