@@ -169,6 +169,18 @@ def ladder(width: int, epochs: int) -> dict[str, Recipe]:
     return rungs
 
 
+def find_controls(rungs: Mapping[str, Recipe]) -> dict[str, Recipe]:
+    """Returns two variants of the `ladder` that tell what its order hides.
+
+    The first takes the dilations without what the rungs below them changed. The second is the best we know for the
+    specified network: cells that see so little do better with more positives, and negatives that stay clear of them.
+    """
+    return {
+        "AdamW and dilations alone": replace(rungs["+ AdamW, one cycle, batch 4"], dilations=TUNED.dilations),
+        "no dilations, milder matching": replace(rungs["+ fresh scenes"], match_thresholds=(0.5, 0.4)),
+    }
+
+
 def train_variants(
     variants: Mapping[str, Recipe],
     num_seeds: int,

@@ -21,6 +21,7 @@ from helpers.detection.recipes import (
     TUNED,
     DetectorTask,
     Recipe,
+    find_controls,
     ladder,
     mirror_boxes,
     train_detector,
@@ -185,6 +186,15 @@ def test_every_rung_of_the_ladder_changes_one_thing_and_the_last_is_tuned():
     learning_rate = rungs[-1].training.learning_rate
     optimizer = replace(TUNED.training, epochs=2, learning_rate=learning_rate)
     assert rungs[-1] == replace(TUNED, width=8, training=optimizer, inference=ASSIGNMENT.inference)
+
+
+def test_controls_answer_what_the_order_of_the_rungs_hides():
+    rungs = ladder(width=8, epochs=2)
+    alone, specified = find_controls(rungs).values()
+    assert replace(alone, dilations=ASSIGNMENT.dilations) == rungs["+ AdamW, one cycle, batch 4"]
+    assert specified.dilations == ASSIGNMENT.dilations
+    assert specified.match_thresholds[1] < TUNED.match_thresholds[1]
+    assert {recipe.training for recipe in (alone, specified)} == {rungs["+ dilations"].training}
 
 
 def test_variants_share_their_seeds_and_are_kept_for_the_next_call(tmp_path):
