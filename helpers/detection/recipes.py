@@ -132,7 +132,7 @@ def lesson_detector(name: str, recipe: Recipe, run: runtime.Run, train_set: Shap
         name: the folder `data/runs/03_detector_training/<profile>/<name>_seed<seed>` keeps it for every lesson.
         train_set: the handout's train split.
     """
-    train_set = train_set.select(slice(run.budget(smoke=32, quick=None, full=None)))
+    train_set = train_set.select(slice(run.budget(smoke=32, quick=800, full=None)))
     selection_set = ShapeDetectionDataset.draw(run.budget(smoke=16, quick=100, full=200), seed=SELECTION_SEED)
     epochs = run.budget(smoke=1, quick=3, full=recipe.training.epochs)
     recipe = replace(recipe, training=replace(recipe.training, epochs=epochs, seed=run.seed))
