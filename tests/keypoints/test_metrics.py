@@ -4,24 +4,43 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.coco import annotation_path, read_points
+from helpers.handout import ensure_handout
 from helpers.keypoints.metrics import (
+    Failure,
+    analyze_failure_cases,
+    best_expected_pck,
     compute_errors,
     compute_pck,
     compute_pck_per_point,
+    evaluate_points,
     exchange_hands,
+    guess_the_hands_pck,
+    hands_midpoint_pck,
     mean_error,
     measure_sizes,
 )
+from helpers.keypoints.scenes import IMAGE_SIZE, POINT_NAMES
 
 FIGURE = torch.tensor([[60.0, 40.0], [50.0, 60.0], [70.0, 60.0], [45.0, 97.0], [75.0, 97.0]])
 """Head, hands, feet: the box is 30 × 57, its diagonal 64.4; the hands are 20 apart."""
 DIAGONAL = (30**2 + 57**2) ** 0.5
 
 
+HEAD, LEFT_HAND, RIGHT_HAND, LEFT_FOOT, RIGHT_FOOT = range(5)
+
+
 @pytest.fixture
 def true():
     """Returns two such figures."""
     return torch.stack([FIGURE, FIGURE + 3])
+
+
+@pytest.fixture(scope="module")
+def val_points():
+    """Returns the points of the handout's reported split."""
+    path = annotation_path(ensure_handout() / "keypoints", "val", "handout")
+    return torch.from_numpy(read_points(path, "handout", POINT_NAMES, (IMAGE_SIZE, IMAGE_SIZE)).points)
 
 
 def move(points, image, point, by) -> torch.Tensor:
@@ -92,3 +111,113 @@ def test_exchanging_hands_never_makes_the_sum_of_errors_larger():
 
 def test_a_point_that_is_no_number_is_not_found(true):
     assert compute_pck(move(true, 0, 0, (float("nan"), 0.0)), true, [0.2]).tolist() == [0.9]
+
+
+def test_a_row_of_results_names_measure_and_threshold(true):
+    row = evaluate_points(exchange_hands(move(true, 0, HEAD, (0.0, 6.0))), true)
+    assert list(row) == [
+        *(f"pck@{threshold}" for threshold in (0.01, 0.02, 0.05, 0.1, 0.15, 0.2)),
+        "error",
+        *(f"pck_swap@{threshold}" for threshold in (0.01, 0.02, 0.05, 0.1, 0.15, 0.2)),
+        "error_swap",
+        "error_head_feet",
+    ]
+    assert (row["pck@0.05"], row["pck_swap@0.05"], row["pck_swap@0.1"]) == (0.5, 0.9, 1.0)
+    assert (row["error"], row["error_swap"], row["error_head_feet"]) == (8.6, 0.6, 1.0)
+
+
+# Ceilings
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "expected"),
+    [
+        (guess_the_hands_pck, [0.830, 0.859, 0.888, 0.914]),
+        (hands_midpoint_pck, [0.718, 0.828, 0.930, 0.974]),
+        (best_expected_pck, [0.859, 0.914, 0.965, 0.987]),
+    ],
+)
+def test_the_ceilings_of_the_reported_split_are_those_of_the_facts(val_points, ceiling, expected):
+    thresholds = [0.05, 0.1, 0.15, 0.2]
+    torch.testing.assert_close(ceiling(val_points, thresholds), torch.tensor(expected).double())
+
+
+def test_every_torso_of_the_handout_has_the_same_length(val_points):
+    assert (measure_sizes(val_points, "torso") == 57).all()
+
+
+def test_a_perfect_localiser_that_tosses_coins_scores_the_guess(val_points):
+    generator = torch.Generator().manual_seed(0)
+    scores = []
+    for _ in range(200):
+        heads = torch.rand(len(val_points), 1, 1, generator=generator) < 0.5
+        scores.append(compute_pck(torch.where(heads, exchange_hands(val_points), val_points), val_points, [0.05, 0.1]))
+    expected = guess_the_hands_pck(val_points, [0.05, 0.1])
+    torch.testing.assert_close(torch.stack(scores).mean(0), expected, atol=0.002, rtol=0)
+
+
+def test_no_place_for_a_hand_is_expected_to_score_more_than_the_best(val_points):
+    """Oracle: of all places on a grid of half pixels, the one that is near a hand with the highest probability."""
+    figures = val_points[:20]
+    grid = torch.cartesian_prod(*[torch.arange(0, IMAGE_SIZE, 0.5, dtype=torch.float64)] * 2)
+    distances = torch.cdist(figures[:, [LEFT_HAND, RIGHT_HAND]], grid)  # [figure, hand, place]
+    for threshold in (0.02, 0.05, 0.1):
+        near = distances <= threshold * measure_sizes(figures).view(-1, 1, 1)
+        best_place = near.double().mean(1).amax(1)
+        expected = best_expected_pck(figures, [threshold])
+        torch.testing.assert_close(0.6 + 0.4 * best_place.mean(0, keepdim=True), expected)
+
+
+# Failures
+
+
+@pytest.mark.parametrize(
+    ("moves", "causes"),
+    [
+        ({}, {}),
+        ({HEAD: (3.0, 0.0)}, {}),
+        ({HEAD: (5.0, 0.0)}, {HEAD: "near miss"}),
+        ({HEAD: (9.0, 0.0)}, {HEAD: "lost"}),
+        ({LEFT_FOOT: (30.0, 0.0)}, {LEFT_FOOT: "lost"}),
+        ({LEFT_HAND: (20.0, 0.0), RIGHT_HAND: (-20.0, 0.0)}, dict.fromkeys([LEFT_HAND, RIGHT_HAND], "hands exchanged")),
+        ({LEFT_HAND: (20.0, 0.0)}, {LEFT_HAND: "hands coincide"}),
+        ({LEFT_HAND: (20.0, 0.0), RIGHT_HAND: (0.0, 40.0)}, {LEFT_HAND: "hands exchanged", RIGHT_HAND: "lost"}),
+        ({LEFT_HAND: (10.0, 0.0)}, {LEFT_HAND: "between the hands"}),
+        ({LEFT_HAND: (0.0, 5.0)}, {LEFT_HAND: "near miss"}),
+    ],
+)
+def test_a_failure_has_the_first_cause_that_holds(true, moves, causes):
+    """By hand: at .05 a point may be 3.2 px off, and 6.4 px are a near miss."""
+    predicted = true
+    for point, by in moves.items():
+        predicted = move(predicted, 1, point, by)
+    assert analyze_failure_cases(predicted, true, true) == [
+        Failure(1, point, heatmap=cause, regression=None) for point, cause in causes.items()
+    ]
+
+
+def test_failures_say_which_of_the_methods_failed(true):
+    heatmap = move(exchange_hands(true), 1, HEAD, (5.0, 0.0))
+    regression = move(move(true, 0, LEFT_HAND, (10.0, 0.0)), 1, LEFT_FOOT, (20.0, 0.0))
+    failures = analyze_failure_cases(heatmap, regression, true)
+    assert [(failure.image, failure.point, failure.kind) for failure in failures] == [
+        (0, LEFT_HAND, "both"),
+        (0, RIGHT_HAND, "heatmap only"),
+        (1, HEAD, "heatmap only"),
+        (1, LEFT_HAND, "heatmap only"),
+        (1, RIGHT_HAND, "heatmap only"),
+        (1, LEFT_FOOT, "regression only"),
+    ]
+    assert failures[0] == Failure(0, LEFT_HAND, heatmap="hands exchanged", regression="between the hands")
+
+
+def test_whatever_pck_counts_as_wrong_is_a_failure(val_points):
+    generator = torch.Generator().manual_seed(0)
+    heatmap, regression = (
+        val_points + torch.randn(val_points.shape, generator=generator) * scale for scale in (3.0, 9.0)
+    )
+    failures = analyze_failure_cases(heatmap, regression, val_points, 0.1, "torso")
+    for predicted, kinds in ((heatmap, ("heatmap only", "both")), (regression, ("regression only", "both"))):
+        num_failed = sum(failure.kind in kinds for failure in failures)
+        pck = compute_pck(predicted, val_points, [0.1], "torso").item()
+        assert num_failed == round((1 - pck) * val_points[..., 0].numel())
