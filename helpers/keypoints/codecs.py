@@ -1,0 +1,396 @@
+"""Points as a network sees them, and back: heatmaps, coordinates, SimCC and DSNT behind one interface.
+
+A codec encodes points into what a network is asked for and decodes what it answers. Pixels are outside, always: `(x, y)`
+with pixel i covering [i, i + 1). Inside, cell i of a map covers [i, i + 1) of the map's own cells, so its centre is at
+i + 0.5 cells or (i + 0.5) · stride pixels, with stride = 128 / map size.
+
+All codecs obey one law: `decode` of perfect outputs for x returns x to within `resolution` pixels on each axis, for x
+anywhere in the image. Perfect outputs are what a network that has learned everything would say: the targets themselves
+for heatmaps and coordinates, logits whose softmax is the target for SimCC, logits whose expectation is x for DSNT.
+
+Shape letters: B batch, K points, h w map, D bins, S side of a window.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from helpers.keypoints.scenes import IMAGE_SIZE
+
+Decoder = Literal["argmax", "quarter", "dark", "local"]
+HANDS = slice(1, 3)
+"""The rows of `scenes.POINT_NAMES` that the handout's picture does not tell apart."""
+
+
+class Decoded(NamedTuple):
+    """Where the points are, and how sure the outputs are of each."""
+
+    points: Float[Tensor, "B K 2"]  # (x, y) pixels
+    scores: Float[Tensor, "B K"]  # a map's peak, a probability, or 1 where a codec has no opinion
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """Translates points in pixels into targets, and a network's outputs into points in pixels."""
+
+    @property
+    def resolution(self) -> float:
+        """Returns how far, in pixels on each axis, the decoded points of perfect outputs may be from the truth."""
+
+    def encode(self, points: Float[Tensor, "*B K 2"]) -> Tensor:
+        """Returns what the network is asked for."""
+
+    def decode(self, outputs: Tensor) -> Decoded:
+        """Returns the points that the network's outputs say; computed in float32 whatever the outputs are."""
+
+
+# Heatmaps: the target
+
+
+def generate_heatmap(points: Float[Tensor, "*B 2"], size: int, sigma: float) -> Float[Tensor, "*B {size} {size}"]:
+    """Returns one map per point: a Gaussian of value 1 at the point itself, evaluated at the centres of all cells.
+
+    exp(-(dx² + dy²) / 2σ²) is a product of a column and a row: of the 2 · size exponentials that this takes per point,
+    an outer product makes the size² values. Nothing is cut off or rounded, so the border needs no special case.
+
+    Args:
+        points: (x, y) pixels, sub-pixel positions included.
+        size: cells per side of the map.
+        sigma: in cells.
+    """
+    centres = torch.arange(size, device=points.device) + 0.5
+    distances = points.unsqueeze(-1) * (size / IMAGE_SIZE) - centres
+    rows_and_columns = torch.exp(-0.5 * (distances / sigma).square())
+    return rows_and_columns[..., 1, :, None] * rows_and_columns[..., 0, None, :]
+
+
+# Heatmaps: from the peak's cell to the point. All positions below are in cells of the map.
+
+LOG_FLOOR = 1e-6
+"""Stands for map values that have no logarithm."""
+WINDOW_RADIUS = 2
+"""Cells on each side of the peak that the local soft-argmax sees: 5 × 5, as in the paper."""
+SHARP_SIGMA = 0.65
+"""Cells. Sharper, and the cells undersample the weights; blunter, and the window cuts them off: 0.003 cells either way."""
+
+
+def find_peaks(maps: Float[Tensor, "B K h w"]) -> tuple[Int[Tensor, "B K 2"], Float[Tensor, "B K"]]:
+    """Returns the (column, row) of each map's highest cell, and its value."""
+    values, index = maps.flatten(-2).max(-1)
+    width = maps.shape[-1]
+    return torch.stack([index % width, index // width], dim=-1), values
+
+
+def argmax(maps: Float[Tensor, "B K h w"], peaks: Int[Tensor, "B K 2"]) -> Float[Tensor, "B K 2"]:
+    """Returns the centres of the peaks' cells: half a cell off at worst, however good the maps are."""
+    return peaks + 0.5
+
+
+def quarter_offset(maps: Float[Tensor, "B K h w"], peaks: Int[Tensor, "B K 2"]) -> Float[Tensor, "B K 2"]:
+    """Returns the centres of the peaks' cells, moved by a quarter of a cell towards the higher neighbour on each axis.
+
+    A quarter of a cell off at worst (Newell et al. 2016, "Stacked Hourglass Networks").
+    """
+    gradient, _ = _differentiate_logs(maps, peaks)
+    return peaks + 0.5 + 0.25 * gradient.sign()
+
+
+def dark(maps: Float[Tensor, "B K h w"], peaks: Int[Tensor, "B K 2"]) -> Float[Tensor, "B K 2"]:
+    """Returns the tops of the Gaussians: the logarithm of one is a parabola, which three cells per axis determine.
+
+    One Newton step from the peak, -H⁻¹g, lands on the parabola's top (Zhang et al. 2020, "Distribution-Aware Coordinate
+    Representation", DARK). Exact for Gaussians. Where the logarithms curve upwards there is no top and the centre of the
+    peak's cell is returned; a step never leaves that cell, because the cell nearest to a Gaussian's top is its highest.
+    The paper first blurs the maps, as those of photographs have several small peaks; ours have one, and a blur would
+    pull points inwards at the border.
+    """
+    gradient, hessian = _differentiate_logs(maps, peaks)
+    (xx, xy), (yx, yy) = (row.unbind(-1) for row in hessian.unbind(-2))
+    determinant = xx * yy - xy * yx
+    concave = (xx < 0) & (determinant > 0)
+    adjugate = torch.stack([torch.stack([yy, -xy], -1), torch.stack([-yx, xx], -1)], -2)
+    step = -_apply(adjugate, gradient) / torch.where(concave, determinant, 1.0).unsqueeze(-1)
+    return peaks + 0.5 + torch.where(concave.unsqueeze(-1), step, 0.0).clamp(-0.5, 0.5)
+
+
+def local_soft_argmax(
+    maps: Float[Tensor, "B K h w"], peaks: Int[Tensor, "B K 2"], sigma: float
+) -> Float[Tensor, "B K 2"]:
+    """Returns the mean position of the 5 × 5 cells around each peak, weighted by a softmax of their logarithms.
+
+    (Bulat et al. 2021, "Subpixel Heatmap Regression".) The temperature (0.65 / σ)² sharpens a Gaussian of any sigma to
+    one of 0.65 cells, which the window holds entire. Where it does not fit into the map, the mean of the cells that are
+    left would lie inwards of the point; there DARK answers.
+    """
+    offsets = torch.arange(-WINDOW_RADIUS, WINDOW_RADIUS + 1, device=maps.device)
+    logs = _gather_windows(maps, peaks, WINDOW_RADIUS).clamp(min=LOG_FLOOR).log()
+    weights = (logs * (sigma / SHARP_SIGMA) ** 2).flatten(-2).softmax(-1).view_as(logs)
+    means = torch.stack([(weights.sum(axis) * offsets).sum(-1) for axis in (-2, -1)], dim=-1)
+    return torch.where(_fits(maps, peaks, WINDOW_RADIUS), peaks + 0.5 + means, dark(maps, peaks))
+
+
+def _differentiate_logs(
+    maps: Float[Tensor, "B K h w"], peaks: Int[Tensor, "B K 2"]
+) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K 2 2"]]:
+    """Returns gradient and Hessian of the maps' logarithms at the peaks, by central differences.
+
+    A peak at the border has no neighbour outside. The differences are then taken one cell further in, and the gradient is
+    continued to the peak by the Hessian: for a parabola, hence for a Gaussian, that is no approximation.
+    """
+    height, width = maps.shape[-2:]
+    centres = peaks.clamp(min=1).minimum(peaks.new_tensor([width - 2, height - 2]))
+    logs = _gather_windows(maps, centres, 1).clamp(min=LOG_FLOOR).log()
+    x, y = logs[..., 1, :], logs[..., :, 1]
+    xx, yy = (axis[..., 0] - 2 * axis[..., 1] + axis[..., 2] for axis in (x, y))
+    xy = (logs[..., 0, 0] - logs[..., 0, 2] - logs[..., 2, 0] + logs[..., 2, 2]) / 4
+    gradient = torch.stack([x[..., 2] - x[..., 0], y[..., 2] - y[..., 0]], dim=-1) / 2
+    hessian = torch.stack([torch.stack([xx, xy], -1), torch.stack([xy, yy], -1)], dim=-2)
+    return gradient + _apply(hessian, (peaks - centres).to(gradient)), hessian
+
+
+def _apply(matrices: Float[Tensor, "B K 2 2"], vectors: Float[Tensor, "B K 2"]) -> Float[Tensor, "B K 2"]:
+    """Returns each matrix times its vector."""
+    return (matrices @ vectors.unsqueeze(-1)).squeeze(-1)
+
+
+def _gather_windows(
+    maps: Float[Tensor, "B K h w"], centres: Int[Tensor, "B K 2"], radius: int
+) -> Float[Tensor, "B K S S"]:
+    """Returns the cells around each centre; those beyond the border repeat the border's."""
+    height, width = maps.shape[-2:]
+    offsets = torch.arange(-radius, radius + 1, device=maps.device)
+    columns, rows = (centres.unsqueeze(-1) + offsets).unbind(-2)
+    index = rows.clamp(0, height - 1).unsqueeze(-1) * width + columns.clamp(0, width - 1).unsqueeze(-2)
+    return maps.flatten(-2).gather(-1, index.flatten(-2)).view(index.shape)
+
+
+def _fits(maps: Float[Tensor, "B K h w"], peaks: Int[Tensor, "B K 2"], radius: int) -> Bool[Tensor, "B K 1"]:
+    """Returns whether the window around each peak lies in the map."""
+    height, width = maps.shape[-2:]
+    return ((peaks >= radius) & (peaks < peaks.new_tensor([width - radius, height - radius]))).all(-1, keepdim=True)
+
+
+# Two hands that look alike
+
+FIT_ROUNDS = 12
+BLOB_LEVEL = 0.2
+"""Share of the highest value from which a cell belongs to the hands: below it lies the noise of a whole empty map."""
+
+
+def decode_exchangeable(maps: Float[Tensor, "B 2 h w"], sigma: float) -> Float[Tensor, "B 2 2"]:
+    """Returns two points, in cells, that together explain two maps which may have confused them.
+
+    Asked for points that it cannot tell apart, a network shows both in both maps. Their sum is, whatever the network
+    knows about names, close to G(p) + G(q). To take its two highest peaks would fail just where it matters: Gaussians
+    that are less than 2 sigma apart melt into one peak. So the sum is explained as a whole: p, q and the Gaussians'
+    common height and width are fitted by least squares, and hands that coincide need no rule of their own. Which of the
+    two is the first point is what the given maps prefer.
+
+    The fit starts at the blob's mean ± reach along its longer axis: two Gaussians at ±a about their middle vary by
+    s² + a² along their line and by s² across it, so reach² is the difference of the covariance's two eigenvalues.
+
+    Args:
+        maps: of the two points, as predicted.
+        sigma: of the Gaussians that the network was taught, in cells.
+    """
+    total = maps.sum(1)
+    height, width = total.shape[-2:]
+    rows, columns = (torch.arange(n, device=maps.device) + 0.5 for n in (height, width))
+    cells = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1).flatten(0, 1)
+    total = total.flatten(1)
+    points = _split_blob(total, cells)
+
+    log_width = torch.full_like(total[:, :1], sigma).log()
+    amplitude = total.amax(1, keepdim=True) / _draw(points, log_width, cells)[0].sum(1).amax(1, keepdim=True)
+    for _ in range(FIT_ROUNDS):
+        gaussians, slopes = _draw(points, log_width, cells)  # "B 2 n", "B 2 n 3": by x, y and log width
+        jacobian = amplitude.unsqueeze(-1) * torch.cat(
+            [slopes[:, 0, :, :2], slopes[:, 1, :, :2], slopes[..., 2:].sum(1)], dim=-1
+        )
+        jacobian = torch.cat([jacobian, gaussians.sum(1).unsqueeze(-1)], dim=-1)
+        residual = total - amplitude * gaussians.sum(1)
+        normal = jacobian.mT @ jacobian
+        damping = 1e-3 * torch.diag_embed(normal.diagonal(dim1=-2, dim2=-1)) + 1e-6 * torch.eye(6, device=maps.device)
+        step = torch.linalg.solve(normal + damping, jacobian.mT @ residual.unsqueeze(-1)).squeeze(-1)
+        points = points + step[:, :4].clamp(-1, 1).view(-1, 2, 2)
+        log_width = log_width + step[:, 4:5].clamp(-0.2, 0.2)
+        amplitude = (amplitude + step[:, 5:]).clamp(min=LOG_FLOOR)
+
+    gaussians = _draw(points, log_width, cells)[0]
+    difference = (maps[:, 0] - maps[:, 1]).flatten(1) * (gaussians[:, 0] - gaussians[:, 1])
+    prefers = difference.sum(1) >= 0
+    points = points.clamp(min=0).minimum(points.new_tensor([width, height]))
+    return torch.where(prefers.view(-1, 1, 1), points, points.flip(1))
+
+
+def _split_blob(total: Float[Tensor, "B n"], cells: Float[Tensor, "n 2"]) -> Float[Tensor, "B 2 2"]:
+    """Returns the two ends of what stands out in each map."""
+    weights = total * (total > BLOB_LEVEL * total.amax(1, keepdim=True))
+    weights = weights / weights.sum(1, keepdim=True).clamp(min=LOG_FLOOR)
+    middle = weights @ cells
+    x, y = (cells - middle.unsqueeze(1)).unbind(-1)
+    half_difference = (weights * (x * x - y * y)).sum(1) / 2
+    covariance = (weights * x * y).sum(1)
+    reach = (2 * torch.hypot(half_difference, covariance)).sqrt()
+    angle = torch.atan2(covariance, half_difference) / 2
+    end = (reach * torch.stack([angle.cos(), angle.sin()])).T
+    return torch.stack([middle - end, middle + end], dim=1)
+
+
+def _draw(
+    points: Float[Tensor, "B 2 2"], log_width: Float[Tensor, "B 1"], cells: Float[Tensor, "n 2"]
+) -> tuple[Float[Tensor, "B 2 n"], Float[Tensor, "B 2 n 3"]]:
+    """Returns a Gaussian of height 1 per point, and its derivatives by x, y and log width."""
+    away = (cells - points.unsqueeze(2)) / log_width.exp().view(-1, 1, 1, 1)
+    squared = away.square().sum(-1)
+    gaussians = torch.exp(-0.5 * squared)
+    slopes = torch.cat([away / log_width.exp().view(-1, 1, 1, 1), squared.unsqueeze(-1)], dim=-1)
+    return gaussians, gaussians.unsqueeze(-1) * slopes
+
+
+# Expectations: a mean over all cells instead of a peak
+
+
+def find_expectations(probabilities: Float[Tensor, "B K h w"]) -> Float[Tensor, "B K 2"]:
+    """Returns the mean position under each map, in cells; a map sums to 1."""
+    sums = probabilities.sum(-2), probabilities.sum(-1)
+    return torch.stack([line @ (torch.arange(line.shape[-1], device=line.device) + 0.5) for line in sums], dim=-1)
+
+
+def soft_argmax(maps: Float[Tensor, "B K h w"], temperature: float = 1.0) -> Float[Tensor, "B K 2"]:
+    """Returns the mean position, in pixels, under the softmax of each map / temperature.
+
+    (Sun et al. 2018, "Integral Human Pose Regression".) A network trained through it makes logits that suit it. A map
+    trained by MSE has values of 0 to 1: its peak weighs e¹ = 2.7, and each of the thousands of empty cells e⁰ = 1, so
+    the mean hardly leaves the map's centre unless the temperature is low.
+    """
+    return find_expectations(_soften(maps.float() / temperature)) * (IMAGE_SIZE / maps.shape[-1])
+
+
+def _soften(logits: Float[Tensor, "B K h w"]) -> Float[Tensor, "B K h w"]:
+    """Returns the softmax over all cells of each map."""
+    return logits.flatten(-2).softmax(-1).view_as(logits)
+
+
+# The codecs
+
+
+@dataclass(frozen=True)
+class HeatmapCodec:
+    """One map per point, with a Gaussian of height 1 at the point."""
+
+    size: int = 64  # cells per side
+    sigma: float = 2.0  # cells
+    decoder: Decoder = "dark"
+    exchangeable: bool = False  # the hands are explained together, by `decode_exchangeable`, whatever the decoder
+
+    @property
+    def resolution(self) -> float:
+        """Returns half a cell for argmax, a quarter for the quarter offset, and 1 / 100 for the other two."""
+        return self.stride * {"argmax": 0.5, "quarter": 0.25, "dark": 0.01, "local": 0.01}[self.decoder]
+
+    @property
+    def stride(self) -> float:
+        """Returns the pixels per cell."""
+        return IMAGE_SIZE / self.size
+
+    def encode(self, points: Float[Tensor, "*B K 2"]) -> Float[Tensor, "*B K h w"]:
+        """Returns the maps that the network is to predict."""
+        return generate_heatmap(points, self.size, self.sigma)
+
+    def decode(self, outputs: Float[Tensor, "B K h w"]) -> Decoded:
+        """Returns the points with the peaks' values as scores."""
+        maps = outputs.float()
+        peaks, scores = find_peaks(maps)
+        if self.decoder == "local":
+            cells = local_soft_argmax(maps, peaks, self.sigma)
+        else:
+            cells = {"argmax": argmax, "quarter": quarter_offset, "dark": dark}[self.decoder](maps, peaks)
+        if self.exchangeable:
+            cells[:, HANDS] = decode_exchangeable(maps[:, HANDS], self.sigma)
+        return Decoded(cells * self.stride, scores)
+
+
+@dataclass(frozen=True)
+class CoordinateCodec:
+    """Two numbers per point, each a share of the image's side: what a sigmoid can say."""
+
+    @property
+    def resolution(self) -> float:
+        """Returns what float32 may round."""
+        return 1e-4
+
+    def encode(self, points: Float[Tensor, "*B K 2"]) -> Float[Tensor, "*B K 2"]:
+        """Returns the points in 0..1."""
+        return points / IMAGE_SIZE
+
+    def decode(self, outputs: Float[Tensor, "B K 2"]) -> Decoded:
+        """Returns the points; numbers do not say how sure they are, so every score is 1."""
+        points = outputs.float() * IMAGE_SIZE
+        return Decoded(points, torch.ones_like(points[..., 0]))
+
+
+@dataclass(frozen=True)
+class SimCCCodec:
+    """Two classifications per point, one of the column and one of the row (Li et al. 2022, "SimCC").
+
+    A bin is narrower than a pixel, at the price of 2 · 256 outputs per point where a map of quarter the precision has
+    4096. The targets are Gaussian, so that a near miss costs less than a far one.
+    """
+
+    bins_per_pixel: int = 2
+    sigma: float = 6.0  # bins
+
+    @property
+    def resolution(self) -> float:
+        """Returns half a bin."""
+        return 0.5 / self.bins_per_pixel
+
+    @property
+    def num_bins(self) -> int:
+        """Returns the bins per axis."""
+        return IMAGE_SIZE * self.bins_per_pixel
+
+    def encode(self, points: Float[Tensor, "*B K 2"]) -> Float[Tensor, "*B K 2 D"]:
+        """Returns the distributions over columns and over rows that the network's softmax is to predict."""
+        centres = torch.arange(self.num_bins, device=points.device) + 0.5
+        distances = points.unsqueeze(-1) * self.bins_per_pixel - centres
+        return (-0.5 * (distances / self.sigma).square()).softmax(-1)
+
+    def decode(self, outputs: Float[Tensor, "B K 2 D"]) -> Decoded:
+        """Returns the centres of the likeliest bins of logits; the scores are the probabilities of both together."""
+        probabilities, bins = outputs.float().softmax(-1).max(-1)
+        return Decoded((bins + 0.5) / self.bins_per_pixel, probabilities.prod(-1))
+
+
+@dataclass(frozen=True)
+class DSNTCodec:
+    """A point is the mean of a map that is a distribution, so the map needs no target of its own, only its mean does.
+
+    (Nibali et al. 2018, "Numerical Coordinate Regression", the differentiable spatial to numerical transform.) `decode`
+    is differentiable: a loss may be computed on the points themselves.
+    """
+
+    size: int = 64  # cells per side
+
+    @property
+    def resolution(self) -> float:
+        """Returns half a cell: what the centres of the outermost cells are from the border, and no mean passes them.
+
+        Everywhere further in, only float32 rounds.
+        """
+        return IMAGE_SIZE / self.size / 2
+
+    def encode(self, points: Float[Tensor, "*B K 2"]) -> Float[Tensor, "*B K 2"]:
+        """Returns the points as the paper has them: -1 and 1 are the image's borders, 0 its middle."""
+        return points * (2 / IMAGE_SIZE) - 1
+
+    def decode(self, outputs: Float[Tensor, "B K h w"]) -> Decoded:
+        """Returns the mean positions under the softmax of logits; the scores are the likeliest cells' probabilities."""
+        probabilities = _soften(outputs.float())
+        return Decoded(find_expectations(probabilities) * (IMAGE_SIZE / self.size), probabilities.amax((-2, -1)))
