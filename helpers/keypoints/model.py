@@ -59,13 +59,21 @@ class HeatmapNet(nn.Module):
         output_size: cells per side of the maps: 16, 32, 64 or 128.
         skips: whether stages read the backbone's maps; without them the weights at 64 cells are 561,669.
         width: channels of the first block.
+        empty_start: let the untrained network show empty maps, by an output layer of zeros. The usual one shows noise
+            whose squared error is some fifty times that of an empty map, and the first epochs go into silencing it.
+            Good for maps of values; maps of logits start better with some noise to choose from.
 
     Raises:
         ValueError: there is no decoder of this output size.
     """
 
     def __init__(
-        self, num_points: int = len(POINT_NAMES), output_size: int = 64, skips: bool = True, width: int = 32
+        self,
+        num_points: int = len(POINT_NAMES),
+        output_size: int = 64,
+        skips: bool = True,
+        width: int = 32,
+        empty_start: bool = False,
     ) -> None:
         super().__init__()
         sizes = [FINAL_SIZE * 2**stage for stage in (1, 2, 3, 4)]
@@ -80,6 +88,9 @@ class HeatmapNet(nn.Module):
         inputs = [before + extra for before, extra in zip([deepest, *outputs[:-1]], joined, strict=True)]
         self.stages = nn.ModuleList(_double(*pair) for pair in list(zip(inputs, outputs, strict=True))[:num_stages])
         self.output = nn.Conv2d(outputs[num_stages - 1], num_points, 1)
+        if empty_start:
+            nn.init.zeros_(self.output.weight)
+            nn.init.zeros_(self.output.bias)
 
     def forward(self, images: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B K h w"]:
         """Returns the maps; what their values mean is the codec's affair."""

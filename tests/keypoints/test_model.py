@@ -78,6 +78,17 @@ def test_coordinates_are_shares_of_the_image():
     assert ((outputs >= 0) & (outputs <= 1)).all()
 
 
+def test_an_empty_start_shows_empty_maps_and_can_still_learn():
+    images = torch.rand(2, 1, 128, 128)
+    assert HeatmapNet(width=4)(images).abs().max() > 0.01
+    model = HeatmapNet(width=4, empty_start=True)
+    assert count_weights(model) == count_weights(HeatmapNet(width=4))
+    maps = model(images)
+    assert maps.abs().max() == 0
+    (maps - 1).square().mean().backward()
+    assert model.output.weight.grad.abs().max() > 0
+
+
 def test_a_skip_carries_what_the_deepest_map_has_lost():
     # With its decoder's deepest input silenced, only a network with skips still sees the image.
     for skips in (True, False):
