@@ -1,8 +1,8 @@
 """Points as a network sees them, and back: heatmaps, coordinates, SimCC and DSNT behind one interface.
 
-A codec encodes points into what a network is asked for and decodes what it answers. Pixels are outside, always: `(x, y)`
-with pixel i covering [i, i + 1). Inside, cell i of a map covers [i, i + 1) of the map's own cells, so its centre is at
-i + 0.5 cells or (i + 0.5) · stride pixels, with stride = 128 / map size.
+A codec encodes points into what a network is asked for and decodes what it answers. Pixels are outside, always:
+`(x, y)`, pixel i covering [i, i + 1). Inside, cell i of a map covers [i, i + 1) of the map's own cells, so its centre
+is at i + 0.5 cells or (i + 0.5) · stride pixels, with stride = 128 / map size.
 
 All codecs obey one law: `decode` of perfect outputs for x returns x to within `resolution` pixels on each axis, for x
 anywhere in the image. Perfect outputs are what a network that has learned everything would say: the targets themselves
@@ -76,7 +76,7 @@ LOG_FLOOR = 1e-6
 WINDOW_RADIUS = 2
 """Cells on each side of the peak that the local soft-argmax sees: 5 × 5, as in the paper."""
 SHARP_SIGMA = 0.65
-"""Cells. Sharper, and the cells undersample the weights; blunter, and the window cuts them off: 0.003 cells either way."""
+"""Cells. Sharper, and the cells undersample the weights; blunter, and the window cuts them off."""
 
 
 def find_peaks(maps: Float[Tensor, "B K h w"]) -> tuple[Int[Tensor, "B K 2"], Float[Tensor, "B K"]]:
@@ -103,11 +103,11 @@ def quarter_offset(maps: Float[Tensor, "B K h w"], peaks: Int[Tensor, "B K 2"]) 
 def dark(maps: Float[Tensor, "B K h w"], peaks: Int[Tensor, "B K 2"]) -> Float[Tensor, "B K 2"]:
     """Returns the tops of the Gaussians: the logarithm of one is a parabola, which three cells per axis determine.
 
-    One Newton step from the peak, -H⁻¹g, lands on the parabola's top (Zhang et al. 2020, "Distribution-Aware Coordinate
-    Representation", DARK). Exact for Gaussians. Where the logarithms curve upwards there is no top and the centre of the
-    peak's cell is returned; a step never leaves that cell, because the cell nearest to a Gaussian's top is its highest.
-    The paper first blurs the maps, as those of photographs have several small peaks; ours have one, and a blur would
-    pull points inwards at the border.
+    One Newton step from the peak, -H⁻¹g, lands on the parabola's top (Zhang et al. 2020, "Distribution-Aware
+    Coordinate Representation", DARK). Exact for Gaussians. Where the logarithms curve upwards there is no top, and the
+    centre of the peak's cell is returned. A step never leaves that cell: a Gaussian's top lies in its highest cell.
+    The paper first blurs the maps, because on photographs they have many small peaks; on drawings they are smooth, and
+    a blur would pull points at the border inwards.
     """
     gradient, hessian = _differentiate_logs(maps, peaks)
     (xx, xy), (yx, yy) = (row.unbind(-1) for row in hessian.unbind(-2))
@@ -139,8 +139,8 @@ def _differentiate_logs(
 ) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K 2 2"]]:
     """Returns gradient and Hessian of the maps' logarithms at the peaks, by central differences.
 
-    A peak at the border has no neighbour outside. The differences are then taken one cell further in, and the gradient is
-    continued to the peak by the Hessian: for a parabola, hence for a Gaussian, that is no approximation.
+    A peak at the border has no neighbour outside. The differences are then taken one cell further in, and the Hessian
+    carries the gradient back to the peak: for a parabola, hence for a Gaussian, that is no approximation.
     """
     height, width = maps.shape[-2:]
     centres = peaks.clamp(min=1).minimum(peaks.new_tensor([width - 2, height - 2]))
@@ -155,7 +155,7 @@ def _differentiate_logs(
 
 def _apply(matrices: Float[Tensor, "B K 2 2"], vectors: Float[Tensor, "B K 2"]) -> Float[Tensor, "B K 2"]:
     """Returns each matrix times its vector."""
-    return (matrices @ vectors.unsqueeze(-1)).squeeze(-1)
+    return (matrices * vectors.unsqueeze(-2)).sum(-1)
 
 
 def _gather_windows(
@@ -178,6 +178,8 @@ def _fits(maps: Float[Tensor, "B K h w"], peaks: Int[Tensor, "B K 2"], radius: i
 # Two hands that look alike
 
 FIT_ROUNDS = 12
+LARGEST_STEP = (1.0, 1.0, 1.0, 1.0, 0.2, 1.0)
+"""What a round may change: x, y, x, y in cells, the width's logarithm and the height."""
 BLOB_LEVEL = 0.2
 """Share of the highest value from which a cell belongs to the hands: below it lies the noise of a whole empty map."""
 
@@ -185,72 +187,75 @@ BLOB_LEVEL = 0.2
 def decode_exchangeable(maps: Float[Tensor, "B 2 h w"], sigma: float) -> Float[Tensor, "B 2 2"]:
     """Returns two points, in cells, that together explain two maps which may have confused them.
 
-    Asked for points that it cannot tell apart, a network shows both in both maps. Their sum is, whatever the network
-    knows about names, close to G(p) + G(q). To take its two highest peaks would fail just where it matters: Gaussians
-    that are less than 2 sigma apart melt into one peak. So the sum is explained as a whole: p, q and the Gaussians'
-    common height and width are fitted by least squares, and hands that coincide need no rule of their own. Which of the
-    two is the first point is what the given maps prefer.
+    Asked for points that it cannot tell apart, a network shows both in both maps. Their sum, whatever the network knows
+    about names, is close to G(p) + G(q). Its two highest peaks are not enough: Gaussians less than 2 sigma apart melt
+    into one, and a third of the handout's hands are as close as that. So p, q and the Gaussians' common width and
+    height are fitted to the whole sum by least squares (damped Gauss-Newton), and hands that coincide need no rule of
+    their own. Which of the two points is the first is what the given maps prefer.
 
-    The fit starts at the blob's mean ± reach along its longer axis: two Gaussians at ±a about their middle vary by
-    s² + a² along their line and by s² across it, so reach² is the difference of the covariance's two eigenvalues.
+    Exact for targets. Only of points that nearly coincide the sum hardly tells the distance: they are found to within
+    sigma / 25, and to within sigma / 3 where the border hides half of them.
 
     Args:
         maps: of the two points, as predicted.
         sigma: of the Gaussians that the network was taught, in cells.
     """
-    total = maps.sum(1)
-    height, width = total.shape[-2:]
-    rows, columns = (torch.arange(n, device=maps.device) + 0.5 for n in (height, width))
-    cells = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1).flatten(0, 1)
-    total = total.flatten(1)
-    points = _split_blob(total, cells)
-
-    log_width = torch.full_like(total[:, :1], sigma).log()
-    amplitude = total.amax(1, keepdim=True) / _draw(points, log_width, cells)[0].sum(1).amax(1, keepdim=True)
-    for _ in range(FIT_ROUNDS):
-        gaussians, slopes = _draw(points, log_width, cells)  # "B 2 n", "B 2 n 3": by x, y and log width
-        jacobian = amplitude.unsqueeze(-1) * torch.cat(
-            [slopes[:, 0, :, :2], slopes[:, 1, :, :2], slopes[..., 2:].sum(1)], dim=-1
-        )
-        jacobian = torch.cat([jacobian, gaussians.sum(1).unsqueeze(-1)], dim=-1)
-        residual = total - amplitude * gaussians.sum(1)
-        normal = jacobian.mT @ jacobian
-        damping = 1e-3 * torch.diag_embed(normal.diagonal(dim1=-2, dim2=-1)) + 1e-6 * torch.eye(6, device=maps.device)
-        step = torch.linalg.solve(normal + damping, jacobian.mT @ residual.unsqueeze(-1)).squeeze(-1)
-        points = points + step[:, :4].clamp(-1, 1).view(-1, 2, 2)
-        log_width = log_width + step[:, 4:5].clamp(-0.2, 0.2)
-        amplitude = (amplitude + step[:, 5:]).clamp(min=LOG_FLOOR)
-
-    gaussians = _draw(points, log_width, cells)[0]
-    difference = (maps[:, 0] - maps[:, 1]).flatten(1) * (gaussians[:, 0] - gaussians[:, 1])
-    prefers = difference.sum(1) >= 0
-    points = points.clamp(min=0).minimum(points.new_tensor([width, height]))
-    return torch.where(prefers.view(-1, 1, 1), points, points.flip(1))
+    size = maps.shape[-1]
+    centres = torch.arange(size, device=maps.device) + 0.5
+    cells = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), dim=-1).flatten(0, 1)
+    total = maps.sum(1).flatten(1)
+    height = total.amax(1, keepdim=True)
+    fit = torch.cat([_split_blob(total, cells, sigma), torch.full_like(height, sigma).log(), height], dim=1)
+    limits = fit.new_tensor(LARGEST_STEP)
+    with torch.autocast(maps.device.type, enabled=False):  # normal equations do not survive half precision
+        for _ in range(FIT_ROUNDS):
+            picture, jacobian = _draw_pair(fit, cells)
+            normal = jacobian.mT @ jacobian
+            damping = torch.diag_embed(1e-3 * normal.diagonal(dim1=-2, dim2=-1) + LOG_FLOOR)
+            slope = jacobian.mT @ (total - picture).unsqueeze(-1)
+            step = torch.linalg.solve(normal + damping, slope).squeeze(-1)
+            fit = fit + step.maximum(-limits).minimum(limits)
+    points = fit[:, :4].view(-1, 2, 2).clamp(0, size)
+    alone = generate_heatmap(points * (IMAGE_SIZE / size), size, sigma)
+    agreement = ((maps[:, 0] - maps[:, 1]) * (alone[:, 0] - alone[:, 1])).sum((-2, -1))
+    return torch.where(agreement.view(-1, 1, 1) < 0, points.flip(1), points)
 
 
-def _split_blob(total: Float[Tensor, "B n"], cells: Float[Tensor, "n 2"]) -> Float[Tensor, "B 2 2"]:
-    """Returns the two ends of what stands out in each map."""
+def _split_blob(total: Float[Tensor, "B n"], cells: Float[Tensor, "n 2"], sigma: float) -> Float[Tensor, "B 4"]:
+    """Returns where the fit of two points begins: the centres of the two halves of all that stands out in a map.
+
+    Two Gaussians at ±a about their middle vary by s² + a² along their line and by s² across it, so a² is the difference
+    of the covariance's two eigenvalues. It is taken to be at least (sigma / 2)²: from one place, nothing would tell the
+    two points which of them is to go where. Each cell belongs to the nearer of these ends; the halves' own centres are
+    then right also where one Gaussian is the fainter, or cut by the border.
+    """
     weights = total * (total > BLOB_LEVEL * total.amax(1, keepdim=True))
     weights = weights / weights.sum(1, keepdim=True).clamp(min=LOG_FLOOR)
-    middle = weights @ cells
+    middle = (weights.unsqueeze(-1) * cells).sum(1)
     x, y = (cells - middle.unsqueeze(1)).unbind(-1)
-    half_difference = (weights * (x * x - y * y)).sum(1) / 2
-    covariance = (weights * x * y).sum(1)
-    reach = (2 * torch.hypot(half_difference, covariance)).sqrt()
+    half_difference, covariance = (weights * (x * x - y * y)).sum(1) / 2, (weights * x * y).sum(1)
+    reach = (2 * torch.hypot(half_difference, covariance)).sqrt().clamp(min=sigma / 2)
     angle = torch.atan2(covariance, half_difference) / 2
     end = (reach * torch.stack([angle.cos(), angle.sin()])).T
-    return torch.stack([middle - end, middle + end], dim=1)
+    ends = torch.stack([middle - end, middle + end], dim=1)
+    distances = (cells - ends.unsqueeze(2)).square().sum(-1)
+    halves = weights.unsqueeze(1) * (distances <= distances.flip(1))
+    return ((halves.unsqueeze(-1) * cells).sum(2) / halves.sum(2, keepdim=True).clamp(min=LOG_FLOOR)).flatten(1)
 
 
-def _draw(
-    points: Float[Tensor, "B 2 2"], log_width: Float[Tensor, "B 1"], cells: Float[Tensor, "n 2"]
-) -> tuple[Float[Tensor, "B 2 n"], Float[Tensor, "B 2 n 3"]]:
-    """Returns a Gaussian of height 1 per point, and its derivatives by x, y and log width."""
-    away = (cells - points.unsqueeze(2)) / log_width.exp().view(-1, 1, 1, 1)
+def _draw_pair(
+    fit: Float[Tensor, "B 6"], cells: Float[Tensor, "n 2"]
+) -> tuple[Float[Tensor, "B n"], Float[Tensor, "B n 6"]]:
+    """Returns the sum of two Gaussians, and its derivatives by x, y, x, y, the width's logarithm and the height."""
+    points, width, height = fit[:, :4].view(-1, 2, 1, 2), fit[:, 4].exp().view(-1, 1, 1, 1), fit[:, 5].view(-1, 1, 1)
+    away = (cells - points) / width
     squared = away.square().sum(-1)
     gaussians = torch.exp(-0.5 * squared)
-    slopes = torch.cat([away / log_width.exp().view(-1, 1, 1, 1), squared.unsqueeze(-1)], dim=-1)
-    return gaussians, gaussians.unsqueeze(-1) * slopes
+    by_place = (height * gaussians).unsqueeze(-1) * away / width
+    by_width = (height * gaussians * squared).sum(1)
+    by_height = gaussians.sum(1)
+    derivatives = torch.stack([*by_place[:, 0].unbind(-1), *by_place[:, 1].unbind(-1), by_width, by_height], dim=-1)
+    return height[:, 0] * by_height, derivatives
 
 
 # Expectations: a mean over all cells instead of a peak
@@ -259,7 +264,8 @@ def _draw(
 def find_expectations(probabilities: Float[Tensor, "B K h w"]) -> Float[Tensor, "B K 2"]:
     """Returns the mean position under each map, in cells; a map sums to 1."""
     sums = probabilities.sum(-2), probabilities.sum(-1)
-    return torch.stack([line @ (torch.arange(line.shape[-1], device=line.device) + 0.5) for line in sums], dim=-1)
+    centres = (torch.arange(line.shape[-1], device=line.device) + 0.5 for line in sums)
+    return torch.stack([(line * centre).sum(-1) for line, centre in zip(sums, centres, strict=True)], dim=-1)
 
 
 def soft_argmax(maps: Float[Tensor, "B K h w"], temperature: float = 1.0) -> Float[Tensor, "B K 2"]:
@@ -291,8 +297,9 @@ class HeatmapCodec:
 
     @property
     def resolution(self) -> float:
-        """Returns half a cell for argmax, a quarter for the quarter offset, and 1 / 100 for the other two."""
-        return self.stride * {"argmax": 0.5, "quarter": 0.25, "dark": 0.01, "local": 0.01}[self.decoder]
+        """Returns half a cell for argmax, a quarter for the quarter offset, 1 / 100 otherwise; sigma / 3 for hands."""
+        cells = {"argmax": 0.5, "quarter": 0.25, "dark": 0.01, "local": 0.01}[self.decoder]
+        return self.stride * (max(cells, self.sigma / 3) if self.exchangeable else cells)
 
     @property
     def stride(self) -> float:
@@ -304,7 +311,7 @@ class HeatmapCodec:
         return generate_heatmap(points, self.size, self.sigma)
 
     def decode(self, outputs: Float[Tensor, "B K h w"]) -> Decoded:
-        """Returns the points with the peaks' values as scores."""
+        """Returns the points, and the values of the maps' peaks as scores."""
         maps = outputs.float()
         peaks, scores = find_peaks(maps)
         if self.decoder == "local":
@@ -339,8 +346,8 @@ class CoordinateCodec:
 class SimCCCodec:
     """Two classifications per point, one of the column and one of the row (Li et al. 2022, "SimCC").
 
-    A bin is narrower than a pixel, at the price of 2 · 256 outputs per point where a map of quarter the precision has
-    4096. The targets are Gaussian, so that a near miss costs less than a far one.
+    A bin is narrower than a pixel, and yet a point takes 2 · 256 outputs where a map of 64 × 64 cells takes 4096. The
+    targets are Gaussian, so that a near miss costs less than a far one.
     """
 
     bins_per_pixel: int = 2
