@@ -100,21 +100,24 @@ def test_dsnt_measures_distance_in_half_sides_of_the_image():
 
 def test_divergence_is_zero_for_equals_and_log_2_for_strangers():
     maps = generate_heatmap(POINTS, 32, 1.0)
-    assert_close(divergence(maps.clamp(min=1e-30).log(), maps), torch.zeros(3, 5), atol=1e-6, rtol=0)
-    logits = torch.full((1, 1, 8, 8), -100.0)
-    logits[..., 0, 0] = 0
+    assert_close(divergence(maps / maps.sum((2, 3), keepdim=True), maps), torch.zeros(3, 5), atol=1e-6, rtol=0)
+    near = torch.zeros(1, 1, 8, 8)
+    near[..., 0, 0] = 1
     far = torch.zeros(1, 1, 8, 8)
     far[..., 7, 7] = 3.0
-    assert divergence(logits, far).item() == pytest.approx(math.log(2))
+    assert divergence(near, far).item() == pytest.approx(math.log(2))
 
 
-def test_divergence_equals_the_textbooks():
-    logits = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+def test_divergence_and_its_gradient_equal_the_textbooks():
+    logits = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(1)).requires_grad_()
     maps = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(2))
     p, q = logits.flatten(2).softmax(-1), maps.flatten(2) / maps.sum((2, 3)).unsqueeze(-1)
     middle = (p + q) / 2
     expected = sum((share * (share / middle).log()).sum(-1) for share in (p, q)) / 2
-    assert_close(divergence(logits, maps), expected)
+    found = divergence(p.view_as(maps), maps)
+    assert_close(found, expected)
+    gradients = [torch.autograd.grad(value.sum(), logits, retain_graph=True)[0] for value in (found, expected)]
+    assert_close(*gradients)
 
 
 def exchange(points: torch.Tensor) -> torch.Tensor:
@@ -143,6 +146,16 @@ def test_each_image_chooses_its_own_assignment(name):
     alone = torch.stack([loss_of(name, outputs[i : i + 1], points[i : i + 1], True) for i in range(3)])
     assert_close(loss_of(name, outputs, points, True), alone.mean())
     assert_close(loss_of(name, outputs, points, True), loss_of(name, outputs, POINTS, True))
+
+
+@each_kind
+def test_hands_learn_from_the_cheaper_assignment_alone(name):
+    outputs = perfect_outputs(name, exchange(POINTS) + 0.7).requires_grad_()
+    gradients = [
+        torch.autograd.grad(loss_of(name, outputs, points, exchangeable), outputs)[0]
+        for points, exchangeable in ((POINTS, True), (exchange(POINTS), False))
+    ]
+    assert_close(*gradients)
 
 
 @each_kind
