@@ -14,7 +14,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from helpers import coco
-from helpers.keypoints.scenes import HANDOUT_FIGURE, IMAGE_SIZE, POINT_NAMES, FigureConfig, draw_scene
+from helpers.keypoints.scenes import (
+    HANDOUT_FIGURE,
+    IMAGE_SIZE,
+    POINT_NAMES,
+    FigureConfig,
+    draw_scene,
+    paint_figure,
+)
 
 MIRRORED_ROWS = (0, 2, 1, 4, 3)
 """For each row of `scenes.POINT_NAMES` the row that takes its name in the mirror: left becomes right."""
@@ -80,6 +87,12 @@ class KeypointDataset(Dataset):
         if not isinstance(indices, Tensor | slice):
             indices = torch.tensor(indices, dtype=torch.int64, device=self.images.device)
         return self._map(lambda column: column[indices])
+
+    def repaint(self, config: FigureConfig) -> KeypointDataset:
+        """Returns the same figures, points and ids in another look: what differs then is due to the look alone."""
+        images = [paint_figure(points, config) for points in self.points.cpu().double().numpy()]
+        pixels = np.array(images, np.uint8).reshape(self.images.shape)
+        return dataclasses.replace(self, images=torch.from_numpy(pixels).to(self.images.device))
 
     def _map(self, function) -> KeypointDataset:
         return KeypointDataset(*(function(getattr(self, field.name)) for field in dataclasses.fields(self)))

@@ -139,7 +139,13 @@ def train_keypoints(
     return Localizer(recipe, model, history)
 
 
-def lesson_localizer(name: str, recipe: Recipe, run: runtime.Run, train_set: KeypointDataset) -> Localizer:
+def lesson_localizer(
+    name: str,
+    recipe: Recipe,
+    run: runtime.Run,
+    train_set: KeypointDataset,
+    on_epoch_end: Callable[[training.Row, Network], None] | None = None,
+) -> Localizer:
     """Returns the localiser of lesson 5 called `name` at `run`'s profile and seed: loaded where it is, or else trained.
 
     The epoch is selected on figures drawn for that purpose: nothing is ever chosen on the val split, which the lessons
@@ -148,6 +154,7 @@ def lesson_localizer(name: str, recipe: Recipe, run: runtime.Run, train_set: Key
     Args:
         name: the folder `data/runs/05_heatmap_vs_regression/<profile>/<name>_seed<seed>` keeps it for every lesson.
         train_set: the handout's train split, or figures of the recipe's look.
+        on_epoch_end: see `training.train`; what is loaded has no epochs to see.
     """
     train_set = train_set.select(slice(run.budget(smoke=32, quick=None, full=None)))
     num_selecting = run.budget(smoke=16, quick=100, full=200)
@@ -156,7 +163,25 @@ def lesson_localizer(name: str, recipe: Recipe, run: runtime.Run, train_set: Key
     recipe = replace(recipe, training=replace(recipe.training, epochs=epochs, seed=run.seed))
     lesson = runtime.RUNS / "05_heatmap_vs_regression" / run.profile
     folder = lesson / training.variant_folder(name, run.seed)
-    return train_keypoints(recipe, train_set, selection_set, folder, run.device)
+    return train_keypoints(recipe, train_set, selection_set, folder, run.device, on_epoch_end)
+
+
+def keep_stages(images: UInt8[Tensor, "M H W"], folder: Path) -> Callable[[training.Row, Network], None]:
+    """Returns an `on_epoch_end` that writes into `folder` what the network says of `images`, for `read_stages`.
+
+    On disk, because a run that is loaded or goes on after an interruption does not repeat its first epochs.
+    """
+
+    def keep(row: training.Row, model: Network) -> None:
+        with runtime.replace_when_complete(folder / f"epoch_{row['epoch']:03}.pt") as partial:
+            torch.save(compute_outputs(model, images).cpu(), partial)
+
+    return keep
+
+
+def read_stages(folder: Path) -> dict[int, Float[Tensor, "M K *outputs"]]:
+    """Returns the outputs after each epoch that `keep_stages` has written, in order."""
+    return {int(path.stem[-3:]): torch.load(path, weights_only=True) for path in sorted(folder.glob("epoch_*.pt"))}
 
 
 def train_variants(

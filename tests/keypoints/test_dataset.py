@@ -120,3 +120,12 @@ def test_mirroring_twice_changes_nothing(drawn):
     images, points = mirror(*mirror(drawn.images, drawn.points))
     assert_close(images, drawn.images, rtol=0, atol=0)
     assert_close(points, drawn.points, rtol=0, atol=0)
+
+
+def test_repainted_figures_are_the_same_figures_in_another_look(drawn):
+    tellable = FigureConfig(tellable_hands=True)
+    repainted = drawn.repaint(tellable)
+    assert_close(repainted.images, KeypointDataset.draw(12, 5, tellable).images)
+    assert_close(repainted.points, drawn.points)
+    assert_close(repainted.repaint(FigureConfig()).images, drawn.images)
+    assert drawn.select([]).repaint(tellable).images.shape == (0, 128, 128)

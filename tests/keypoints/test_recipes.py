@@ -23,7 +23,10 @@ from helpers.keypoints.recipes import (
     KeypointTask,
     Recipe,
     build_network,
+    compute_outputs,
+    keep_stages,
     lesson_localizer,
+    read_stages,
     repair_ladder,
     train_keypoints,
     train_variants,
@@ -216,3 +219,16 @@ def test_a_lessons_localizer_is_trained_once_and_kept_for_every_lesson(tmp_path,
     assert (tmp_path / "05_heatmap_vs_regression" / "smoke" / "dsnt_tuned_seed3" / training.BEST).exists()
     assert (first.recipe.training.epochs, first.recipe.training.seed) == (1, 3)
     assert lesson_localizer("DSNT, tuned", recipe, run, FIGURES).history == first.history
+
+
+def test_stages_of_a_training_are_kept_for_when_it_is_loaded(tmp_path):
+    recipe = replace(TINY, training=replace(TINY.training, epochs=2))
+    for _ in range(2):  # the second time nothing is trained
+        keep = keep_stages(FIGURES.images[:3], tmp_path / "stages")
+        localizer = train_keypoints(recipe, FIGURES, FIGURES, tmp_path / "run", CPU, keep)
+    stages = read_stages(tmp_path / "stages")
+    assert list(stages) == [1, 2]
+    last = torch.load(tmp_path / "run" / training.LAST, weights_only=True)
+    localizer.model.load_state_dict(last["model"])
+    torch.testing.assert_close(stages[2], compute_outputs(localizer.model, FIGURES.images[:3]))
+    assert not torch.equal(stages[1], stages[2])
