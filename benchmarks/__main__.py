@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import data_generation, training_step
+from benchmarks import data_generation, keypoints, training_step
 from helpers import runtime
 
 TO_REACH = {
@@ -11,6 +11,10 @@ TO_REACH = {
     "step.tuned_ratio": "at most 1.03 on a CPU, 1.15 on a GPU",
     "step.share_of_peak": "at least 0.55: bare step against the machine's matrix product",
     "matching.share_of_a_step": "what matching in every step would add, instead of once per dataset",
+    "heatmaps.ratio": "at most 0.25: a batch of targets, ours against a loop over images and points",
+    **{f"keypoints.{name}_ratio": "at most 1.03 on a CPU, 1.15 on a GPU" for name in keypoints.RECIPES},
+    "figures.share_of_a_step": "what drawing fresh figures adds to a step",
+    **{f"decode.{name}_share": "of the network's own time, forward only" for name in keypoints.DECODERS},
 }
 
 
@@ -18,9 +22,9 @@ def main() -> None:
     """Prints the table."""
     device = runtime.choose_device()
     print(f"{runtime.describe_device(device)}, steps in {runtime.choose_precision(device)}; quiet machines tell more\n")
-    for module in (data_generation, training_step):
+    for module in (data_generation, training_step, keypoints):
         for name, value in module.measure().items():
-            print(f"{name:26} {value:9.3f}   {TO_REACH.get(name, '')}".rstrip(), flush=True)
+            print(f"{name:34} {value:9.3f}   {TO_REACH.get(name, '')}".rstrip(), flush=True)
 
 
 if __name__ == "__main__":

@@ -303,6 +303,13 @@ def read_points(path: Path, dialect: Dialect, point_names: Sequence[str], image_
         )
         records = _Records(path, "annotation", document["annotations"])
         records.require_unique("id")
+        category_ids = records.column("category_id", _is_whole, "an integer")
+        known = people.require_unique("id")[:1]
+        records.refuse(
+            [category_id not in known for category_id in category_ids],
+            lambda row: f"category_id {category_ids[row]} is not that of the first category, whose keypoints are read",
+            "every figure of this set is of that one category",
+        )
         owners = records.find_images(image_ids)
         order = np.argsort(owners)
         if not np.array_equal(owners[order], np.arange(len(image_ids))):
@@ -314,13 +321,29 @@ def read_points(path: Path, dialect: Dialect, point_names: Sequence[str], image_
             )
     if named != list(point_names):
         raise DatasetError(
-            f"{path}: its keypoints are {named}, not {list(point_names)}. "
-            "Read it with the names it holds, in their order"
+            f"{path}: its keypoints are {_shorten(named, 120)}, not {list(point_names)}. "
+            "Remedy: bring its names, and the points of every record, into that order"
+        )
+    if dialect == "handout" and document["num_keypoints"] != len(named):
+        raise DatasetError(
+            f"{path}: num_keypoints is {_shorten(document['num_keypoints'])}, but it names {len(named)} keypoints. "
+            f"Remedy: make it {len(named)} if every record has as many points"
         )
     points = _read_points_column(records, dialect, len(point_names))
     if dialect == "coco":
         points, records = points[order], _Records(path, "annotation", [records.rows[row] for row in order])
     height, width = image_size
+    records.refuse(
+        np.ptp(points, axis=1).max(axis=1) == 0,
+        lambda row: f"all its keypoints are at {points[row, 0].tolist()}",
+        "a figure has a size, which errors are measured against: correct it or drop the image",
+    )
+    largest = np.abs(points).max(axis=(1, 2))
+    records.refuse(
+        largest <= 1,
+        lambda row: f"its keypoints, none beyond {largest[row]:g}, are shares of the image's sides and not pixels",
+        f"scale them to the {width} × {height} pixels of the image",
+    )
     outside = ((points < 0) | (points > (width - 1, height - 1))).any(axis=-1)
     records.refuse(
         outside.any(axis=1),
@@ -456,10 +479,23 @@ def _read_points_column(records: _Records, dialect: Dialect, num_points: int) ->
     expected = f"{num_points} triples x, y, v of finite numbers in one list"
     rows = records.column("keypoints", lambda value: _is_list(value, 3 * num_points, _is_finite), expected)
     triples = np.array(rows, float).reshape(-1, num_points, 3)
+    labels = triples[..., 2]
+    unlabelled = ~np.isin(labels, (1, 2))
+
+    def describe(row: int) -> str:
+        number = int(unlabelled[row].argmax())
+        return f"keypoint number {number + 1} is not labelled (v = {labels[row, number]:g})"
+
     records.refuse(
-        (triples[..., 2] == 0).any(axis=1),
-        lambda row: f"keypoint number {int((triples[row, :, 2] == 0).argmax()) + 1} is not labelled (v = 0)",
-        "every point of this set is labelled: add it or drop the image",
+        unlabelled.any(axis=1),
+        describe,
+        "every point of this set is labelled, v is 1 or 2: add it or drop the image",
+    )
+    counts = [record.get("num_keypoints", num_points) for record in records.rows]
+    records.refuse(
+        [count != num_points for count in counts],
+        lambda row: f"num_keypoints is {_shorten(counts[row])}, but {num_points} points are labelled",
+        "correct the number",
     )
     return triples[..., :2]
 
@@ -598,6 +634,6 @@ def _is_box(value: Any) -> bool:
     return _is_list(value, 4, _is_finite)
 
 
-def _shorten(value: Any) -> str:
+def _shorten(value: Any, length: int = 60) -> str:
     text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return text if len(text) <= length else f"{text[: length - 3]}..."

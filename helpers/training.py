@@ -6,13 +6,15 @@ epoch repeats that epoch and ends with the very weights of a run that was never 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,9 @@ from helpers import runtime
 
 LAST, BEST, LOG = "last.pth", "best_model.pth", "training_log.json"
 FORMAT = "localisation-workbook checkpoint 1"
+
+R = TypeVar("R")  # a wing's recipe, a frozen dataclass whose field `training` is a TrainingConfig
+T = TypeVar("T")  # what a recipe becomes
 
 Row = dict[str, float]
 """One epoch of a history: its number, its seconds, the mean training losses and what `validate` measured."""
@@ -134,6 +139,37 @@ def train(
     model.load_state_dict(read_checkpoint(folder / BEST, settings, device)["model"])
     model.eval()
     return history
+
+
+def train_variants(
+    variants: Mapping[str, R], num_seeds: int, folder: Path, train_one: Callable[[R, Path], T]
+) -> dict[str, list[T]]:
+    """Returns what `train_one(recipe, folder)` makes of each variant from the seeds 0, 1, …: the same for all.
+
+    What `folder` holds already is loaded by `train`, so a stopped comparison goes on where it was.
+    """
+    return {
+        name: [
+            train_one(
+                replace(recipe, training=replace(recipe.training, seed=seed)), folder / variant_folder(name, seed)
+            )
+            for seed in range(num_seeds)
+        ]
+        for name, recipe in variants.items()
+    }
+
+
+def variant_folder(variant: str, seed: int) -> str:
+    """Returns the name of the folder for `variant`, whatever its name in words, trained from `seed`."""
+    return re.sub(r"[^a-z0-9]+", "_", variant.lower()).strip("_") + f"_seed{seed}"
+
+
+def fingerprint(columns: Iterable[Tensor]) -> str:
+    """Returns 16 hexadecimal digits that stand for the bytes of `columns`: data that differs is another run's."""
+    digest = hashlib.blake2b(digest_size=8)
+    for column in columns:
+        digest.update(column.cpu().contiguous().numpy())
+    return digest.hexdigest()
 
 
 def train_epoch(

@@ -10,7 +10,7 @@ from PIL import Image
 from helpers import coco
 from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.handout import HandoutConfig, ensure_handout
-from helpers.keypoints.scenes import IMAGE_SIZE, POINT_NAMES
+from helpers.keypoints.dataset import KeypointDataset
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +28,7 @@ def read_boxes(folder, dialect):
 
 
 def read_points(folder, dialect):
-    path = coco.annotation_path(folder / "keypoints", "train", dialect)
-    file = coco.read_points(path, dialect, POINT_NAMES, (IMAGE_SIZE, IMAGE_SIZE))
-    return coco.read_images(path.parent / "train", file.file_names, file.image_sizes, "L")
+    return KeypointDataset.read(folder / "keypoints", "train", dialect)
 
 
 def edit(name, change):
@@ -91,12 +89,41 @@ def drop_keypoint(document):
     document["images"][1]["keypoints"].pop()
 
 
-def unlabel_keypoint(document):
-    document["annotations"][1]["keypoints"][2] = 0
+def set_number(index, value):
+    """Returns a change of one number of the second figure's triples x, y, v."""
+
+    def change(document):
+        document["annotations"][1]["keypoints"][index] = value
+
+    return change
+
+
+def drop_visibility(document):
+    triples = document["annotations"][1]["keypoints"]
+    del triples[2::3]
 
 
 def rename_keypoint(document):
     document["keypoint_names"][0] = "hat"
+
+
+def reverse_names(document):
+    document["categories"][0]["keypoints"].reverse()
+
+
+def scale_points(scale, offset, num_figures):
+    """Returns a change of the first figures' points from pixels into shares of the image."""
+
+    def change(document):
+        for record in document["images"][:num_figures]:
+            record["keypoints"] = [[x * scale + offset, y * scale + offset] for x, y in record["keypoints"]]
+
+    return change
+
+
+def scale_triples(document):
+    for record in document["annotations"]:
+        record["keypoints"] = [value if i % 3 == 2 else value / 128 for i, value in enumerate(record["keypoints"])]
 
 
 def duplicate_figure(document):
@@ -163,22 +190,103 @@ DIALECT_KINDS = {
 }
 POINT_KINDS = {
     "too few keypoints": ("handout", edit(POINTS, drop_keypoint), ["image 1", "5 pairs"]),
+    "too many keypoints": (
+        "handout",
+        edit(POINTS, set_record("images", 1, keypoints=[[i, 9] for i in range(6)])),
+        ["image 1", "[5, 9]", "5 pairs"],
+    ),
+    "no keypoints": (
+        "handout",
+        edit(POINTS, lambda d: d["images"][1].pop("keypoints") and None),
+        ["image 1", "5 pairs"],
+    ),
+    "keypoints by name": (
+        "handout",
+        edit(POINTS, set_record("images", 1, keypoints={"head": [1, 2]})),
+        ["image 1", "{'head': [1, 2]}", "5 pairs"],
+    ),
+    "pairs in one list": ("handout", edit(POINTS, set_record("images", 1, keypoints=[9] * 10)), ["image 1", "5 pairs"]),
+    "keypoint that is null": (
+        "handout",
+        edit(POINTS, set_record("images", 1, keypoints=[[1, 2], None] * 2 + [[1, 2]])),
+        ["image 1", "None", "finite"],
+    ),
     "keypoint outside": ("handout", edit(POINTS, move_keypoint), ["image 1", "right_foot", "128 × 128"]),
+    "keypoint left of the image": ("coco", edit(PEOPLE, set_number(0, -1)), ["annotation 2", "head", "-1.0"]),
     "keypoint NaN": ("handout", edit(POINTS, set_record("images", 1, keypoints=[[1, float("nan")]] * 5)), ["image 1"]),
-    "other keypoint names": ("handout", edit(POINTS, rename_keypoint), ["hat", "left_foot"]),
+    "keypoint infinite": ("coco", edit(PEOPLE, set_number(0, float("inf"))), ["annotation 2", "inf", "finite"]),
+    "shares of the image": (
+        "handout",
+        edit(POINTS, scale_points(1 / 128, 0, 6)),
+        ["image 0", "shares", "6 of 6", "128 × 128 pixels"],
+    ),
+    "shares from -1 to 1": ("handout", edit(POINTS, scale_points(2 / 128, -1, 6)), ["image 0", "shares", "6 of 6"]),
+    "shares in some records": ("handout", edit(POINTS, scale_points(1 / 128, 0, 2)), ["image 0", "shares", "2 of 6"]),
+    "shares in triples": ("coco", edit(PEOPLE, scale_triples), ["annotation 1", "shares", "6 of 6"]),
+    "figure without size": (
+        "handout",
+        edit(POINTS, set_record("images", 1, keypoints=[[0, 0]] * 5)),
+        ["image 1", "[0.0, 0.0]", "size"],
+    ),
+    "other keypoint names": ("handout", edit(POINTS, rename_keypoint), ["hat", "left_foot", "Remedy: "]),
+    "other order of names": ("coco", edit(PEOPLE, reverse_names), ["['right_foot", "['head", "order"]),
+    "no keypoint names": (
+        "handout",
+        edit(POINTS, lambda d: d.pop("keypoint_names") and None),
+        ["'keypoint_names' is missing"],
+    ),
+    "names that are null": ("handout", edit(POINTS, lambda d: {**d, "keypoint_names": None}), ["None", "Remedy: "]),
+    "category without names": (
+        "coco",
+        edit(PEOPLE, lambda d: d["categories"][0].pop("keypoints") and None),
+        ["category 1", "'keypoints' is missing", "list of names"],
+    ),
+    "wrong number of names": (
+        "handout",
+        edit(POINTS, lambda d: {**d, "num_keypoints": 17}),
+        ["num_keypoints is 17", "names 5", "Remedy: "],
+    ),
+    "wrong number of points": (
+        "coco",
+        edit(PEOPLE, set_record("annotations", 1, num_keypoints=4)),
+        ["annotation 2", "num_keypoints is 4", "5 points"],
+    ),
+    "duplicate keypoint image": ("handout", edit(POINTS, set_record("images", 1, id=0)), ["image 0", "record 2"]),
+    "duplicate keypoint file": (
+        "handout",
+        edit(POINTS, set_record("images", 1, file_name="000000.png")),
+        ["image 1", "'000000.png'"],
+    ),
+    "duplicate figure id": ("coco", edit(PEOPLE, set_record("annotations", 1, id=1)), ["annotation 1", "record 2"]),
     "keypoint triples cut": (
         "coco",
         edit(PEOPLE, set_record("annotations", 1, keypoints=[1, 2])),
         ["annotation 2", "5 tr"],
     ),
-    "unlabelled keypoint": ("coco", edit(PEOPLE, unlabel_keypoint), ["annotation 2", "v = 0"]),
+    "pairs where triples are claimed": ("coco", edit(PEOPLE, drop_visibility), ["annotation 2", "5 triples x, y, v"]),
+    "unlabelled keypoint": ("coco", edit(PEOPLE, set_number(2, 0)), ["annotation 2", "v = 0"]),
+    "scores for labels": ("coco", edit(PEOPLE, set_number(5, 0.9)), ["annotation 2", "number 2", "v = 0.9"]),
     "two figures in an image": ("coco", edit(PEOPLE, duplicate_figure), ["image 0", "2 figures", "exactly one"]),
+    "image without a figure": (
+        "coco",
+        edit(PEOPLE, lambda d: d["annotations"].pop() and None),
+        ["image 5", "0 figures"],
+    ),
+    "figure of no image": ("coco", edit(PEOPLE, set_record("annotations", 1, image_id=77)), ["annotation 2", "77"]),
+    "figure of another category": (
+        "coco",
+        edit(PEOPLE, set_record("annotations", 1, category_id=5)),
+        ["annotation 2", "category_id 5", "one category"],
+    ),
     "other image size": (
         "coco",
         edit(PEOPLE, set_record("images", 2, width=64)),
         ["image 2", "(128, 64)", "(128, 128)"],
     ),
-    "no category": ("coco", edit(PEOPLE, lambda d: {**d, "categories": []}), ["its keypoints are []"]),
+    "no category": ("coco", edit(PEOPLE, lambda d: {**d, "categories": []}), ["annotation 1", "category_id 1"]),
+    "triples where pairs are claimed": ("handout", copy(PEOPLE, POINTS), ["'keypoint_names' is missing", "dialect"]),
+    "handout where COCO is claimed": ("coco", copy(POINTS, PEOPLE), ["'annotations' is missing", "dialect"]),
+    "boxes where points are claimed": ("coco", copy(COCO, PEOPLE), ["image 0", "(224, 224)", "(128, 128)"]),
 }
 
 

@@ -213,3 +213,29 @@ def test_what_is_not_finite_is_not_written(box_file, tmp_path, name, value):
         coco.write_boxes(tmp_path / "file.json", dataclasses.replace(box_file, **{name: broken}), "handout", NAMES)
     assert (tmp_path / "file.json").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_point_that_is_not_finite_is_not_written(point_file, tmp_path, dialect, value):
+    points = point_file.points.copy()
+    points[1, 2, 0] = value
+    with pytest.raises(ValueError, match="JSON compliant"):
+        coco.write_points(
+            tmp_path / "file.json", dataclasses.replace(point_file, points=points), dialect, POINT_NAMES, [(0, 1)]
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_file_without_figures_is_a_file(point_file, tmp_path, dialect):
+    empty = coco.PointFile(np.zeros(0, int), (), np.zeros((0, 2), int), np.zeros((0, 3, 2)))
+    coco.write_points(tmp_path / "file.json", empty, dialect, POINT_NAMES, [(0, 1)])
+    assert coco.read_points(tmp_path / "file.json", dialect, POINT_NAMES, (40, 60)).points.shape == (0, 3, 2)
+
+
+def test_a_figure_may_touch_the_first_pixel(point_file, tmp_path):
+    points = np.array([[[0, 0], [1, 0], [0, 2]], [[0, 0], [0.25, 0.5], [1, 1.25]]]) + 0.5
+    file = dataclasses.replace(point_file, points=points)
+    coco.write_points(tmp_path / "file.json", file, "handout", POINT_NAMES, [(0, 1)])
+    assert_array_equal(coco.read_points(tmp_path / "file.json", "handout", POINT_NAMES, (40, 60)).points, points)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 from helpers import runtime, training
-from helpers.training import CheckpointError, TrainingConfig, learning_rate_factor, train
+from helpers.training import CheckpointError, TrainingConfig, fingerprint, learning_rate_factor, train, variant_folder
 
 CONFIG = TrainingConfig(epochs=3, batch_size=4, optimizer="adamw", learning_rate=0.05, weight_decay=0.1, seed=7)
 
@@ -204,3 +205,29 @@ if __name__ == "__main__":  # the process that is killed
     else:
         os.replace = kill_after(count, os.replace)
     run(folder, task=task)
+
+
+def test_every_variant_is_trained_from_every_seed_in_a_folder_of_its_own(tmp_path):
+    @dataclass(frozen=True)
+    class LineRecipe:
+        training: TrainingConfig
+        slope: float
+
+    variants = {"steep, as told": LineRecipe(CONFIG, 3.0), "flat": LineRecipe(CONFIG, 0.1)}
+    made = training.train_variants(
+        variants, 2, tmp_path, lambda recipe, folder: (recipe.slope, recipe.training.seed, folder.name)
+    )
+    assert made == {
+        "steep, as told": [(3.0, 0, "steep_as_told_seed0"), (3.0, 1, "steep_as_told_seed1")],
+        "flat": [(0.1, 0, "flat_seed0"), (0.1, 1, "flat_seed1")],
+    }
+
+
+def test_a_folder_is_named_in_letters_that_every_file_system_takes():
+    assert variant_folder("+ AdamW, one cycle (batch 4)", 3) == "adamw_one_cycle_batch_4_seed3"
+
+
+def test_a_fingerprint_changes_with_one_value_and_not_with_the_memory_order():
+    values = torch.arange(6).view(2, 3)
+    assert fingerprint([values]) == fingerprint([values.T.contiguous().T])
+    assert fingerprint([values]) != fingerprint([values + (values == 5)])

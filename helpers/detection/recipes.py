@@ -5,9 +5,7 @@ A recipe holds everything that decides how a detector comes out; an experiment i
 
 from __future__ import annotations
 
-import hashlib
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -117,7 +115,7 @@ def train_detector(
     model = model.to(device, memory_format=torch.channels_last)
     task = DetectorTask(recipe, train_set, selection_set, device)
     learned = {name: value for name, value in asdict(recipe).items() if name != "inference"}
-    settings = {"recipe": learned, "train_set": _digest(train_set), "selection_set": _digest(selection_set)}
+    settings = {"recipe": learned, "train_set": _fingerprint(train_set), "selection_set": _fingerprint(selection_set)}
     history = training.train(model, task, recipe.training, folder, settings=settings, on_epoch_end=on_epoch_end)
     return Detector(recipe, model, task.anchors, history)
 
@@ -136,7 +134,7 @@ def lesson_detector(name: str, recipe: Recipe, run: runtime.Run, train_set: Shap
     selection_set = ShapeDetectionDataset.draw(run.budget(smoke=16, quick=100, full=200), seed=SELECTION_SEED)
     epochs = run.budget(smoke=1, quick=3, full=recipe.training.epochs)
     recipe = replace(recipe, training=replace(recipe.training, epochs=epochs, seed=run.seed))
-    folder = runtime.RUNS / "03_detector_training" / run.profile / _folder_name(name, run.seed)
+    folder = runtime.RUNS / "03_detector_training" / run.profile / training.variant_folder(name, run.seed)
     return train_detector(recipe, train_set, selection_set, folder, run.device)
 
 
@@ -193,19 +191,11 @@ def train_variants(
 
     What `folder` holds already is loaded, so a stopped comparison goes on where it was.
     """
-    detectors: dict[str, list[Detector]] = {}
-    for name, recipe in variants.items():
-        detectors[name] = [
-            train_detector(
-                replace(recipe, training=replace(recipe.training, seed=seed)),
-                train_set,
-                selection_set,
-                folder / _folder_name(name, seed),
-                device,
-            )
-            for seed in range(num_seeds)
-        ]
-    return detectors
+
+    def train_one(recipe: Recipe, own_folder: Path) -> Detector:
+        return train_detector(recipe, train_set, selection_set, own_folder, device)
+
+    return training.train_variants(variants, num_seeds, folder, train_one)
 
 
 class DetectorTask:
@@ -308,17 +298,9 @@ def mirror_boxes(boxes: Float[Tensor, "*batch 4"], width: int) -> Float[Tensor, 
     return torch.stack([width - 1 - x2, y1, width - 1 - x1, y2], dim=-1)
 
 
-def _folder_name(variant: str, seed: int) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", variant.lower()).strip("_") + f"_seed{seed}"
-
-
-def _digest(dataset: ShapeDetectionDataset) -> str:
-    """Returns a fingerprint of everything in `dataset` that training can see."""
-    columns = (dataset.images, dataset.boxes, dataset.labels, dataset.visibility, dataset.ignored)
-    fingerprint = hashlib.blake2b(digest_size=8)
-    for column in columns:
-        fingerprint.update(column.cpu().contiguous().numpy())
-    return fingerprint.hexdigest()
+def _fingerprint(dataset: ShapeDetectionDataset) -> str:
+    """Returns what stands for everything in `dataset` that training can see."""
+    return training.fingerprint((dataset.images, dataset.boxes, dataset.labels, dataset.visibility, dataset.ignored))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,25 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from helpers.keypoints.figures import plot_examples, plot_exchange, plot_pck_curves, plot_points
+from helpers.keypoints.figures import (
+    plot_ablation,
+    plot_codec,
+    plot_decoder_ladder,
+    plot_decoding_errors,
+    plot_examples,
+    plot_exchange,
+    plot_failures,
+    plot_maps,
+    plot_pck_curves,
+    plot_pck_per_point,
+    plot_points,
+    plot_prediction,
+    plot_predictions,
+    plot_stages,
+    update_codec,
+    update_maps,
+)
+from helpers.keypoints.metrics import Failure
 from helpers.keypoints.scenes import FigureConfig, draw_scene, paint_figure
 
 
@@ -20,6 +38,16 @@ def _close_figures():
 def scenes():
     rng = random.Random(641)
     return [draw_scene(rng) for _ in range(6)]
+
+
+@pytest.fixture(scope="module")
+def images(scenes):
+    return np.stack([scene.image for scene in scenes])
+
+
+@pytest.fixture(scope="module")
+def points(scenes):
+    return np.stack([scene.points for scene in scenes])
 
 
 def find_places(ax) -> list[tuple[str, list[float]]]:
@@ -63,3 +91,126 @@ def test_every_pck_curve_has_its_name():
     ax = plot_pck_curves(thresholds, {"guess": thresholds + 0.8, "sure": np.ones(5)})
     assert [line.get_label() for line in ax.lines] == ["guess", "sure"]
     assert ax.get_xlim() == (0, 0.2)
+
+
+def test_several_seeds_are_their_mean_in_a_band_from_lowest_to_highest():
+    thresholds = np.array([0.0, 0.1])
+    ax = plot_pck_curves(thresholds, {"seeds": np.array([[0.1, 0.5], [0.3, 0.9]])})
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [0.2, 0.7])
+    heights = ax.collections[0].get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == (0.1, 0.9)
+
+
+def test_ceilings_are_grey_and_broken_and_come_last():
+    thresholds = np.array([0.0, 0.1])
+    ax = plot_pck_curves(thresholds, {"net": thresholds}, ceilings={"guess": thresholds, "best": thresholds})
+    assert [line.get_label() for line in ax.lines] == ["net", "guess", "best"]
+    assert [(line.get_color(), line.get_linestyle()) for line in ax.lines[1:]] == [("0.45", "--"), ("0.45", ":")]
+
+
+def test_bars_stand_in_groups_of_one_point_and_say_their_number():
+    ax = plot_pck_per_point({"one": np.full(5, 0.25), "two": np.array([1.0, 0.5, 0.5, 1.0, 1.0])})
+    assert [bar.get_height() for bar in ax.patches] == [0.25] * 5 + [1.0, 0.5, 0.5, 1.0, 1.0]
+    centres = [bar.get_x() + bar.get_width() / 2 for bar in ax.patches]
+    np.testing.assert_allclose(centres, [*(np.arange(5) - 0.2), *(np.arange(5) + 0.2)])
+    assert [text.get_text() for text in ax.texts] == [".25"] * 5 + ["1.00", ".50", ".50", "1.00", "1.00"]
+
+
+def test_a_ladder_has_a_panel_per_resolution_with_measured_and_predicted_lines():
+    measured = {16: {"argmax": np.array([0.1, 0.4])}, 64: {"argmax": np.array([0.5, 0.9])}}
+    predicted = {16: {"argmax": np.array([0.2, 0.5])}, 64: {"argmax": np.array([0.6, 1.0])}}
+    axes = plot_decoder_ladder((0.01, 0.05), measured, predicted).axes
+    assert [ax.get_title() for ax in axes] == ["16 × 16 map", "64 × 64 map"]
+    for ax, size in zip(axes, (16, 64), strict=True):
+        for line, values in zip(ax.lines, (measured, predicted), strict=False):
+            np.testing.assert_array_equal(line.get_ydata(), values[size]["argmax"])
+        assert ax.lines[0].get_color() == ax.lines[1].get_color()
+
+
+def test_a_table_of_ablations_says_mean_and_spread_and_frames_the_best():
+    values = np.array([[[0.5, 0.6], [0.7, 0.8]], [[0.5, 0.7], [0.7, 1.0]]])
+    ax = plot_ablation(values, (32, 64), (1, 2.5))
+    assert [text.get_text() for text in ax.texts] == [".500\n±.000", ".650\n±.050", ".700\n±.000", ".900\n±.100"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["σ 1", "σ 2.5"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["32 × 32", "64 × 64"]
+    assert ax.patches[0].get_xy() == (0.5, 0.5)
+
+
+def test_a_table_of_one_seed_has_no_spread():
+    assert plot_ablation(np.full((1, 1, 1), 0.25), (32,), (1,)).texts[0].get_text() == ".250"
+
+
+def test_every_predicted_point_is_tied_to_its_own_truth(images, points):
+    predicted = points[0, [0, 2, 1, 3, 4]]
+    ax = plot_prediction(images[0], points[0], predicted)
+    ties = [np.transpose(line.get_data()).tolist() for line in ax.lines]
+    assert ties == [list(pair) for pair in zip(points[0].tolist(), predicted.tolist(), strict=True)]
+    truth, prediction = ax.collections
+    assert (truth.get_offsets().tolist(), prediction.get_offsets().tolist()) == (points[0].tolist(), predicted.tolist())
+
+
+def test_predictions_have_a_row_per_method_and_a_column_per_figure(images, points):
+    axes = plot_predictions(images, points, {"one": points + 1, "two": points + 2}, (4, 2)).axes
+    assert [ax.get_title() for ax in axes] == ["figure 4", "figure 2", "", ""]
+    assert [[text.get_text() for text in ax.texts] for ax in axes] == [["one"], [], ["two"], []]
+    shown = [ax.collections[1].get_offsets()[0].tolist() for ax in axes]
+    assert shown == [(points[index, 0] + by).tolist() for by in (1, 2) for index in (4, 2)]
+
+
+def test_a_failure_shows_both_methods_the_cause_and_what_would_have_counted(images, points):
+    failures = [Failure(3, 1, "hands exchanged", None), Failure(0, 4, "near miss", "lost")]
+    axes = plot_failures(images, points, points + 1, points + 2, failures, np.arange(6.0)).axes
+    assert [ax.get_title() for ax in axes[:2]] == ["heatmap only\nfigure 3, left hand", "both\nfigure 0, right foot"]
+    assert [ax.texts[0].get_text() for ax in axes] == ["hands exchanged", "near miss", "found", "lost"]
+    discs = [(tuple(ax.patches[-1].get_center()), ax.patches[-1].get_radius()) for ax in axes]
+    assert discs == [(tuple(points[3, 1]), 3.0), (tuple(points[0, 4]), 0.0)] * 2
+
+
+def test_maps_are_coloured_up_to_their_own_peaks_and_can_be_replaced(images):
+    maps = np.zeros((2, 8, 8))
+    maps[0, 2, 3], maps[1, 4, 4] = 0.5, 0.1
+    axes = list(plt.figure().subplots(1, 2))
+    plot_maps(images[0], maps, axes, ("head", "left hand"))
+    assert [ax.images[1].get_clim() for ax in axes] == [(0, 0.5), (0, 0.1)]
+    assert [ax.texts[0].get_text() for ax in axes] == ["peak 0.50", "peak 0.10"]
+    update_maps(images[1], 2 * maps, axes)
+    assert [len(ax.images) for ax in axes] == [2, 2]
+    assert axes[1].images[1].get_array()[4, 4] == 0.2
+    assert axes[0].texts[0].get_text() == "peak 1.00"
+
+
+def test_a_map_without_any_peak_is_drawn_all_the_same(images):
+    ax = plt.figure().add_subplot()
+    plot_maps(images[0], np.full((1, 8, 8), -0.1), [ax], ("head",))
+    ax.figure.canvas.draw()
+    assert ax.texts[0].get_text() == "peak -0.10"
+
+
+def test_stages_have_a_row_each_and_points_a_column(images):
+    maps = np.arange(15.0).reshape(3, 5, 1, 1) * np.ones((8, 8))
+    axes = plot_stages(images[0], maps, ("a", "b", "c")).axes
+    assert [ax.get_title() for ax in axes[:6]] == ["head", "left hand", "right hand", "left foot", "right foot", ""]
+    assert [ax.images[1].get_array().max() for ax in axes] == list(range(15))
+    assert [ax.texts[-1].get_text() for ax in axes[::5]] == ["a", "b", "c"]
+
+
+def test_a_codecs_cells_are_where_their_pixels_are_and_can_be_replaced():
+    heatmap, true, decoded = np.zeros((32, 32)), np.array([61.0, 47.0]), np.array([62.0, 46.0])
+    ax = plot_codec(heatmap, true, decoded, reach=3)
+    assert ax.images[0].get_extent() == [0, 128, 128, 0]
+    assert (ax.get_xlim(), ax.get_ylim()) == ((49, 73), (59, 35))
+    assert ax.get_xticks().tolist() == [52, 56, 60, 64, 68, 72]
+    assert [np.ravel(line.get_data()).tolist() for line in ax.lines] == [[61, 47], [62, 46]]
+    update_codec(np.ones((64, 64)), decoded, true, ax, "moved")
+    assert (ax.get_xlim(), ax.get_ylim()) == ((0, 128), (128, 0))
+    assert [np.ravel(line.get_data()).tolist() for line in ax.lines] == [[62, 46], [61, 47]]
+    assert (len(ax.images), ax.images[0].get_array().shape, ax.get_title()) == (1, (64, 64), "moved")
+
+
+def test_decoding_errors_stand_between_the_edges_of_cells():
+    positions = np.linspace(59, 69, 11)
+    ax = plot_decoding_errors(positions, {"argmax": positions, "dark": positions}, stride=4.0)
+    *edges, argmax, dark = ax.lines
+    assert [line.get_xdata()[0] for line in edges] == [60, 64, 68]
+    assert (argmax.get_label(), dark.get_label()) == ("argmax", "dark")
+    assert argmax.get_linewidth() > dark.get_linewidth()

@@ -1,0 +1,140 @@
+"""The networks: their weights, their shapes, and which of them know where a figure stands."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from helpers.keypoints.model import HeatmapNet, RegressionNet
+
+HEADS = {
+    "pooled": {},
+    "pooled, no dropout": {"dropout": 0.0},
+    "coordinates": {"coordinates": True},
+    "flattened": {"head": "flattened"},
+    "flattened, with spreads": {"head": "flattened", "outputs_per_point": 4},
+    "simcc": {"head": "simcc"},
+    "integral": {"head": "integral"},
+}
+
+
+def count_weights(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def count_backbone() -> int:
+    return sum(9 * before * after + 3 * after for before, after in itertools.pairwise([1, 32, 64, 128, 256]))
+
+
+def test_the_assignments_heatmap_net_has_602_629_weights():
+    stages = 4 * (256 * 128 + (128 + 128) * 64 + (64 + 64) * 32) + 3 * (128 + 64 + 32)
+    assert count_weights(HeatmapNet()) == count_backbone() + stages + 5 * 32 + 5 == 602_629
+
+
+def test_without_skips_the_stages_read_half_as_many_channels():
+    assert count_weights(HeatmapNet()) - count_weights(HeatmapNet(skips=False)) == 4 * (128 * 64 + 64 * 32)
+
+
+def test_the_assignments_regression_net_has_430_602_weights():
+    layers = 256 * 128 + 128 + 128 * 64 + 64 + 64 * 10 + 10
+    assert count_weights(RegressionNet()) == count_backbone() + layers == 430_602
+
+
+@pytest.mark.parametrize("options", HEADS.values(), ids=HEADS)
+def test_every_head_has_the_assignments_weights_to_within_2_percent(options):
+    assert count_weights(RegressionNet(**options)) == pytest.approx(430_602, rel=0.02)
+
+
+@pytest.mark.parametrize("skips", [True, False])
+@pytest.mark.parametrize("size", [16, 32, 64, 128])
+def test_maps_have_the_size_asked_for(size, skips):
+    assert HeatmapNet(output_size=size, skips=skips, width=4)(torch.rand(2, 1, 128, 128)).shape == (2, 5, size, size)
+
+
+def test_a_size_without_a_decoder_is_refused():
+    with pytest.raises(ValueError, match=r"48 cells: choose one of \[16, 32, 64, 128\]"):
+        HeatmapNet(output_size=48)
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({"head": "pooled"}, (5, 2)),
+        ({"head": "flattened"}, (5, 2)),
+        ({"head": "flattened", "outputs_per_point": 4}, (5, 4)),
+        ({"head": "simcc", "num_bins": 128}, (5, 2, 128)),
+        ({"head": "integral"}, (5, 8, 8)),
+    ],
+)
+def test_heads_answer_in_the_shape_of_their_codec(options, shape):
+    outputs = RegressionNet(width=4, **options)(torch.rand(3, 1, 128, 128))
+    assert outputs.shape == (3, *shape)
+
+
+def test_coordinates_are_shares_of_the_image():
+    outputs = RegressionNet(width=4)(100 * torch.randn(8, 1, 128, 128))
+    assert ((outputs >= 0) & (outputs <= 1)).all()
+
+
+def test_an_empty_start_shows_empty_maps_and_can_still_learn():
+    images = torch.rand(2, 1, 128, 128)
+    assert HeatmapNet(width=4)(images).abs().max() > 0.01
+    model = HeatmapNet(width=4, empty_start=True)
+    assert count_weights(model) == count_weights(HeatmapNet(width=4))
+    maps = model(images)
+    assert maps.abs().max() == 0
+    (maps - 1).square().mean().backward()
+    assert model.output.weight.grad.abs().max() > 0
+
+
+def test_a_skip_carries_what_the_deepest_map_has_lost():
+    # With its decoder's deepest input silenced, only a network with skips still sees the image.
+    for skips in (True, False):
+        model = HeatmapNet(width=4, skips=skips).eval()
+        model.backbone.blocks[3].register_forward_hook(lambda module, inputs, output: torch.zeros_like(output))
+        maps = model(torch.rand(2, 1, 128, 128))
+        assert torch.equal(maps[0], maps[1]) != skips
+
+
+def shift_of_answers(model: torch.nn.Module) -> float:
+    """Returns how much the outputs change when a dot moves by 32 pixels, far from every border."""
+    images = torch.zeros(2, 1, 128, 128)  # black: zero padding is invisible
+    images[0, 0, 40:44, 40:44] = images[1, 0, 72:76, 72:76] = 1
+    # A network that normalises nothing and has no biases answers a black cell with zero: no border can be seen.
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.zeros_(module.bias)
+    first, second = model.eval()(images)
+    return (first - second).abs().max().item()
+
+
+def test_only_the_pooled_head_cannot_tell_where_a_dot_is():
+    torch.manual_seed(0)
+    assert shift_of_answers(RegressionNet(width=8)) < 1e-7
+    for options in ({"coordinates": True}, {"head": "flattened"}, {"head": "simcc"}, {"head": "integral"}):
+        assert shift_of_answers(RegressionNet(width=8, **options)) > 1e-5, options
+
+
+@pytest.mark.parametrize("build", [HeatmapNet, RegressionNet])
+def test_outputs_are_float32_where_the_network_runs_in_bfloat16(build):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs = build(width=4)(torch.rand(2, 1, 128, 128))
+    assert outputs.dtype == torch.float32
+
+
+def test_the_grid_of_coordinates_is_no_weight_and_in_no_checkpoint():
+    model = RegressionNet(coordinates=True, width=4)
+    assert not any(name.startswith("coordinates") for name in model.state_dict())
+    centres = model.coordinates[0, :, 64, 127]  # y of row 64 and x of column 127
+    torch.testing.assert_close(centres, torch.tensor([1 - 1 / 128, 1 / 128]))
+
+
+@pytest.mark.parametrize("build", [HeatmapNet, RegressionNet])
+def test_memory_order_does_not_change_the_answer(build):
+    torch.manual_seed(0)
+    model = build(width=8).eval()
+    images = torch.rand(2, 1, 128, 128)
+    expected = model(images)
+    torch.testing.assert_close(model.to(memory_format=torch.channels_last)(images), expected)
