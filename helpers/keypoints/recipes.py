@@ -159,7 +159,8 @@ def lesson_localizer(
     train_set = train_set.select(slice(run.budget(smoke=32, quick=None, full=None)))
     num_selecting = run.budget(smoke=16, quick=100, full=200)
     selection_set = KeypointDataset.draw(num_selecting, SELECTION_SEED, recipe.figure)
-    epochs = run.budget(smoke=1, quick=4, full=recipe.training.epochs)
+    few = 4 if recipe.training.schedule == "one-cycle" else 8  # a rate that never falls needs longer to come to rest
+    epochs = run.budget(smoke=1, quick=few, full=recipe.training.epochs)
     recipe = replace(recipe, training=replace(recipe.training, epochs=epochs, seed=run.seed))
     lesson = runtime.RUNS / "05_heatmap_vs_regression" / run.profile
     folder = lesson / training.variant_folder(name, run.seed)
