@@ -210,6 +210,12 @@ def test_a_lesson_ends_with_takeaways_and_three_exercises_with_checks(stem):
 
 
 @each_lesson
+def test_no_placeholder_is_left_in_a_lessons_text(stem):
+    spoken = re.sub(r"`[^`]*`|\]\([^)]*\)", "", find_text(stem))  # without code and addresses
+    assert re.findall(r"\b(?:TODO|FIXME|TBD|XXX|[A-Z]{7,})\b", spoken) == []
+
+
+@each_lesson
 def test_every_solution_begins_and_ends_within_its_cell(stem):
     solutions = 0
     for cell in find_code(stem):
