@@ -275,10 +275,10 @@ def soft_argmax(maps: Float[Tensor, "B K h w"], temperature: float = 1.0) -> Flo
     trained by MSE has values of 0 to 1: its peak weighs e¹ = 2.7, and each of the thousands of empty cells e⁰ = 1, so
     the mean hardly leaves the map's centre unless the temperature is low.
     """
-    return find_expectations(_soften(maps.float() / temperature)) * (IMAGE_SIZE / maps.shape[-1])
+    return find_expectations(soften(maps.float() / temperature)) * (IMAGE_SIZE / maps.shape[-1])
 
 
-def _soften(logits: Float[Tensor, "B K h w"]) -> Float[Tensor, "B K h w"]:
+def soften(logits: Float[Tensor, "B K h w"]) -> Float[Tensor, "B K h w"]:
     """Returns the softmax over all cells of each map."""
     return logits.flatten(-2).softmax(-1).view_as(logits)
 
@@ -399,5 +399,5 @@ class DSNTCodec:
 
     def decode(self, outputs: Float[Tensor, "B K h w"]) -> Decoded:
         """Returns the mean positions under the softmax of logits; the scores are the likeliest cells' probabilities."""
-        probabilities = _soften(outputs.float())
+        probabilities = soften(outputs.float())
         return Decoded(find_expectations(probabilities) * (IMAGE_SIZE / self.size), probabilities.amax((-2, -1)))
