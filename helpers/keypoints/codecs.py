@@ -21,11 +21,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from helpers.keypoints.scenes import IMAGE_SIZE
+from helpers.keypoints.scenes import HANDS, IMAGE_SIZE
 
 Decoder = Literal["argmax", "quarter", "dark", "local"]
-HANDS = slice(1, 3)
-"""The rows of `scenes.POINT_NAMES` that the handout's picture does not tell apart."""
 
 
 class Decoded(NamedTuple):

@@ -15,15 +15,18 @@ from torch.utils.data import Dataset
 
 from helpers import coco
 from helpers.keypoints.scenes import (
+    FEET,
     HANDOUT_FIGURE,
+    HANDS,
     IMAGE_SIZE,
     POINT_NAMES,
     FigureConfig,
     draw_scene,
+    exchange_rows,
     paint_figure,
 )
 
-MIRRORED_ROWS = (0, 2, 1, 4, 3)
+MIRRORED_ROWS = exchange_rows(HANDS, FEET)
 """For each row of `scenes.POINT_NAMES` the row that takes its name in the mirror: left becomes right."""
 
 

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from helpers.keypoints.codecs import HANDS, Codec, find_expectations, soften
-from helpers.keypoints.scenes import IMAGE_SIZE
+from helpers.keypoints.codecs import Codec, find_expectations, soften
+from helpers.keypoints.scenes import HANDS, IMAGE_SIZE
 
 Loss = Literal["mse", "l1", "rle", "simcc", "dsnt"]
 
