@@ -19,7 +19,7 @@ from matplotlib.patches import Circle, Rectangle
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
 from helpers.keypoints.metrics import IS_HAND, Failure
-from helpers.keypoints.scenes import IMAGE_SIZE, POINT_NAMES
+from helpers.keypoints.scenes import FEET, IMAGE_SIZE, POINT_NAMES
 from helpers.plotting import (
     COLOURS,
     PREDICTION_COLOUR,
@@ -86,6 +86,8 @@ def plot_exchange(images: UInt8[np.ndarray, "2 H W"], points: Float[np.ndarray, 
     x, y = points[0, 0]
     for ax, image, own, title in zip(axes, images, points, titles, strict=True):
         plot_points(image, own, ax, title)
+        for foot in ax.collections[FEET]:  # below what is shown, and yet a legend would name them
+            foot.remove()
         ax.set(xlim=(x - 32, x + 32), ylim=(y + 50, y - 14))
 
 
