@@ -242,7 +242,7 @@ def assign_detections(
     )
 
 
-def best_threshold(
+def choose_score_threshold(
     dataset: ShapeDetectionDataset,
     detections: list[Detections],
     iou_threshold: float = 0.5,

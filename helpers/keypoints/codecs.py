@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from helpers.keypoints.scenes import IMAGE_SIZE
+from helpers.keypoints.scenes import HANDS, IMAGE_SIZE
 
 Decoder = Literal["argmax", "quarter", "dark", "local"]
-HANDS = slice(1, 3)
-"""The rows of `scenes.POINT_NAMES` that the handout's picture does not tell apart."""
 
 
 class Decoded(NamedTuple):
@@ -180,6 +179,8 @@ def _fits(maps: Float[Tensor, "B K h w"], peaks: Int[Tensor, "B K 2"], radius: i
 FIT_ROUNDS = 12
 LARGEST_STEP = (1.0, 1.0, 1.0, 1.0, 0.2, 1.0)
 """What a round may change: x, y, x, y in cells, the width's logarithm and the height."""
+PRODUCTS = (0, 2, 1, 3, 4, 4, 4, 4, 5, 5)
+"""For each product of a column and a row in `compare_pair`, which of these six it belongs to."""
 BLOB_LEVEL = 0.2
 """Share of the highest value from which a cell belongs to the hands: below it lies the noise of a whole empty map."""
 
@@ -201,18 +202,14 @@ def decode_exchangeable(maps: Float[Tensor, "B 2 h w"], sigma: float) -> Float[T
         sigma: of the Gaussians that the network was taught, in cells.
     """
     size = maps.shape[-1]
-    centres = torch.arange(size, device=maps.device) + 0.5
-    cells = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), dim=-1).flatten(0, 1)
-    total = maps.sum(1).flatten(1)
-    height = total.amax(1, keepdim=True)
-    fit = torch.cat([_split_blob(total, cells, sigma), torch.full_like(height, sigma).log(), height], dim=1)
-    limits = fit.new_tensor(LARGEST_STEP)
+    total = maps.sum(1)
+    height = total.amax((1, 2)).unsqueeze(1)
     with torch.autocast(maps.device.type, enabled=False):  # normal equations do not survive half precision
+        fit = torch.cat([_split_blob(total).flatten(1), torch.full_like(height, sigma).log(), height], dim=1)
+        limits = fit.new_tensor(LARGEST_STEP)
         for _ in range(FIT_ROUNDS):
-            picture, jacobian = _draw_pair(fit, cells)
-            normal = jacobian.mT @ jacobian
+            normal, slope = compare_pair(fit, total)
             damping = torch.diag_embed(1e-3 * normal.diagonal(dim1=-2, dim2=-1) + LOG_FLOOR)
-            slope = jacobian.mT @ (total - picture).unsqueeze(-1)
             step = torch.linalg.solve(normal + damping, slope).squeeze(-1)
             fit = fit + step.maximum(-limits).minimum(limits)
     points = fit[:, :4].view(-1, 2, 2).clamp(0, size)
@@ -221,41 +218,48 @@ def decode_exchangeable(maps: Float[Tensor, "B 2 h w"], sigma: float) -> Float[T
     return torch.where(agreement.view(-1, 1, 1) < 0, points.flip(1), points)
 
 
-def _split_blob(total: Float[Tensor, "B n"], cells: Float[Tensor, "n 2"], sigma: float) -> Float[Tensor, "B 4"]:
+def _split_blob(total: Float[Tensor, "B h w"]) -> Float[Tensor, "B 2 2"]:
     """Returns where the fit of two points begins: the centres of the two halves of all that stands out in a map.
 
-    Two Gaussians at ±a about their middle vary by s² + a² along their line and by s² across it, so a² is the difference
-    of the covariance's two eigenvalues. It is taken to be at least (sigma / 2)²: from one place, nothing would tell the
-    two points which of them is to go where. Each cell belongs to the nearer of these ends; the halves' own centres are
-    then right also where one Gaussian is the fainter, or cut by the border.
+    Two Gaussians vary most along the line that joins them: all is cut in two across that line, in the middle. The
+    halves' own centres are right also where one Gaussian is the fainter, or cut by the border.
     """
-    weights = total * (total > BLOB_LEVEL * total.amax(1, keepdim=True))
-    weights = weights / weights.sum(1, keepdim=True).clamp(min=LOG_FLOOR)
-    middle = (weights.unsqueeze(-1) * cells).sum(1)
-    x, y = (cells - middle.unsqueeze(1)).unbind(-1)
-    half_difference, covariance = (weights * (x * x - y * y)).sum(1) / 2, (weights * x * y).sum(1)
-    reach = (2 * torch.hypot(half_difference, covariance)).sqrt().clamp(min=sigma / 2)
-    angle = torch.atan2(covariance, half_difference) / 2
-    end = (reach * torch.stack([angle.cos(), angle.sin()])).T
-    ends = torch.stack([middle - end, middle + end], dim=1)
-    distances = (cells - ends.unsqueeze(2)).square().sum(-1)
-    halves = weights.unsqueeze(1) * (distances <= distances.flip(1))
-    return ((halves.unsqueeze(-1) * cells).sum(2) / halves.sum(2, keepdim=True).clamp(min=LOG_FLOOR)).flatten(1)
+    weights = total * (total > BLOB_LEVEL * total.amax((1, 2), keepdim=True))
+    weights = weights / weights.sum((1, 2), keepdim=True).clamp(min=LOG_FLOOR)
+    centres = torch.arange(total.shape[-1], device=total.device) + 0.5
+    x, y = (centres - find_expectations(weights.unsqueeze(1)).mT).unbind(1)
+    by_column, by_row = weights.sum(1), weights.sum(2)
+    half_difference = ((by_column * x * x).sum(1) - (by_row * y * y).sum(1)) / 2
+    covariance = ((weights @ x.unsqueeze(2)).squeeze(2) * y).sum(1)
+    angle = torch.atan2(covariance, half_difference) / 2  # of the longer axis of the covariance's ellipse
+    along = y.unsqueeze(2) * angle.sin().view(-1, 1, 1) + x.unsqueeze(1) * angle.cos().view(-1, 1, 1)
+    halves = weights.unsqueeze(1) * torch.stack([along <= 0, along >= 0], dim=1)
+    return find_expectations(halves) / halves.sum((2, 3)).clamp(min=LOG_FLOOR).unsqueeze(2)
 
 
-def _draw_pair(
-    fit: Float[Tensor, "B 6"], cells: Float[Tensor, "n 2"]
-) -> tuple[Float[Tensor, "B n"], Float[Tensor, "B n 6"]]:
-    """Returns the sum of two Gaussians, and its derivatives by x, y, x, y, the width's logarithm and the height."""
-    points, width, height = fit[:, :4].view(-1, 2, 1, 2), fit[:, 4].exp().view(-1, 1, 1, 1), fit[:, 5].view(-1, 1, 1)
-    away = (cells - points) / width
-    squared = away.square().sum(-1)
-    gaussians = torch.exp(-0.5 * squared)
-    by_place = (height * gaussians).unsqueeze(-1) * away / width
-    by_width = (height * gaussians * squared).sum(1)
-    by_height = gaussians.sum(1)
-    derivatives = torch.stack([*by_place[:, 0].unbind(-1), *by_place[:, 1].unbind(-1), by_width, by_height], dim=-1)
-    return height[:, 0] * by_height, derivatives
+def compare_pair(
+    fit: Float[Tensor, "B 6"], total: Float[Tensor, "B h w"]
+) -> tuple[Float[Tensor, "B 6 6"], Float[Tensor, "B 6 1"]]:
+    """Returns JᵀJ and Jᵀr: r is what a pair of Gaussians lacks to `total`, J the pair's derivatives.
+
+    The derivatives are by x, y, x, y, the width's logarithm and the height, and none of these maps is drawn. A Gaussian
+    is a column times a row. So are its derivatives, with u the distance in widths: the one by a place has u / width
+    times its line, and the one by the width is the sum of two that have u² times one line. The inner product of two
+    such maps is the columns' times the rows', and with `total` it is column · total · row.
+    """
+    points, width, height = fit[:, :4].view(-1, 2, 2, 1), fit[:, 4].exp().view(-1, 1, 1, 1), fit[:, 5].view(-1, 1, 1)
+    u = (torch.arange(total.shape[-1], device=total.device) + 0.5 - points) / width
+    lines = torch.exp(-0.5 * u.square())
+    x, y = lines.unbind(2)
+    x_by_place, y_by_place = (height.unsqueeze(3) * lines * u / width).unbind(2)
+    x_by_width, y_by_width = (height.unsqueeze(3) * lines * u.square()).unbind(2)
+    rows = torch.cat([x_by_place, x, x_by_width, x, x], dim=1)
+    columns = torch.cat([y, y_by_place, y, y_by_width, y], dim=1)
+    # Of these ten products, five for each point, the derivatives are sums.
+    terms = F.one_hot(torch.tensor(PRODUCTS, device=total.device)).mT.to(total.dtype)
+    normal = terms @ ((columns @ columns.mT) * (rows @ rows.mT)) @ terms.mT
+    shown = terms @ ((columns @ total) * rows).sum(-1, keepdim=True)
+    return normal, shown - height * normal[:, :, 5:]  # the pair is its height times its derivative by the height
 
 
 # Expectations: a mean over all cells instead of a peak
@@ -275,10 +279,10 @@ def soft_argmax(maps: Float[Tensor, "B K h w"], temperature: float = 1.0) -> Flo
     trained by MSE has values of 0 to 1: its peak weighs e¹ = 2.7, and each of the thousands of empty cells e⁰ = 1, so
     the mean hardly leaves the map's centre unless the temperature is low.
     """
-    return find_expectations(_soften(maps.float() / temperature)) * (IMAGE_SIZE / maps.shape[-1])
+    return find_expectations(soften(maps.float() / temperature)) * (IMAGE_SIZE / maps.shape[-1])
 
 
-def _soften(logits: Float[Tensor, "B K h w"]) -> Float[Tensor, "B K h w"]:
+def soften(logits: Float[Tensor, "B K h w"]) -> Float[Tensor, "B K h w"]:
     """Returns the softmax over all cells of each map."""
     return logits.flatten(-2).softmax(-1).view_as(logits)
 
@@ -399,5 +403,5 @@ class DSNTCodec:
 
     def decode(self, outputs: Float[Tensor, "B K h w"]) -> Decoded:
         """Returns the mean positions under the softmax of logits; the scores are the likeliest cells' probabilities."""
-        probabilities = _soften(outputs.float())
+        probabilities = soften(outputs.float())
         return Decoded(find_expectations(probabilities) * (IMAGE_SIZE / self.size), probabilities.amax((-2, -1)))

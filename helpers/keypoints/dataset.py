@@ -15,15 +15,18 @@ from torch.utils.data import Dataset
 
 from helpers import coco
 from helpers.keypoints.scenes import (
+    FEET,
     HANDOUT_FIGURE,
+    HANDS,
     IMAGE_SIZE,
     POINT_NAMES,
     FigureConfig,
     draw_scene,
+    exchange_rows,
     paint_figure,
 )
 
-MIRRORED_ROWS = (0, 2, 1, 4, 3)
+MIRRORED_ROWS = exchange_rows(HANDS, FEET)
 """For each row of `scenes.POINT_NAMES` the row that takes its name in the mirror: left becomes right."""
 
 
@@ -115,7 +118,7 @@ def mirror(
     Pixel i of a mirrored row is pixel W - 1 - i, and its centre i + 0.5 becomes W - (i + 0.5): points are centres, so
     x -> W - x is exact. (The detection set's boxes name pixels by their index, hence their W - 1 - x.)
     Left and right change names: the left foot stays the one at the smaller x. Figures with `tellable_hands` must not be
-    mirrored: the mitten marks the left hand, and in the mirror it would mark the right one.
+    mirrored: the mitten marks the left hand, and in the mirror it would mark the right one. No recipe may ask both.
     """
     x, y = points[..., MIRRORED_ROWS, :].unbind(-1)
     return images.flip(-1), torch.stack([images.shape[-1] - x, y], dim=-1)

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
-from helpers.keypoints.metrics import Failure
-from helpers.keypoints.scenes import IMAGE_SIZE, POINT_NAMES
+from helpers.keypoints.metrics import IS_HAND, Failure
+from helpers.keypoints.scenes import FEET, IMAGE_SIZE, POINT_NAMES
 from helpers.plotting import (
     COLOURS,
     PREDICTION_COLOUR,
@@ -71,9 +71,9 @@ def plot_examples(
     figure, axes = image_grid(len(indices) + 2, columns=len(indices) + 2, size=1.9)
     for index, ax in zip(indices, axes, strict=False):
         plot_points(images[index], points[index], ax, f"figure {index}")
-    for ax, title, numbers in zip(axes[-2:], ("all heads and feet", "all hands"), ((0, 3, 4), (1, 2)), strict=True):
+    for ax, title, shown in zip(axes[-2:], ("all heads and feet", "all hands"), (~IS_HAND, IS_HAND), strict=True):
         _plot_framed(np.full_like(images[0], 255), ax, title)
-        for number in numbers:
+        for number in np.flatnonzero(shown):
             style = {"color": POINT_COLOURS[number], "marker": POINT_MARKERS[number], "linewidths": 0, "alpha": 0.6}
             ax.scatter(*points[:, number].T, s=10, **style)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(POINT_NAMES))
@@ -86,6 +86,8 @@ def plot_exchange(images: UInt8[np.ndarray, "2 H W"], points: Float[np.ndarray, 
     x, y = points[0, 0]
     for ax, image, own, title in zip(axes, images, points, titles, strict=True):
         plot_points(image, own, ax, title)
+        for foot in ax.collections[FEET]:  # below what is shown, and yet a legend would name them
+            foot.remove()
         ax.set(xlim=(x - 32, x + 32), ylim=(y + 50, y - 14))
 
 

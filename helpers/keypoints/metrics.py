@@ -19,13 +19,12 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from helpers.keypoints.scenes import POINT_NAMES
+from helpers.keypoints.scenes import HANDS, POINT_NAMES, exchange_rows
 
 Normalization = Literal["bbox", "torso"]
 THRESHOLDS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2)
 """Shares of a figure's size. The assignment asks for the last four; the first two tell sub-pixel methods apart."""
-EXCHANGED = [0, 2, 1, 3, 4]
-"""The rows of `POINT_NAMES` with the hands exchanged: of the five only hands look alike, feet differ by their side."""
+EXCHANGED = exchange_rows(HANDS)
 IS_HAND = torch.tensor(EXCHANGED) != torch.arange(len(EXCHANGED))
 
 

@@ -41,7 +41,7 @@ class Recipe:
     empty_start: bool = False  # of the decoder: the untrained network shows empty maps, not noise
     dropout: float = 0.5  # of the other heads
     coordinates: bool = False  # the network also sees where each pixel is
-    mirrored: bool = False  # half of the images are seen in the mirror
+    mirrored: bool = False  # half of the images are seen in the mirror; never with a figure of `tellable_hands`
     figure: FigureConfig = HANDOUT_FIGURE  # the look of the figures that are drawn: fresh ones, and those that select
     fresh_figures: bool = False  # every epoch draws as many new figures instead of repeating
 
@@ -241,13 +241,22 @@ def read_outputs(outputs: Float[Tensor, "M K *outputs"], codec: Codec, loss: Los
 
 
 class KeypointTask:
-    """Brings a recipe's batches, losses and validation to `training.train`; nothing per image or point in Python."""
+    """Brings a recipe's batches, losses and validation to `training.train`; nothing per image or point in Python.
+
+    Raises:
+        ValueError: the recipe mirrors figures whose mitten would then name the wrong hand.
+    """
 
     monitor = "pck"
 
     def __init__(
         self, recipe: Recipe, train_set: KeypointDataset, selection_set: KeypointDataset, device: torch.device
     ) -> None:
+        if recipe.mirrored and recipe.figure.tellable_hands:
+            raise ValueError(
+                "mirrored=True and tellable_hands=True contradict each other: the mitten marks the left hand, and in "
+                "the mirror it would mark the right one; give up one of the two"
+            )
         self.recipe = recipe
         self.device = device
         self.criterion = KeypointLoss(recipe.loss, recipe.codec, recipe.exchangeable_hands)

@@ -15,6 +15,8 @@ from helpers.coco import PIXEL_CENTRE
 
 IMAGE_SIZE = 128
 POINT_NAMES = ("head", "left_hand", "right_hand", "left_foot", "right_foot")
+HANDS, FEET = slice(1, 3), slice(3, 5)
+"""Rows of `POINT_NAMES`, the left one first. The handout's picture tells feet apart by their side, hands not at all."""
 SKELETON = ((0, 1), (0, 2), (0, 3), (0, 4))
 """Pairs of points that a limb joins: neck and hip are no keypoints, so every limb starts at the head."""
 
@@ -35,6 +37,14 @@ class FigureConfig:
 
 
 HANDOUT_FIGURE = FigureConfig()
+
+
+def exchange_rows(*pairs: slice) -> list[int]:
+    """Returns the rows of `POINT_NAMES` with left and right exchanged in each of the pairs."""
+    rows = list(range(len(POINT_NAMES)))
+    for pair in pairs:
+        rows[pair] = reversed(rows[pair])
+    return rows
 
 
 class FigureScene(NamedTuple):

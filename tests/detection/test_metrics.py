@@ -13,7 +13,7 @@ from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.detection.metrics import (
     Detections,
     assign_detections,
-    best_threshold,
+    choose_score_threshold,
     compute_ap,
     evaluate_detections,
     explain_failures,
@@ -258,11 +258,11 @@ def test_the_best_threshold_by_hand():
     dataset = build_dataset([[(BOX, CIRCLE), (FAR_BOX, SQUARE)]])
     found = build_detections((BOX, 0.9, CIRCLE), (BOX, 0.6, SQUARE), (FAR_BOX, 0.6, SQUARE), (BOX, 0.2, TRIANGLE))
     # F1: 2 / 3 from .9; the pair at .6 stays together, 4 / 5; from .2, 4 / 6.
-    assert best_threshold(dataset, [found]) == pytest.approx(0.6)
+    assert choose_score_threshold(dataset, [found]) == pytest.approx(0.6)
 
 
 def test_without_detections_the_best_threshold_is_one():
-    assert best_threshold(build_dataset([[(BOX, CIRCLE)]]), [build_detections()]) == 1.0
+    assert choose_score_threshold(build_dataset([[(BOX, CIRCLE)]]), [build_detections()]) == 1.0
 
 
 def test_the_best_threshold_has_the_highest_f1_of_all():
@@ -274,7 +274,7 @@ def test_the_best_threshold_has_the_highest_f1_of_all():
         return 2 * right / (2 * right + assignment.is_false_positive.sum() + assignment.is_missed.sum())
 
     scores = torch.cat([found.scores for found in detections]).unique().tolist()
-    assert measure_f1(best_threshold(dataset, detections)) == max(map(measure_f1, scores))
+    assert measure_f1(choose_score_threshold(dataset, detections)) == max(map(measure_f1, scores))
 
 
 def explain(objects: list[tuple], *found: tuple) -> list[tuple[str, str]]:

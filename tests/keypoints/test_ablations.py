@@ -26,6 +26,7 @@ from helpers.keypoints.ablations import (
 from helpers.keypoints.codecs import DSNTCodec, HeatmapCodec
 from helpers.keypoints.dataset import KeypointDataset
 from helpers.keypoints.recipes import TUNED_HEATMAP, Recipe, train_keypoints
+from helpers.keypoints.scenes import HANDS
 
 CPU = torch.device("cpu")
 FIGURES = KeypointDataset.draw(4, seed=5)
@@ -99,7 +100,7 @@ def test_a_row_says_what_the_network_really_reaches(folder):
 
 def test_head_and_feet_are_measured_without_the_hands():
     moved = FIGURES.points.clone()
-    moved[:, 1:3] += 50.0
+    moved[:, HANDS] += 50.0
     moved[:2, 0] += 50.0  # two of the four heads
     assert measure(moved, FIGURES.points)["pck_head_feet@0.05"] == pytest.approx(10 / 12)
 

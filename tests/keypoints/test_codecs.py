@@ -13,6 +13,7 @@ from helpers.keypoints.codecs import (
     DSNTCodec,
     HeatmapCodec,
     SimCCCodec,
+    compare_pair,
     dark,
     decode_exchangeable,
     find_peaks,
@@ -202,6 +203,26 @@ def hands(num: int, apart: float, seed: int = 0) -> torch.Tensor:
     middle, angle = torch.rand(num, 1, 2, generator=generator) * 80 + 24, torch.rand(num, 1, generator=generator) * 7
     reach = torch.stack([angle.cos(), angle.sin()], dim=-1) * apart / 2
     return torch.cat([middle - reach, middle + reach], dim=1)
+
+
+def draw_pair(fit: torch.Tensor, size: int) -> torch.Tensor:
+    """Returns two Gaussians' sum, cell by cell; `fit` is x, y, x, y, the width's logarithm and the height."""
+    y, x = torch.meshgrid(*[torch.arange(size).double() + 0.5] * 2, indexing="ij")
+    gaussians = [
+        torch.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * (2 * fit[4]).exp())) for px, py in fit[:4].view(2, 2)
+    ]
+    return fit[5] * sum(gaussians).flatten()
+
+
+@pytest.mark.parametrize("pair", [(5.2, 9.1, 11.4, 3.3), (8.0, 8.0, 8.0, 8.0), (0.0, 0.2, 15.9, 16.0)])
+def test_the_fit_compares_a_pair_with_a_map_as_the_cells_one_by_one_would(pair):
+    # Oracle: all derivatives of all cells, by automatic differentiation.
+    fit = torch.tensor([*pair, 0.6, 0.8], dtype=torch.float64)
+    total = torch.rand(16, 16, generator=torch.Generator().manual_seed(4)).double()
+    jacobian = torch.autograd.functional.jacobian(lambda fit: draw_pair(fit, 16), fit)
+    normal, slope = compare_pair(fit[None], total[None])
+    torch.testing.assert_close(normal[0], jacobian.T @ jacobian)
+    torch.testing.assert_close(slope[0, :, 0], jacobian.T @ (total.flatten() - draw_pair(fit, 16)))
 
 
 @pytest.mark.parametrize("apart", [0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 40.0])

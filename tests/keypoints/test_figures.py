@@ -84,6 +84,7 @@ def test_an_exchange_says_how_many_pixels_differ(scenes, tellable):
     num_pixels = int(axes[1].get_title().split()[2])
     assert num_pixels == (images[0] != images[1]).sum()
     assert (num_pixels > 0) == tellable
+    assert axes[0].get_legend_handles_labels()[1] == ["head", "left hand", "right hand"]
 
 
 def test_every_pck_curve_has_its_name():

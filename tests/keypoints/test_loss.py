@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from helpers.keypoints.codecs import CoordinateCodec, DSNTCodec, HeatmapCodec, SimCCCodec, generate_heatmap
+from helpers.keypoints.codecs import CoordinateCodec, DSNTCodec, HeatmapCodec, SimCCCodec, generate_heatmap, soften
 from helpers.keypoints.loss import DSNT_SIGMA, SMALLEST_SPREAD, KeypointLoss, divergence
 
 POINTS = torch.rand(3, 5, 2, generator=torch.Generator().manual_seed(0)) * 100 + 14
@@ -98,26 +98,37 @@ def test_dsnt_measures_distance_in_half_sides_of_the_image():
     assert loss_of("dsnt", logits, centre) == pytest.approx(16 / 64 + math.log(2), abs=1e-3)
 
 
-def test_divergence_is_zero_for_equals_and_log_2_for_strangers():
-    maps = generate_heatmap(POINTS, 32, 1.0)
-    assert_close(divergence(maps / maps.sum((2, 3), keepdim=True), maps), torch.zeros(3, 5), atol=1e-6, rtol=0)
-    near = torch.zeros(1, 1, 8, 8)
-    near[..., 0, 0] = 1
-    far = torch.zeros(1, 1, 8, 8)
-    far[..., 7, 7] = 3.0
-    assert divergence(near, far).item() == pytest.approx(math.log(2))
-
-
-def test_divergence_and_its_gradient_equal_the_textbooks():
-    logits = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(1)).requires_grad_()
-    maps = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(2))
-    p, q = logits.flatten(2).softmax(-1), maps.flatten(2) / maps.sum((2, 3)).unsqueeze(-1)
+def diverge_densely(p: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Returns the divergence as the textbook has it, over all cells of the map."""
+    size = p.shape[-1]
+    maps = generate_heatmap(points * (128 / size), size, DSNT_SIGMA)
+    q = maps / maps.sum((2, 3), keepdim=True)
     middle = (p + q) / 2
-    expected = sum((share * (share / middle).log()).sum(-1) for share in (p, q)) / 2
-    found = divergence(p.view_as(maps), maps)
-    assert_close(found, expected)
-    gradients = [torch.autograd.grad(value.sum(), logits, retain_graph=True)[0] for value in (found, expected)]
-    assert_close(*gradients)
+    return sum((torch.xlogy(share, share) - torch.xlogy(share, middle)).sum((2, 3)) for share in (p, q)) / 2
+
+
+def test_divergence_is_zero_for_equals_and_log_2_for_strangers():
+    points = POINTS / 4  # cells
+    maps = generate_heatmap(POINTS, 32, DSNT_SIGMA)
+    equals = maps / maps.sum((2, 3), keepdim=True)
+    assert_close(divergence(equals, points), torch.zeros(3, 5), atol=1e-6, rtol=0)
+    strangers = equals.roll(16, dims=-1)
+    assert_close(divergence(strangers, points), torch.full((3, 5), math.log(2)), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("size", [8, 16, 32, 64])
+@pytest.mark.parametrize("contrast", [0.0, 1.0, 30.0])
+def test_divergence_and_its_gradient_equal_the_textbooks_for_points_everywhere(size, contrast):
+    # The window around the point misses 1e-9 of the Gaussian: borders, corners and places between cells included.
+    line = torch.cat([torch.tensor([0.0, 0.01, 0.5, 0.99, 1.0]), torch.linspace(1.3, 6.7, 9)]).double()
+    line = torch.cat([line, size - line])
+    points = torch.cartesian_prod(line, line).unsqueeze(0)
+    logits = torch.randn(1, len(points[0]), size, size, generator=torch.Generator().manual_seed(1)).double()
+    logits = (contrast * logits).requires_grad_()
+    values = [measure(soften(logits), points) for measure in (divergence, diverge_densely)]
+    assert_close(*values, atol=1e-8, rtol=0)
+    gradients = [torch.autograd.grad(value.sum(), logits, retain_graph=True)[0] for value in values]
+    assert_close(*gradients, atol=1e-9, rtol=1e-6)
 
 
 def exchange(points: torch.Tensor) -> torch.Tensor:

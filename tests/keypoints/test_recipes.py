@@ -79,6 +79,13 @@ def test_without_a_mirror_an_epoch_is_the_set_itself():
     assert shown.tolist() != FIGURES.points.flatten(1).tolist()
 
 
+def test_figures_whose_mitten_marks_the_left_hand_are_not_mirrored():
+    mittens = replace(TINY, figure=FigureConfig(tellable_hands=True))
+    for contradiction in (replace(mittens, mirrored=True), replace(mittens, mirrored=True, fresh_figures=False)):
+        with pytest.raises(ValueError, match="in the mirror it would mark the right one"):
+            KeypointTask(contradiction, FIGURES, FIGURES, CPU)
+
+
 def test_fresh_figures_differ_between_epochs_and_repeat_with_the_epoch():
     first, again, second = epoch_of(TINY, 1), epoch_of(TINY, 1), epoch_of(TINY, 2)
     assert torch.equal(first[0].images, again[0].images)

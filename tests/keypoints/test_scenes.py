@@ -7,7 +7,17 @@ from numpy.testing import assert_array_equal
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from helpers.keypoints.scenes import IMAGE_SIZE, POINT_NAMES, FigureConfig, draw_scene, lay_out, paint_figure
+from helpers.keypoints.scenes import (
+    FEET,
+    HANDS,
+    IMAGE_SIZE,
+    POINT_NAMES,
+    FigureConfig,
+    draw_scene,
+    exchange_rows,
+    lay_out,
+    paint_figure,
+)
 
 SWAPPED = [0, 2, 1, 3, 4]  # left and right hand exchanged
 TELLABLE = FigureConfig(tellable_hands=True)
@@ -17,6 +27,13 @@ TELLABLE = FigureConfig(tellable_hands=True)
 def points():
     rng = random.Random(0)
     return [lay_out(rng) for _ in range(200)]
+
+
+def test_a_pair_is_left_and_right_of_one_limb_and_is_exchanged_alone():
+    assert POINT_NAMES[HANDS] == ("left_hand", "right_hand")
+    assert POINT_NAMES[FEET] == ("left_foot", "right_foot")
+    assert exchange_rows(HANDS) == SWAPPED
+    assert exchange_rows(HANDS, FEET) == [0, 2, 1, 4, 3]
 
 
 def test_points_are_pixel_centres_inside_the_image(points):
