@@ -14,7 +14,7 @@ from helpers.plotting import plot_image
 from helpers.runtime import ROOT
 
 HELPERS = ROOT / "helpers"
-CORRIDOR = {"runtime", "coco", "training", "plotting"}
+CORRIDOR = {"runtime", "coco", "training", "plotting", "evaluation"}
 WINGS = {"detection", "keypoints"}
 DOORS = {"handout", "lessons"}
 
