@@ -15,7 +15,7 @@ from helpers.runtime import ROOT
 
 HELPERS = ROOT / "helpers"
 CORRIDOR = {"runtime", "coco", "training", "plotting", "evaluation"}
-WINGS = {"detection", "keypoints"}
+WINGS = {"detection", "keypoints", "digits"}
 DOORS = {"handout", "lessons"}
 
 MODULES = sorted(HELPERS.rglob("*.py"))
