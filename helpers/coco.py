@@ -72,6 +72,16 @@ class PointFile:
     points: Float64[np.ndarray, "M K 2"]  # (x, y) pixels: centres of the pixels that the file names
 
 
+@dataclass(frozen=True)
+class ResultFile:
+    """What a result file says: D detections, in the program's conventions."""
+
+    image_ids: Int64[np.ndarray, " D"]
+    boxes: Float64[np.ndarray, "D 4"]  # (x1, y1, x2, y2) pixels
+    labels: Int64[np.ndarray, " D"]  # index into the class names
+    scores: Float64[np.ndarray, " D"]  # 0 to 1
+
+
 def annotation_path(folder: Path, split: str, dialect: Dialect) -> Path:
     """Returns where the annotations of `split` lie in the folder of a set: beside the folder of its images.
 
@@ -159,6 +169,20 @@ def write_points(
     person = {"id": 1, "name": "person", "keypoints": list(point_names), "skeleton": limbs}
     images = _image_records(file.image_ids, file.file_names, file.image_sizes)
     return _write_document(path, {"images": images, "annotations": annotations, "categories": [person]}, dialect)
+
+
+def write_results(path: Path, results: ResultFile) -> None:
+    """Writes detections in COCO's format for results, whole or not at all: a list, whose categories count from 1.
+
+    Raises:
+        ValueError: a number is not finite; nothing is written then.
+    """
+    columns = (results.image_ids, results.labels + 1, _from_corners(results.boxes), results.scores)
+    records = [
+        {"image_id": image_id, "category_id": category_id, "bbox": box, "score": score}
+        for image_id, category_id, box, score in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+    write_text(path, json.dumps(records, allow_nan=False))
 
 
 def write_image(path: Path, image: UInt8[np.ndarray, "H W *C"]) -> None:
@@ -365,6 +389,73 @@ def read_points(path: Path, dialect: Dialect, point_names: Sequence[str], image_
     return PointFile(image_ids, file_names, sizes, points + PIXEL_CENTRE)
 
 
+def read_results(
+    path: Path,
+    class_names: Sequence[str],
+    image_ids: Int64[np.ndarray, " M"],
+    image_sizes: Int64[np.ndarray, "M 2"] | None = None,
+) -> ResultFile:
+    """Returns what the result file at `path` says of the M images, after every record has been checked.
+
+    Args:
+        class_names: the classes in the order of their category ids, which count from 1.
+        image_sizes: (height, width) of the images, pixels, where they are known: most of a box has to lie inside.
+
+    Raises:
+        DatasetError: the file is missing, broken, or its detections are none of these images.
+    """
+    document = _read_json(path, "result file")
+    if not isinstance(document, list):
+        raise DatasetError(
+            f"{path}: the top level is a {type(document).__name__}, not a list of detections. "
+            "Results are a list of image_id, bbox, score and category_id; check the path"
+        )
+    records = _Records(path, "detection", document)
+    owners = records.find_images(image_ids, "the results are of other images: check the path, and the split")
+    count = len(class_names)
+    category_ids = np.array(records.column("category_id", _is_whole, "an integer"), np.int64)
+    records.refuse(
+        (category_ids < 1) | (category_ids > count),
+        lambda row: f"category_id is {category_ids[row]}",
+        f"ids are 1 to {count}, for {class_names[0]!r} to {class_names[-1]!r}; a 0 among them counts from 0: add 1",
+    )
+    values = np.array(records.column("bbox", _is_box, f"four finite numbers, {_MEANING['coco']}"), float).reshape(-1, 4)
+    records.refuse(
+        (values[:, 2:] <= 0).any(axis=1),
+        lambda row: f"bbox {_to_plain(values[row])} has no width or no height",
+        f"it is {_MEANING['coco']}: correct it, or take the record out",
+    )
+    if image_sizes is not None:
+        _check_inside(records, values, image_sizes[owners])
+    scores = np.array(records.column("score", _is_finite, "a finite number"), float)
+    records.refuse(
+        (scores < 0) | (scores > 1),
+        lambda row: f"score is {scores[row]:g}",
+        "it is a probability, 0 to 1: write what comes after the softmax",
+    )
+    return ResultFile(image_ids[owners], _to_corners(values, "coco"), category_ids - 1, scores)
+
+
+def _check_inside(records: _Records, values: Float64[np.ndarray, "D 4"], sizes: Int64[np.ndarray, "D 2"]) -> None:
+    """Refuses detections of which less than half lies inside the image, and says where corners would fit them all."""
+
+    def judge(assumed: Dialect) -> np.ndarray:
+        corners = _to_corners(values, assumed)
+        shared = np.minimum(corners[:, 2:], sizes[:, ::-1]) - np.maximum(corners[:, :2], 0)
+        areas = np.maximum(corners[:, 2:] - corners[:, :2], 0).prod(axis=1)
+        return np.maximum(shared, 0).prod(axis=1) < np.maximum(areas, 1e-9) / 2
+
+    outside = judge("coco")
+    are_corners = outside.any() and not judge("handout").any()
+    records.refuse(
+        outside,
+        lambda row: f"bbox {_to_plain(values[row])} leaves the {sizes[row, 1]} × {sizes[row, 0]} image",
+        f"all boxes fit as {_MEANING['handout']}, but results hold {_MEANING['coco']}: convert them"
+        if are_corners
+        else "boxes are pixels of the image as it is on disk, not of a resized one, and of this image",
+    )
+
+
 def read_images(
     folder: Path, file_names: Sequence[str], sizes: Int64[np.ndarray, "M 2"], mode: Literal["L", "RGB"]
 ) -> UInt8[np.ndarray, "M H W *C"]:
@@ -446,22 +537,29 @@ def read_image_sizes(folder: Path, file_names: Sequence[str]) -> Int64[np.ndarra
     return sizes
 
 
-def _read_document(path: Path, keys: Sequence[str]) -> _Record:
-    """Returns the JSON object in `path`, which has all of `keys`."""
+def _read_json(path: Path, kind: str = "annotation file") -> Any:
+    """Returns what the JSON in `path`, a file of `kind`, says."""
+    again = "make it again (`make data`)" if kind == "annotation file" else "write it again"
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise DatasetError(f"{path}: the annotation file is missing. `make data` makes the handout's files") from None
+        remedy = "`make data` makes the handout's files" if kind == "annotation file" else "Check the path"
+        raise DatasetError(f"{path}: the {kind} is missing. {remedy}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: cannot be read as text ({error}). Check the path and the file") from error
     if not text.strip():
-        raise DatasetError(f"{path}: the file is empty. Delete it and make it again (`make data`)")
+        raise DatasetError(f"{path}: the file is empty. Delete it and {again}")
     try:
-        document = json.loads(text)
+        return json.loads(text)
     except ValueError as error:  # malformed, or an integer of thousands of digits
-        raise DatasetError(f"{path}: not JSON ({error}). Delete the file and make it again (`make data`)") from error
+        raise DatasetError(f"{path}: not JSON ({error}). Delete the file and {again}") from error
     except RecursionError:
-        raise DatasetError(f"{path}: nested too deeply to be annotations. Check the path") from None
+        raise DatasetError(f"{path}: nested too deeply for any {kind}. Check the path") from None
+
+
+def _read_document(path: Path, keys: Sequence[str]) -> _Record:
+    """Returns the JSON object in `path`, which has all of `keys`."""
+    document = _read_json(path)
     if not isinstance(document, dict):
         raise DatasetError(
             f"{path}: the top level is a {type(document).__name__}, not an object with {', '.join(keys)}. "
@@ -641,14 +739,16 @@ class _Records:
         )
         return values
 
-    def find_images(self, image_ids: Int64[np.ndarray, " M"]) -> Int64[np.ndarray, " N"]:
-        """Returns the row of the image that each annotation belongs to."""
+    def find_images(
+        self, image_ids: Int64[np.ndarray, " M"], remedy: str = "add the image's record or take the annotation out"
+    ) -> Int64[np.ndarray, " N"]:
+        """Returns the row of the image that each record belongs to."""
         row_of = {image_id: row for row, image_id in enumerate(image_ids.tolist())}
         owners = self.column("image_id", _is_whole, "an integer")
         self.refuse(
             [owner not in row_of for owner in owners],
             lambda row: f"image_id {owners[row]} is not in `images`",
-            "add the image's record or take the annotation out",
+            remedy,
         )
         return np.array([row_of[owner] for owner in owners], np.int64)
 

@@ -15,6 +15,9 @@ from faster_coco_eval import COCO, COCOeval_faster
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+TWELVE = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+TWELVE += ("ar_1", "ar_10", "ar", "ar_small", "ar_medium", "ar_large")
+"""COCO's twelve numbers, in its order; `evaluate_boxes` explains them."""
 MAX_DETECTIONS = (1, 10, 100)
 """The best detections per image and class that COCO keeps for recall; everything but `ar_1`, `ar_10` takes the last."""
 

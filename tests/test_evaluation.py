@@ -11,11 +11,9 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from helpers.evaluation import Detections, TrueBoxes, evaluate_boxes
+from helpers.evaluation import TWELVE, Detections, TrueBoxes, evaluate_boxes
 
 NAMES = {1: "one", 2: "two", 7: "seven"}
-TWELVE = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
-TWELVE += ("ar_1", "ar_10", "ar", "ar_small", "ar_medium", "ar_large")
 BOX, FAR_BOX = (10.0, 10.0, 30.0, 30.0), (100.0, 100.0, 140.0, 140.0)
 
 
