@@ -9,7 +9,7 @@ Shape letters: M images, N boxes, L levels, S shapes of anchors.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int, Num
@@ -58,7 +58,11 @@ class AnchorSet:
 
     def scaled_to(self, resize: Resize) -> AnchorSet:
         """Returns the anchors that cover the same share of an image resized to another size."""
-        return AnchorSet(self.sizes, self.ratios, resize.shorter / Resize().shorter)
+        return replace(self, scale=resize.shorter / Resize().shorter)
+
+    def on_one_level(self) -> AnchorSet:
+        """Returns the same shapes, all of them in every cell of the finest level alone."""
+        return replace(self, sizes=(sum(self.sizes, ()),))
 
     def build_generator(self) -> AnchorGenerator:
         """Returns torchvision's generator of these anchors, rounded before they are scaled.

@@ -64,9 +64,10 @@ class ModelConfig:
 def build_digit_rcnn(config: ModelConfig = ModelConfig(), term: Term | None = None) -> FasterRCNN:
     """Returns the untrained network of `config`: lists of images and targets in, losses or detections out.
 
-    In training mode it returns the losses "objectness" and "proposal box" of the first stage, and those of
-    `loss.compute_region_losses` of the second, unweighted. All of it can run under `runtime.autocast`: features are
-    computed in bfloat16 then, but never a coordinate, of which bfloat16 could tell 128 pixels from 129 and no finer.
+    In training mode it returns torchvision's losses of the first stage, "loss_objectness" and "loss_rpn_box_reg", and
+    those of `loss.compute_region_losses` of the second, unweighted. All of it can run under `runtime.autocast`:
+    features are computed in bfloat16 then, but never a coordinate, of which bfloat16 tells 128 pixels from 129, no
+    finer.
 
     Args:
         term: a loss of decoded boxes that is computed beside smooth-L1.

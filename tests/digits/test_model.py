@@ -25,7 +25,7 @@ from helpers.digits.model import (
 
 CPU = torch.device("cpu")
 RESIZE = Resize(64, 128)
-ON_ONE_LEVEL = AnchorSet((sum(FITTED.sizes, ()),), FITTED.ratios).scaled_to(RESIZE)
+ON_ONE_LEVEL = FITTED.on_one_level().scaled_to(RESIZE)
 SMALL = ModelConfig("small", None, RESIZE, ON_ONE_LEVEL, (100, 100), num_regions=32, width=8, pyramid_width=16)
 FULL = replace(ModelConfig(weights=None), resize=RESIZE, num_proposals=(50, 50), num_regions=16)
 

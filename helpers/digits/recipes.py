@@ -1,0 +1,186 @@
+"""Named recipes, and what turns one into a trained detector of digits.
+
+A recipe holds everything that decides how a detector comes out; an experiment is a `dataclasses.replace` of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchvision.models.detection import FasterRCNN
+
+from helpers import training
+from helpers.digits.anchors import FITTED, Resize
+from helpers.digits.dataset import AugmentationConfig, Batch, DigitDataset, build_augmentation, build_loader
+from helpers.digits.loss import BoxLossConfig
+from helpers.digits.metrics import evaluate_digits
+from helpers.digits.model import EVERYTHING, ModelConfig, Thresholds, build_digit_rcnn, detect, prepare_image
+from helpers.evaluation import TWELVE, Detections
+from helpers.training import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides how a detector comes out. The defaults are the report's, to the letter."""
+
+    training: TrainingConfig = TrainingConfig(
+        epochs=15, batch_size=8, optimizer="adamw", learning_rate=1e-4, weight_decay=1e-4, schedule="cosine"
+    )
+    model: ModelConfig = ModelConfig()
+    box_loss: BoxLossConfig = BoxLossConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+
+
+REPORT = Recipe()
+
+QUICK_RESIZE = Resize(shorter=64, longer=192)
+QUICK = Recipe(
+    training=TrainingConfig(
+        epochs=6, batch_size=8, optimizer="adamw", learning_rate=2e-3, weight_decay=1e-2, schedule="one-cycle"
+    ),
+    model=ModelConfig(
+        backbone="small",
+        weights=None,
+        resize=QUICK_RESIZE,
+        anchors=FITTED.on_one_level().scaled_to(QUICK_RESIZE),
+        num_proposals=(200, 100),
+        num_regions=64,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class DigitDetector:
+    """A trained network with all it needs to read images."""
+
+    recipe: Recipe
+    model: FasterRCNN
+    history: list[training.Row]
+
+    def detect(
+        self, dataset: DigitDataset, thresholds: Thresholds = EVERYTHING, num_workers: int = 1
+    ) -> list[Detections]:
+        """Returns the detections of each image of `dataset`, in its order; without thresholds, nothing is cut."""
+        return detect_all(self.model, dataset, thresholds, num_workers)
+
+
+def train_digits(
+    recipe: Recipe,
+    train_set: DigitDataset,
+    selection_set: DigitDataset,
+    folder: Path,
+    device: torch.device,
+    on_epoch_end: Callable[[training.Row, FasterRCNN], None] | None = None,
+    num_workers: int = 1,
+) -> DigitDetector:
+    """Returns the detector that `recipe` makes of `train_set`; goes on where an interrupted run stopped.
+
+    Args:
+        selection_set: images that choose the best epoch. They must not be the ones that are reported on.
+        folder: keeps `training_log.json`, `best_model.pth` and `last.pth`.
+        on_epoch_end: see `training.train`.
+        num_workers: processes that decode and change images while the network is busy; the result is the same.
+    """
+    torch.manual_seed(recipe.training.seed)  # the same initial weights, whatever ran before
+    model = build_digit_rcnn(recipe.model, recipe.box_loss.term).to(device, memory_format=torch.channels_last)
+    task = DigitTask(recipe, train_set, selection_set, device, num_workers)
+    settings = {
+        "recipe": asdict(recipe),
+        "train_set": _fingerprint(train_set),
+        "selection_set": _fingerprint(selection_set),
+    }
+    history = training.train(model, task, recipe.training, folder, settings=settings, on_epoch_end=on_epoch_end)
+    return DigitDetector(recipe, model, history)
+
+
+def train_variants(
+    variants: Mapping[str, Recipe],
+    num_seeds: int,
+    train_set: DigitDataset,
+    selection_set: DigitDataset,
+    folder: Path,
+    device: torch.device,
+) -> dict[str, list[DigitDetector]]:
+    """Returns each variant trained from seeds 0, 1, …: same data, same seeds, same budget for all.
+
+    What `folder` holds already is loaded, so a stopped comparison goes on where it was.
+    """
+
+    def train_one(recipe: Recipe, own_folder: Path) -> DigitDetector:
+        return train_digits(recipe, train_set, selection_set, own_folder, device)
+
+    return training.train_variants(variants, num_seeds, folder, train_one)
+
+
+class DigitTask:
+    """Brings a recipe's batches, losses and validation to `training.train`."""
+
+    monitor = "ap"
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        train_set: DigitDataset,
+        selection_set: DigitDataset,
+        device: torch.device,
+        num_workers: int = 1,
+    ) -> None:
+        self.recipe = recipe
+        self.device = device
+        self.train_set = train_set
+        self.selection_set = selection_set
+        self.num_workers = num_workers
+        self.augment = build_augmentation(recipe.augmentation)
+        self.epoch = 1  # the one whose batches are under way: the weight of a box loss may depend on it
+
+    def batches(self, epoch: int, batch_size: int, generator: torch.Generator) -> training.Batches:
+        """Returns the epoch's batches, decoded ahead of the network; images of one batch are of about one shape."""
+        self.epoch = epoch
+        return build_loader(self.train_set, batch_size, generator, self.num_workers, self.augment)
+
+    def losses(self, model: FasterRCNN, batch: Batch) -> dict[str, Tensor]:
+        """Returns the losses of one batch; "loss" is torchvision's sum of four, with the recipe's box loss for one."""
+        images, targets = batch
+        targets = [{name: value.to(self.device) for name, value in target.items()} for target in targets]
+        parts = model([prepare_image(image, self.device) for image in images], targets)
+        losses = {
+            "objectness": parts["loss_objectness"],
+            "proposal": parts["loss_rpn_box_reg"],
+            "class": parts["class"],
+            "box": self.recipe.box_loss.mix(parts["smooth-l1"], parts["term"], self.epoch - 1),
+        }
+        return {"loss": sum(losses.values()), **losses}
+
+    def validate(self, model: FasterRCNN) -> training.Row:
+        """Returns COCO's twelve numbers on the selection set: one ruler for all recipes, without any score cut."""
+        metrics = evaluate_digits(self.selection_set.file, detect_all(model, self.selection_set, EVERYTHING))
+        return {name: value for name, value in metrics.items() if name in TWELVE}
+
+
+def detect_all(
+    model: FasterRCNN,
+    dataset: DigitDataset,
+    thresholds: Thresholds,
+    num_workers: int = 0,
+    batch_size: int = 16,
+) -> list[Detections]:
+    """Returns what `model`, in evaluation mode, finds in each image of `dataset`, in its order.
+
+    Args:
+        batch_size: images per forward pass, of about one shape.
+    """
+    found: dict[int, Detections] = {}
+    for images, targets in build_loader(dataset, batch_size, num_workers=num_workers):
+        ids = [int(target["image_id"]) for target in targets]
+        found.update(zip(ids, detect(model, images, thresholds), strict=True))
+    return [found[image_id] for image_id in dataset.image_ids.tolist()]
+
+
+def _fingerprint(dataset: DigitDataset) -> str:
+    """Returns what stands for the records of `dataset`; its pixels stay on disk until they are trained on."""
+    columns = (dataset.image_ids, dataset.sizes, dataset.owners, dataset.boxes, dataset.labels)
+    return training.fingerprint(torch.from_numpy(column) for column in columns)
