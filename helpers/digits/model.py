@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn_v2
@@ -18,7 +19,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RPNHead
 from torchvision.models.resnet import BasicBlock, conv1x1
-from torchvision.ops import Conv2dNormActivation, FeaturePyramidNetwork, MultiScaleRoIAlign
+from torchvision.ops import Conv2dNormActivation, MultiScaleRoIAlign
 
 from helpers import runtime
 from helpers.digits.anchors import REPORT, AnchorSet, Resize
@@ -124,12 +125,16 @@ def _build_small(config: ModelConfig) -> FasterRCNN:
 
 
 class SmallPyramid(nn.Module):
-    """Returns feature maps of strides 4, 8, …, each knowing what the coarser ones see.
+    """Returns feature maps of strides 4, 8, …, each knowing what the coarser ones see: a feature pyramid.
+
+    torchvision's own computes every level, and at an input this small all but the finest would be for nothing.
 
     Args:
         width: channels of the stage with stride 4; they double with every stage, down to stride 16.
         out_channels: of every map that is returned.
         num_levels: maps that are returned, at most three.
+
+    Source: Lin et al., "Feature pyramid networks" (arXiv:1612.03144).
     """
 
     def __init__(self, width: int, out_channels: int, num_levels: int) -> None:
@@ -137,17 +142,25 @@ class SmallPyramid(nn.Module):
         widths = (width, 2 * width, 4 * width)
         self.stem = Conv2dNormActivation(3, width, stride=2)
         self.stages = nn.ModuleList(build_block(*pair) for pair in zip((width, *widths[:-1]), widths, strict=True))
-        self.pyramid = FeaturePyramidNetwork(list(widths), out_channels, norm_layer=nn.BatchNorm2d)
+        self.laterals = nn.ModuleList(
+            Conv2dNormActivation(channels, out_channels, kernel_size=1, activation_layer=None) for channels in widths
+        )
+        self.outputs = nn.ModuleList(
+            Conv2dNormActivation(out_channels, out_channels, activation_layer=None) for _ in range(num_levels)
+        )
         self.out_channels = out_channels
-        self.num_levels = num_levels
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> dict[str, Float[Tensor, "B out _h _w"]]:
         """Returns the maps by name, "0" the finest."""
         features = self.stem(images.contiguous(memory_format=torch.channels_last))
-        maps = {}
-        for level, stage in enumerate(self.stages):
-            features = maps[str(level)] = stage(features)
-        return dict(list(self.pyramid(maps).items())[: self.num_levels])
+        laterals = []
+        for stage, lateral in zip(self.stages, self.laterals, strict=True):
+            features = stage(features)
+            laterals.append(lateral(features))
+        for level in (1, 0):  # from the coarsest down
+            coarser = F.interpolate(laterals[level + 1], size=laterals[level].shape[-2:])
+            laterals[level] = laterals[level] + coarser
+        return {str(level): output(laterals[level]) for level, output in enumerate(self.outputs)}
 
 
 def build_block(in_channels: int, out_channels: int) -> BasicBlock:
