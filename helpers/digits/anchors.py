@@ -74,9 +74,11 @@ class AnchorSet:
         return generator
 
 
-REPORT = AnchorSet(((4,), (8,), (12,), (24,), (48,)), (0.5, 1.0, 1.5, 2.0))
-DEFAULT = AnchorSet(((32,), (64,), (128,), (256,), (512,)), (0.5, 1.0, 2.0))
-FITTED = AnchorSet(((64,), (128,), (192,), (256,), (384,)), (1.5, 2.0, 3.0))
+REPORT_ANCHORS = AnchorSet(((4,), (8,), (12,), (24,), (48,)), (0.5, 1.0, 1.5, 2.0))
+DEFAULT_ANCHORS = AnchorSet(((32,), (64,), (128,), (256,), (512,)), (0.5, 1.0, 2.0))
+FITTED_ANCHORS = AnchorSet(((64,), (128,), (192,), (256,), (384,)), (1.5, 2.0, 3.0))
+ANCHOR_SETS = {"report": REPORT_ANCHORS, "default": DEFAULT_ANCHORS, "fitted": FITTED_ANCHORS}
+"""The report's, torchvision's own, and one that fits SVHN's digits."""
 
 
 def measure_best_iou(

@@ -42,6 +42,7 @@ class Schedule:
         return min(self.start + self.step * (epoch - self.first_epoch), self.limit) if epoch >= self.first_epoch else 0
 
 
+AT_ONCE = Schedule()
 REPORT_SCHEDULE = Schedule(first_epoch=6, start=0.1, step=0.05, limit=0.5)
 """λ = min(0.1 + 0.05 · (epoch - 6), 0.5) from epoch 6 of 0 to 14."""
 
@@ -51,7 +52,7 @@ class BoxLossConfig:
     """(1 - λ) · smooth-L1 + λ · gain · term; without a term, smooth-L1."""
 
     term: Term | None = None
-    schedule: Schedule = Schedule()
+    schedule: Schedule = AT_ONCE
     gain: float = 1.0  # smooth-L1 of 5 % everywhere is 1.3, 1 - IoU some 0.1: 10 makes them alike
     constant: bool = False  # the term has no gradient, as in the report: a number that is added to the loss
 

@@ -22,7 +22,7 @@ from torchvision.models.resnet import BasicBlock, conv1x1
 from torchvision.ops import Conv2dNormActivation, MultiScaleRoIAlign
 
 from helpers import runtime
-from helpers.digits.anchors import REPORT, AnchorSet, Resize
+from helpers.digits.anchors import REPORT_ANCHORS, AnchorSet, Resize
 from helpers.digits.loss import Term, compute_region_losses
 from helpers.evaluation import Detections
 
@@ -53,7 +53,7 @@ class ModelConfig:
     backbone: Literal["resnet50", "small"] = "resnet50"
     weights: Literal["DEFAULT"] | None = "DEFAULT"  # of the ResNet: trained on COCO, fetched when first asked for
     resize: Resize = Resize()
-    anchors: AnchorSet = REPORT  # on as many levels of the pyramid, from the finest on
+    anchors: AnchorSet = REPORT_ANCHORS  # on as many levels of the pyramid, from the finest on
     num_proposals: tuple[int, int] = (2000, 1000)  # per image, in training and after it
     num_regions: int = 512  # sampled per image to train the second stage: what a step costs
     positive_fraction: float = 0.25  # of them at most

@@ -6,7 +6,7 @@ A recipe holds everything that decides how a detector comes out; an experiment i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,9 +14,9 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
 from helpers import training
-from helpers.digits.anchors import FITTED, Resize
+from helpers.digits.anchors import ANCHOR_SETS, FITTED_ANCHORS, AnchorSet, Resize
 from helpers.digits.dataset import AugmentationConfig, Batch, DigitDataset, build_augmentation, build_loader
-from helpers.digits.loss import BoxLossConfig
+from helpers.digits.loss import AT_ONCE, BoxLossConfig, Schedule, Term
 from helpers.digits.metrics import evaluate_digits
 from helpers.digits.model import EVERYTHING, ModelConfig, Thresholds, build_digit_rcnn, detect, prepare_image
 from helpers.evaluation import TWELVE, Detections
@@ -37,6 +37,8 @@ class Recipe:
 
 REPORT = Recipe()
 
+TERM_NAMES: dict[str, Term] = {"IoU": "iou", "GIoU": "giou", "DIoU": "diou", "CIoU": "ciou"}
+
 QUICK_RESIZE = Resize(shorter=64, longer=192)
 QUICK = Recipe(
     training=TrainingConfig(
@@ -46,11 +48,34 @@ QUICK = Recipe(
         backbone="small",
         weights=None,
         resize=QUICK_RESIZE,
-        anchors=FITTED.on_one_level().scaled_to(QUICK_RESIZE),
+        anchors=FITTED_ANCHORS.on_one_level().scaled_to(QUICK_RESIZE),
         num_proposals=(200, 100),
         num_regions=64,
     ),
 )
+
+
+def vary_anchors(recipe: Recipe, sets: Mapping[str, AnchorSet] = ANCHOR_SETS) -> dict[str, Recipe]:
+    """Returns `recipe` with each set of anchors in turn: as large in the image, and on as many levels, as its own."""
+    variants = {}
+    for name, anchors in sets.items():
+        placed = anchors.on_one_level() if len(recipe.model.anchors.sizes) == 1 else anchors
+        placed = placed.scaled_to(recipe.model.resize)
+        variants[name] = replace(recipe, model=replace(recipe.model, anchors=placed))
+    return variants
+
+
+def vary_box_losses(recipe: Recipe, schedule: Schedule = AT_ONCE, gain: float = 1.0) -> dict[str, Recipe]:
+    """Returns `recipe` with smooth-L1 alone and with each term, and with the report's constant CIoU.
+
+    Args:
+        schedule: λ by epoch, the same for all terms; its default leaves nothing of smooth-L1.
+        gain: of the terms, see `BoxLossConfig`.
+    """
+    losses = {"smooth-L1": BoxLossConfig()}
+    losses |= {name: BoxLossConfig(term, schedule, gain) for name, term in TERM_NAMES.items()}
+    losses["constant CIoU"] = BoxLossConfig("ciou", schedule, gain, constant=True)
+    return {name: replace(recipe, box_loss=box_loss) for name, box_loss in losses.items()}
 
 
 @dataclass(frozen=True)

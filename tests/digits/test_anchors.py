@@ -14,9 +14,9 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import box_iou
 
 from helpers.digits.anchors import (
-    DEFAULT,
-    FITTED,
-    REPORT,
+    DEFAULT_ANCHORS,
+    FITTED_ANCHORS,
+    REPORT_ANCHORS,
     STRIDES,
     AnchorSet,
     Resize,
@@ -59,7 +59,9 @@ def place_anchors(size: tuple[int, int], anchors: AnchorSet, resize: Resize) -> 
     return anchors.build_generator()(ImageList(image, [(height, width)]), maps)[0]
 
 
-@pytest.mark.parametrize("anchors", [REPORT, DEFAULT, FITTED], ids=["report", "default", "fitted"])
+@pytest.mark.parametrize(
+    "anchors", [REPORT_ANCHORS, DEFAULT_ANCHORS, FITTED_ANCHORS], ids=["report", "default", "fitted"]
+)
 def test_the_best_iou_is_that_with_all_anchors_of_torchvision(anchors):
     boxes, sizes = draw_boxes(1, count=4)
     expected = []
@@ -71,7 +73,7 @@ def test_the_best_iou_is_that_with_all_anchors_of_torchvision(anchors):
 
 def test_the_best_iou_in_a_small_input_is_that_of_torchvision_too():
     boxes, sizes = draw_boxes(2)
-    anchors = FITTED.scaled_to(SMALL)
+    anchors = FITTED_ANCHORS.scaled_to(SMALL)
     expected = [
         box_iou(
             SMALL.boxes(box.unsqueeze(0), size.unsqueeze(0)), place_anchors(tuple(size.tolist()), anchors, SMALL)
@@ -83,32 +85,32 @@ def test_the_best_iou_in_a_small_input_is_that_of_torchvision_too():
 
 def test_named_sets_are_torchvisions_and_the_reports():
     for anchors, generator in (
-        (DEFAULT, AnchorGenerator(((32,), (64,), (128,), (256,), (512,)), ((0.5, 1.0, 2.0),) * 5)),
-        (REPORT, AnchorGenerator(((4,), (8,), (12,), (24,), (48,)), ((0.5, 1.0, 1.5, 2.0),) * 5)),
+        (DEFAULT_ANCHORS, AnchorGenerator(((32,), (64,), (128,), (256,), (512,)), ((0.5, 1.0, 2.0),) * 5)),
+        (REPORT_ANCHORS, AnchorGenerator(((4,), (8,), (12,), (24,), (48,)), ((0.5, 1.0, 1.5, 2.0),) * 5)),
     ):
         for own, other in zip(anchors.build_generator().cell_anchors, generator.cell_anchors, strict=True):
             assert torch.equal(own, other)
 
 
 def test_scaled_anchors_are_as_large_in_a_small_image_as_the_others_in_a_large_one():
-    small = REPORT.scaled_to(SMALL).build_generator()
-    for own, large in zip(small.cell_anchors, REPORT.build_generator().cell_anchors, strict=True):
+    small = REPORT_ANCHORS.scaled_to(SMALL).build_generator()
+    for own, large in zip(small.cell_anchors, REPORT_ANCHORS.build_generator().cell_anchors, strict=True):
         torch.testing.assert_close(own, large * 128 / 800)
         assert (own[:, 2:] > own[:, :2]).all()
 
 
 def test_setting_sizes_after_construction_does_nothing():
-    generator = DEFAULT.build_generator()
-    generator.sizes = REPORT.sizes
-    assert torch.equal(generator.cell_anchors[0], DEFAULT.build_generator().cell_anchors[0])
+    generator = DEFAULT_ANCHORS.build_generator()
+    generator.sizes = REPORT_ANCHORS.sizes
+    assert torch.equal(generator.cell_anchors[0], DEFAULT_ANCHORS.build_generator().cell_anchors[0])
 
 
 def test_an_anchor_on_a_cell_fits_itself_by_hand():
     # An image of 800 x 800: the level of stride 32 has an anchor of size 256 and ratio 1 centred on (320, 640).
     box = torch.tensor([[320.0 - 128, 640 - 128, 320 + 128, 640 + 128]])
-    assert measure_best_iou(box, torch.tensor([[800, 800]]), DEFAULT).item() == 1.0
+    assert measure_best_iou(box, torch.tensor([[800, 800]]), DEFAULT_ANCHORS).item() == 1.0
     # Half a stride of its own level away, that anchor shares 240 of 256 pixels each way; no other size is nearer.
-    shifted = measure_best_iou(box + 16, torch.tensor([[800, 800]]), DEFAULT).item()
+    shifted = measure_best_iou(box + 16, torch.tensor([[800, 800]]), DEFAULT_ANCHORS).item()
     assert shifted == pytest.approx(240**2 / (2 * 256**2 - 240**2))
 
 
@@ -127,7 +129,7 @@ def test_fitted_anchors_fit_better_than_any_named_set():
     boxes, sizes = draw_boxes(3, count=400)
     means = [
         measure_best_iou(boxes, sizes, anchors).mean()
-        for anchors in (REPORT, DEFAULT, FITTED, fit_anchors(boxes, sizes))
+        for anchors in (REPORT_ANCHORS, DEFAULT_ANCHORS, FITTED_ANCHORS, fit_anchors(boxes, sizes))
     ]
     assert means == sorted(means)
     assert means[-1] > means[-2] + 0.01
@@ -151,7 +153,7 @@ def test_on_real_photos_the_reports_anchors_fit_nothing_and_upright_ones_nearly_
     sizes = torch.tensor([size_of[row["image_id"]] for row in rows])
     boxes = torch.tensor([row["bbox"] for row in rows], dtype=torch.float32)
     boxes[:, 2:] += boxes[:, :2]
-    fits = [measure_best_iou(boxes, sizes, anchors) for anchors in (REPORT, DEFAULT, FITTED)]
+    fits = [measure_best_iou(boxes, sizes, anchors) for anchors in (REPORT_ANCHORS, DEFAULT_ANCHORS, FITTED_ANCHORS)]
     # Of 4000 boxes: section 3 of the facts.
     assert [fit.mean().item() for fit in fits] == pytest.approx([0.05, 0.68, 0.79], abs=0.02)
     assert [(fit >= 0.5).float().mean().item() for fit in fits] == pytest.approx([0.0, 0.981, 0.998], abs=0.02)

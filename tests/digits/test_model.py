@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign, box_iou
 
-from helpers.digits.anchors import FITTED, REPORT, AnchorSet, Resize
+from helpers.digits.anchors import FITTED_ANCHORS, REPORT_ANCHORS, AnchorSet, Resize
 from helpers.digits.model import (
     EVERYTHING,
     REPORT_TEST,
@@ -25,7 +25,7 @@ from helpers.digits.model import (
 
 CPU = torch.device("cpu")
 RESIZE = Resize(64, 128)
-ON_ONE_LEVEL = FITTED.on_one_level().scaled_to(RESIZE)
+ON_ONE_LEVEL = FITTED_ANCHORS.on_one_level().scaled_to(RESIZE)
 SMALL = ModelConfig("small", None, RESIZE, ON_ONE_LEVEL, (100, 100), num_regions=32, width=8, pyramid_width=16)
 FULL = replace(ModelConfig(weights=None), resize=RESIZE, num_proposals=(50, 50), num_regions=16)
 
@@ -56,7 +56,7 @@ def build(config: ModelConfig, **arguments) -> nn.Module:
 def test_the_reports_network_is_torchvisions_with_its_own_anchors_and_heads():
     report = ModelConfig()
     assert (report.backbone, report.weights, report.resize) == ("resnet50", "DEFAULT", Resize(800, 1333))
-    assert (report.anchors, report.num_regions, report.positive_fraction) == (REPORT, 512, 0.25)
+    assert (report.anchors, report.num_regions, report.positive_fraction) == (REPORT_ANCHORS, 512, 0.25)
     assert (EVERYTHING.score, REPORT_VALIDATION, REPORT_TEST) == (0, Thresholds(0.5, 0.5), Thresholds(0.7, 0.3))
     network = build(replace(report, weights=None))  # the weights are 167 MB away
     assert (network.transform.min_size, network.transform.max_size) == ((800,), 1333)
@@ -148,7 +148,7 @@ def test_batch_normalisation_learns_and_is_not_frozen():
 def test_levels_have_strides_of_four_and_eight_and_as_many_as_the_anchor_set():
     maps = SmallPyramid(width=8, out_channels=16, num_levels=2).eval()(torch.zeros(1, 3, 64, 96))
     assert {name: tuple(level.shape) for name, level in maps.items()} == {"0": (1, 16, 16, 24), "1": (1, 16, 8, 12)}
-    anchors = AnchorSet((FITTED.sizes[0] * 2, (128, 192)), (1.5, 2.0)).scaled_to(RESIZE)
+    anchors = AnchorSet((FITTED_ANCHORS.sizes[0] * 2, (128, 192)), (1.5, 2.0)).scaled_to(RESIZE)
     network = build(replace(SMALL, anchors=anchors)).eval()
     assert network.rpn.head.cls_logits.out_channels == 4
     assert len(detect(network, draw_batch()[0])) == 2

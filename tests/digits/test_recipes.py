@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
 
 from helpers import training
-from helpers.digits.anchors import FITTED, Resize
+from helpers.digits.anchors import ANCHOR_SETS, FITTED_ANCHORS, Resize
 from helpers.digits.dataset import AugmentationConfig, DigitDataset
 from helpers.digits.drawn import DrawnConfig, ensure_drawn
 from helpers.digits.loss import REPORT_SCHEDULE, BoxLossConfig
@@ -22,7 +22,17 @@ from helpers.digits.reading import (
     write_numbers,
     write_predictions,
 )
-from helpers.digits.recipes import QUICK, REPORT, DigitTask, Recipe, build_digit_rcnn, train_digits, train_variants
+from helpers.digits.recipes import (
+    QUICK,
+    REPORT,
+    DigitTask,
+    Recipe,
+    build_digit_rcnn,
+    train_digits,
+    train_variants,
+    vary_anchors,
+    vary_box_losses,
+)
 from helpers.evaluation import TWELVE
 
 CPU = torch.device("cpu")
@@ -33,7 +43,7 @@ TINY = replace(
     model=replace(
         QUICK.model,
         resize=RESIZE,
-        anchors=FITTED.on_one_level().scaled_to(RESIZE),
+        anchors=FITTED_ANCHORS.on_one_level().scaled_to(RESIZE),
         num_proposals=(50, 50),
         num_regions=16,
         width=4,
@@ -67,6 +77,33 @@ def test_the_report_is_its_authors_to_the_letter():
     assert REPORT.model == ModelConfig()
     assert (REPORT.augmentation.colour, REPORT.augmentation.blur, REPORT.augmentation.zoom_out) == (0.3, 0.3, 0)
     assert REPORT.box_loss.term is None
+
+
+def changed_fields(first, second) -> set[str]:
+    return {field.name for field in fields(first) if getattr(first, field.name) != getattr(second, field.name)}
+
+
+def test_variants_of_anchors_differ_in_nothing_else_and_stay_as_large_in_the_image():
+    for recipe in (QUICK, REPORT):
+        variants = vary_anchors(recipe)
+        assert list(variants) == ["report", "default", "fitted"]
+        for name, variant in variants.items():
+            assert changed_fields(recipe, variant) <= {"model"}
+            assert changed_fields(recipe.model, variant.model) <= {"anchors"}
+            anchors = variant.model.anchors
+            assert sum(anchors.sizes, ()) == sum(ANCHOR_SETS[name].sizes, ())
+            assert anchors.scale == recipe.model.resize.shorter / 800
+            assert len(anchors.sizes) == len(recipe.model.anchors.sizes)
+    assert vary_anchors(REPORT)["report"] == REPORT
+
+
+def test_variants_of_box_losses_differ_in_nothing_else():
+    variants = vary_box_losses(TINY, REPORT_SCHEDULE, gain=2.0)
+    assert list(variants) == ["smooth-L1", "IoU", "GIoU", "DIoU", "CIoU", "constant CIoU"]
+    assert variants["smooth-L1"] == TINY
+    assert all(changed_fields(TINY, variant) <= {"box_loss"} for variant in variants.values())
+    assert variants["DIoU"].box_loss == BoxLossConfig("diou", REPORT_SCHEDULE, gain=2.0)
+    assert changed_fields(variants["CIoU"].box_loss, variants["constant CIoU"].box_loss) == {"constant"}
 
 
 def build_task(recipe: Recipe, dataset: DigitDataset) -> tuple[DigitTask, torch.nn.Module]:
