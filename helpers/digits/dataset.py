@@ -105,7 +105,7 @@ class DigitDataset(Dataset):
         }
 
     @functools.cached_property
-    def _starts(self) -> Int64[np.ndarray, " M+1"]:
+    def _starts(self) -> Int64[np.ndarray, " starts"]:
         """The row of each image's first digit, and the end of all."""
         return np.searchsorted(self.file.owners, np.arange(len(self) + 1))
 
@@ -191,7 +191,7 @@ def build_loader(
     generator: torch.Generator | None = None,
     num_workers: int = 0,
     augment: Transform | None = None,
-) -> DataLoader:
+) -> DigitBatches:
     """Returns an epoch's batches, each a list of images and a list of their targets; every image comes once.
 
     Law: the batches are a pure function of `generator`, whatever the number of workers: order and augmentation are
@@ -212,7 +212,27 @@ def build_loader(
     groups = group_by_shape(dataset.sizes, batch_size, generator)
     seeds = torch.randint(2**62, (len(groups),), generator=generator).tolist() if augment else [0] * len(groups)
     epoch = _Epoch(dataset, groups, seeds, augment)
-    return DataLoader(epoch, batch_size=None, num_workers=num_workers, collate_fn=_keep)
+    options = {"num_workers": num_workers, "collate_fn": _to_arrays, "generator": torch.Generator()}
+    return DigitBatches(DataLoader(epoch, batch_size=None, **options))  # its own draws mean nothing, and stay its own
+
+
+class DigitBatches:
+    """An epoch's batches; their number is known, and each is decoded while those before it are used.
+
+    Workers hand over arrays: a tensor would come as an open file, and a few dozen large batches ahead exhaust those.
+    """
+
+    def __init__(self, loader: DataLoader) -> None:
+        """Takes a loader of batches whose tensors are arrays."""
+        self._loader = loader
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for images, targets in self._loader:
+            tensors = [{name: torch.from_numpy(value) for name, value in target.items()} for target in targets]
+            yield [torch.from_numpy(image) for image in images], tensors
 
 
 def group_by_shape(
@@ -243,9 +263,6 @@ class _Epoch(Dataset):
     def __len__(self) -> int:
         return len(self.groups)
 
-    def __iter__(self) -> Iterator[Batch]:
-        return (self[number] for number in range(len(self)))
-
     def __getitem__(self, number: int) -> Batch:
         items = [self.dataset[index] for index in self.groups[number].tolist()]
         if self.augment is not None:
@@ -264,8 +281,11 @@ def _augment(image: UInt8[Tensor, "3 H W"], target: Target, augment: Transform) 
     return changed.as_subclass(Tensor), plain
 
 
-def _keep(batch: Batch) -> Batch:
-    return batch
+def _to_arrays(batch: Batch) -> tuple[list[np.ndarray], list[dict[str, np.ndarray]]]:
+    images, targets = batch
+    return [image.numpy() for image in images], [
+        {name: value.numpy() for name, value in target.items()} for target in targets
+    ]
 
 
 # Augmentation
