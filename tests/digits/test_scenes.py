@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from helpers.digits import painting, scenes
+from helpers.digits.layout import SVHN_LAYOUT, measure_layout, summarise_layout
 from helpers.digits.scenes import TEST_NUMBERS, TRAIN_NUMBERS, NumberConfig, draw_scene
 
 ALONE = NumberConfig(neighbours=0.0, letters=0.0)
@@ -29,48 +30,14 @@ def lay_out(count, config, monkeypatch, seed=0):
     return draw(count, config, seed), signs
 
 
-def measure(drawn):
-    boxes = np.concatenate([scene.boxes for scene in drawn])
-    image_sizes = np.array([scene.image.shape[:2] for scene in drawn])
-    width, height = (boxes[:, 2:] - boxes[:, :2]).T
-    image_height = np.repeat(image_sizes[:, 0], [len(scene.boxes) for scene in drawn])
-    return {
-        "image width": image_sizes[:, 1],
-        "image height": image_sizes[:, 0],
-        "box width": width,
-        "box height": height,
-        "height / width": height / width,
-        "box height / image height": height / image_height,
-    }
-
-
-# Of all 73,257 train and 26,032 test boxes of SVHN: 5, 50 and 95 %.
-SVHN = {
-    "train": {
-        "image width": (48, 104, 300),
-        "image height": (20, 47, 130),
-        "box width": (6, 14, 36),
-        "box height": (14, 29, 68),
-        "height / width": (1.4, 2.07, 3.6),
-        "box height / image height": (0.33, 0.66, 0.86),
-    },
-    "test": {
-        "image width": (63, 132, 423),
-        "image height": (27, 53, 175),
-        "box width": (7, 13, 31),
-        "box height": (15, 24, 54),
-        "height / width": (1.26, 1.79, 3.0),
-        "box height / image height": (0.18, 0.47, 0.73),
-    },
-}
-
-
 @pytest.mark.parametrize(("split", "config"), [("train", TRAIN_NUMBERS), ("test", TEST_NUMBERS)])
 def test_layouts_have_the_statistics_of_svhn(split, config, monkeypatch):
-    drawn = measure(lay_out(3000, config, monkeypatch)[0])
-    for name, expected in SVHN[split].items():
-        found = np.percentile(drawn[name], (5, 50, 95))
-        np.testing.assert_allclose(found, expected, rtol=0.15, err_msg=f"{split}: {name}")
+    drawn = lay_out(3000, config, monkeypatch)[0]
+    sizes = np.array([scene.image.shape[:2] for scene in drawn])
+    owners = np.repeat(np.arange(len(drawn)), [len(scene.boxes) for scene in drawn])
+    found = summarise_layout(measure_layout(sizes, owners, np.concatenate([scene.boxes for scene in drawn])))
+    for name, expected in SVHN_LAYOUT[split].items():
+        assert found[name] == pytest.approx(expected, rel=0.15), name
 
 
 def test_numbers_have_as_many_digits_and_each_as_often_as_svhns(monkeypatch):
