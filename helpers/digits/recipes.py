@@ -101,6 +101,7 @@ def train_digits(
     device: torch.device,
     on_epoch_end: Callable[[training.Row, FasterRCNN], None] | None = None,
     num_workers: int = 1,
+    start: FasterRCNN | None = None,
 ) -> DigitDetector:
     """Returns the detector that `recipe` makes of `train_set`; goes on where an interrupted run stopped.
 
@@ -109,14 +110,18 @@ def train_digits(
         folder: keeps `training_log.json`, `best_model.pth` and `last.pth`.
         on_epoch_end: see `training.train`.
         num_workers: processes that decode and change images while the network is busy; the result is the same.
+        start: a network of the same config to go on from, as fine-tuning does; `None` starts from the seed.
     """
     torch.manual_seed(recipe.training.seed)  # the same initial weights, whatever ran before
     model = build_digit_rcnn(recipe.model, recipe.box_loss.term).to(device, memory_format=torch.channels_last)
+    if start is not None:
+        model.load_state_dict(start.state_dict())
     task = DigitTask(recipe, train_set, selection_set, device, num_workers)
     settings = {
         "recipe": asdict(recipe),
         "train_set": _fingerprint(train_set),
         "selection_set": _fingerprint(selection_set),
+        "start": None if start is None else training.fingerprint(start.state_dict().values()),
     }
     history = training.train(model, task, recipe.training, folder, settings=settings, on_epoch_end=on_epoch_end)
     return DigitDetector(recipe, model, history)
@@ -129,14 +134,15 @@ def train_variants(
     selection_set: DigitDataset,
     folder: Path,
     device: torch.device,
+    start: FasterRCNN | None = None,
 ) -> dict[str, list[DigitDetector]]:
-    """Returns each variant trained from seeds 0, 1, …: same data, same seeds, same budget for all.
+    """Returns each variant trained from seeds 0, 1, …: same data, same seeds, same budget, same `start` for all.
 
     What `folder` holds already is loaded, so a stopped comparison goes on where it was.
     """
 
     def train_one(recipe: Recipe, own_folder: Path) -> DigitDetector:
-        return train_digits(recipe, train_set, selection_set, own_folder, device)
+        return train_digits(recipe, train_set, selection_set, own_folder, device, start=start)
 
     return training.train_variants(variants, num_seeds, folder, train_one)
 

@@ -166,6 +166,16 @@ def test_a_detector_of_other_data_or_another_recipe_is_refused_by_name(train_set
         train_digits(replace(ONCE, box_loss=BoxLossConfig("giou")), train_set, valid_set, tmp_path, CPU)
 
 
+def test_fine_tuning_starts_from_the_weights_it_is_given_and_remembers_them(train_set, valid_set, tmp_path):
+    first = train_digits(ONCE, train_set, valid_set, tmp_path / "first", CPU, num_workers=0)
+    still = replace(ONCE, training=replace(ONCE.training, learning_rate=0.0))
+    tuned = train_digits(still, train_set, valid_set, tmp_path / "tuned", CPU, num_workers=0, start=first.model)
+    for own, other in zip(tuned.model.parameters(), first.model.parameters(), strict=True):
+        assert torch.equal(own, other)
+    with pytest.raises(training.CheckpointError, match=r"start is '\w+' there and None here"):
+        train_digits(still, train_set, valid_set, tmp_path / "tuned", CPU, num_workers=0)
+
+
 def test_detections_come_in_the_order_of_the_dataset(train_set, tmp_path):
     detector = train_digits(ONCE, train_set, train_set, tmp_path, CPU, num_workers=0)
     order = [3, 11, 0, 7]
