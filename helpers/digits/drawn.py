@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from helpers.digits.scenes import TEST_NUMBERS, TRAIN_NUMBERS, NumberConfig, dra
 
 HOUSE_NUMBERS = runtime.DATA / "house_numbers"
 SPLITS = ("train", "valid", "test")
+REAL_VARIABLE = "WORKBOOK_SVHN"
+"""Environment variable that names a folder of real photos, for whoever has them."""
 _FORMAT = 1  # raise it whenever the same configuration would give other files
 
 
@@ -46,6 +49,28 @@ def ensure_drawn(folder: Path = HOUSE_NUMBERS, config: DrawnConfig = DRAWN_CONFI
     """
     parts = [name for split in SPLITS for name in (split, f"{split}.json")]
     return generated.ensure_folder(folder, _describe(config), parts, lambda partial: _write_splits(partial, config))
+
+
+def find_house_numbers(named: str | None = None) -> tuple[Path, Path | None]:
+    """Returns the folder with the three splits to learn from, and one with real photos to look at, if there is one.
+
+    A named folder with all of `SPLITS` is both. One with a train split alone is looked at, and what is learned from is
+    drawn; without a name, nothing is real.
+
+    Args:
+        named: a folder in the assignment's layout; `None` takes the environment variable `WORKBOOK_SVHN`.
+
+    Raises:
+        coco.DatasetError: the named folder has no train split.
+    """
+    name = named or os.environ.get(REAL_VARIABLE)
+    if not name:
+        return ensure_drawn(), None
+    real = Path(name).expanduser()
+    if not (real / "train.json").is_file():
+        raise coco.DatasetError(f"{real / 'train.json'}: the file is missing. Check `data_dir` or {REAL_VARIABLE}")
+    whole = all((real / f"{split}.json").is_file() for split in SPLITS)
+    return (real if whole else ensure_drawn()), real
 
 
 def is_complete(folder: Path = HOUSE_NUMBERS, config: DrawnConfig = DRAWN_CONFIG) -> bool:

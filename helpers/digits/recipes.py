@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
-from helpers import training
+from helpers import runtime, training
 from helpers.digits.anchors import ANCHOR_SETS, FITTED_ANCHORS, AnchorSet, Resize
 from helpers.digits.dataset import AugmentationConfig, Batch, DigitDataset, build_augmentation, build_loader
 from helpers.digits.loss import AT_ONCE, BoxLossConfig, Schedule, Term
@@ -125,6 +125,29 @@ def train_digits(
     }
     history = training.train(model, task, recipe.training, folder, settings=settings, on_epoch_end=on_epoch_end)
     return DigitDetector(recipe, model, history)
+
+
+def lesson_digits(
+    name: str,
+    recipe: Recipe,
+    run: runtime.Run,
+    train_set: DigitDataset,
+    selection_set: DigitDataset,
+    on_epoch_end: Callable[[training.Row, FasterRCNN], None] | None = None,
+) -> DigitDetector:
+    """Returns the detector of lesson 7 called `name` at `run`'s profile and seed: loaded where it is, or else trained.
+
+    Args:
+        name: the folder `data/runs/07_digit_detection/<profile>/<name>_seed<seed>` keeps it for every lesson.
+        selection_set: the valid split. The lessons report the test split, which chooses nothing.
+        on_epoch_end: see `training.train`; what is loaded has no epochs to see.
+    """
+    train_set = train_set.select(slice(run.budget(smoke=32, quick=None, full=None)))
+    selection_set = selection_set.select(slice(run.budget(smoke=16, quick=100, full=None)))
+    epochs = run.budget(smoke=1, quick=recipe.training.epochs, full=recipe.training.epochs)
+    recipe = replace(recipe, training=replace(recipe.training, epochs=epochs, seed=run.seed))
+    folder = runtime.RUNS / "07_digit_detection" / run.profile / training.variant_folder(name, run.seed)
+    return train_digits(recipe, train_set, selection_set, folder, run.device, on_epoch_end)
 
 
 def train_variants(

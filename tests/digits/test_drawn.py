@@ -79,3 +79,25 @@ def test_the_command_says_where_the_data_is(folder, monkeypatch, capsys):
     monkeypatch.setattr(drawn, "ensure_drawn", lambda: folder)
     drawn.main()
     assert capsys.readouterr().out == f"{folder}: complete already\n"
+
+
+def test_without_a_name_nothing_is_real(folder, monkeypatch):
+    monkeypatch.setattr(drawn, "ensure_drawn", lambda: folder)
+    monkeypatch.delenv(drawn.REAL_VARIABLE, raising=False)
+    assert drawn.find_house_numbers() == (folder, None)
+
+
+@pytest.mark.parametrize("by_variable", [False, True])
+def test_a_named_folder_is_learned_from_if_it_is_whole_and_else_only_looked_at(
+    folder, tmp_path, monkeypatch, by_variable
+):
+    monkeypatch.setattr(drawn, "ensure_drawn", lambda: folder)
+    monkeypatch.setenv(drawn.REAL_VARIABLE, str(tmp_path if by_variable else folder))
+    named = None if by_variable else str(tmp_path)
+    with pytest.raises(DatasetError, match="file is missing"):
+        drawn.find_house_numbers(named)
+    (tmp_path / "train.json").touch()
+    assert drawn.find_house_numbers(named) == (folder, tmp_path)
+    for split in ("valid", "test"):
+        (tmp_path / f"{split}.json").touch()
+    assert drawn.find_house_numbers(named) == (tmp_path, tmp_path)

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from helpers import training
+from helpers import runtime, training
 from helpers.digits.anchors import ANCHOR_SETS, FITTED_ANCHORS, Resize
 from helpers.digits.dataset import AugmentationConfig, DigitDataset
 from helpers.digits.drawn import DrawnConfig, ensure_drawn
@@ -28,6 +28,7 @@ from helpers.digits.recipes import (
     DigitTask,
     Recipe,
     build_digit_rcnn,
+    lesson_digits,
     train_digits,
     train_variants,
     vary_anchors,
@@ -164,6 +165,15 @@ def test_a_detector_of_other_data_or_another_recipe_is_refused_by_name(train_set
         train_digits(ONCE, train_set.select(range(6)), valid_set, tmp_path, CPU)
     with pytest.raises(training.CheckpointError, match=r"recipe\.box_loss\.term is None there and 'giou' here"):
         train_digits(replace(ONCE, box_loss=BoxLossConfig("giou")), train_set, valid_set, tmp_path, CPU)
+
+
+def test_a_lessons_detector_is_kept_for_the_next_lesson(train_set, valid_set, tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime, "RUNS", tmp_path)
+    run = runtime.Run("07_digit_detection", "smoke", 3, CPU, tmp_path)
+    first = lesson_digits("main", TINY, run, train_set, valid_set)
+    assert (tmp_path / "07_digit_detection" / "smoke" / "main_seed3" / training.BEST).exists()
+    assert (first.recipe.training.epochs, first.recipe.training.seed) == (1, 3)
+    assert lesson_digits("main", TINY, run, train_set, valid_set).history == first.history
 
 
 def test_fine_tuning_starts_from_the_weights_it_is_given_and_remembers_them(train_set, valid_set, tmp_path):
