@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torchvision.ops import box_iou
 
@@ -101,6 +101,14 @@ def find_errors(
         ]
     *columns, kinds = zip(*rows, strict=True) if rows else ((),) * 6
     return Findings(*(np.array(column, np.int64) for column in columns), list(kinds))
+
+
+def find_right(file: BoxFile, detections: Sequence[Detections], score_threshold: float = 0.5) -> Bool[np.ndarray, " N"]:
+    """Returns for each object of `file` whether it was found and named rightly, as `find_errors` says it."""
+    findings = find_errors(file, detections, score_threshold)
+    right = np.zeros(len(file.owners), bool)
+    right[findings.objects[np.array(findings.kinds, str) == "right"]] = True
+    return right
 
 
 def choose_objects(overlap: Float[Tensor, "_detections _objects"], *thresholds: float) -> list[int]:

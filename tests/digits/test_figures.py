@@ -4,8 +4,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from helpers.digits.figures import plot_galleries, plot_layouts, plot_number
+from helpers.digits.figures import (
+    plot_anchors,
+    plot_confusions,
+    plot_coverage,
+    plot_errors,
+    plot_found_by_share,
+    plot_galleries,
+    plot_layouts,
+    plot_number,
+    plot_reading,
+    plot_training,
+)
 from helpers.digits.layout import SVHN_LAYOUT, measure_layout
+from helpers.evaluation import TWELVE
+from helpers.plotting import PREDICTION_COLOUR, TRUTH_COLOUR
 
 
 @pytest.fixture(autouse=True)
@@ -72,3 +85,75 @@ def test_curves_of_sets_of_any_size_hold_all_of_them():
             heights = patch.get_xy()[:, 1]
             # An outline goes up and along each of the 25 bars: its corners name every height twice.
             assert heights[1:-1:2].sum() == pytest.approx(1, abs=1e-6)
+
+
+def test_a_curve_of_coverage_is_the_share_of_boxes_from_each_iou_on():
+    ax = plot_coverage({"half": np.array([0.5, 1.0]), "none": np.zeros(3)})
+    half, none, mark = ax.lines
+    assert (half.get_label(), none.get_label()) == ("half", "none")
+    assert np.interp([0.4, 0.6], *half.get_data()).tolist() == [1.0, 0.5]
+    assert np.interp([0.0, 0.1], *none.get_data()).tolist() == [1.0, 0.0]
+    assert mark.get_xdata()[0] == 0.7
+
+
+def test_anchors_are_drawn_in_the_pixels_of_the_resized_image():
+    box, shapes = np.array([10.0, 10, 30, 50]), np.array([[0.0, 0, 40, 60], [15, 20, 25, 40]])
+    ax = plot_anchors(build_item()[0], (80, 180), box, shapes, shapes[1], plt.figure().add_subplot(), "t")
+    assert ax.images[0].get_extent() == [0, 180, 80, 0]
+    assert [patch.get_bbox().bounds for patch in ax.patches] == [
+        (0, 0, 40, 60),
+        (15, 20, 10, 20),
+        (15, 20, 10, 20),
+        (10, 10, 20, 40),
+    ]
+    assert ax.get_title() == "t"
+
+
+def test_training_is_drawn_as_four_losses_and_twelve_numbers():
+    losses = ("loss", "objectness", "proposal", "class", "box")
+    history = [{"epoch": epoch} | dict.fromkeys((*losses, *TWELVE), 0.1 * epoch) for epoch in (1, 2)]
+    figure = plot_training(history)
+    assert [len(ax.lines) for ax in figure.axes] == [4, 6, 6]
+    shown = [line.get_label() for ax in figure.axes[1:] for line in ax.lines]
+    assert shown == [name.replace("_", " ") for name in TWELVE]
+
+
+def test_truth_is_green_and_what_is_read_is_red_with_its_digit():
+    image, boxes, digits = build_item()
+    ax = plot_reading(image, boxes, boxes[:1] + 1, digits[:1], title="read")
+    assert [patch.get_linestyle() for patch in ax.patches] == ["-", "-", "--"]
+    assert [text.get_text() for text in ax.texts] == ["0"]
+    assert len({patch.get_edgecolor() for patch in ax.patches}) == 2
+    assert TRUTH_COLOUR != PREDICTION_COLOUR
+
+
+def test_confusions_carry_their_counts_and_rows_are_shares_of_the_true_digit():
+    matrix = np.zeros((11, 11), np.int64)
+    matrix[1, 1], matrix[1, 7], matrix[10, 3] = 6, 2, 4
+    ax = plot_confusions(matrix, plt.figure().add_subplot())
+    assert {(text.get_position(), text.get_text()) for text in ax.texts} == {
+        ((1, 1), "6"),
+        ((7, 1), "2"),
+        ((3, 10), "4"),
+    }
+    shares = ax.images[0].get_array()
+    assert (shares[1, 1], shares[1, 7], shares[0, 0]) == (0.75, 0.25, 0)
+    assert ax.get_xticklabels()[-1].get_text() == "missed"
+    assert ax.get_yticklabels()[-1].get_text() == "nothing"
+
+
+def test_errors_are_stacked_per_hundred_digits_and_extra_boxes_are_nobodys():
+    true_digits = np.array([3, 3, 3, 3, 10])
+    ax = plot_errors(true_digits, ["right", "missed", "loose", "missed", "extra"], plt.figure().add_subplot())
+    heights = {container.get_label(): container[3].get_height() for container in ax.containers}
+    assert heights == {"wrong class": 0, "loose": 25, "missed": 50}
+    assert ax.containers[2][3].get_y() == 25
+    assert sum(bar.get_height() for container in ax.containers for bar in container) == 75
+
+
+def test_found_digits_are_grouped_by_fifths_of_their_share():
+    shares = np.linspace(0.1, 1.0, 10)
+    ax = plot_found_by_share(shares, {"one": shares > 0.55, "few": np.zeros(10, bool)})
+    assert ax.lines[0].get_ydata().tolist() == [0, 0, 0.5, 1, 1]
+    assert ax.lines[0].get_xdata() == pytest.approx([0.15, 0.35, 0.55, 0.75, 0.95])
+    assert ax.lines[1].get_ydata().tolist() == [0] * 5

@@ -21,6 +21,7 @@ from helpers.digits.metrics import (
     count_kinds,
     evaluate_digits,
     find_errors,
+    find_right,
     measure_accuracy,
     true_numbers,
 )
@@ -186,3 +187,10 @@ def test_detections_for_another_number_of_images_are_refused():
     for function in (evaluate_digits, find_errors):
         with pytest.raises(ValueError, match="given for 1 images, but the file has 2"):
             function(build_file([], []), [build_detections()])
+
+
+def test_right_is_said_of_every_object():
+    file = build_file([(LEFT, 3), (RIGHT, 4)], [(LEFT, 5)])
+    found = [build_detections((RIGHT, 0.9, 4), (LEFT, 0.8, 8)), build_detections((LEFT, 0.4, 5))]
+    assert find_right(file, found).tolist() == [False, True, False]
+    assert find_right(file, found, score_threshold=0.3).tolist() == [False, True, True]
