@@ -24,6 +24,7 @@ from torchvision.ops import Conv2dNormActivation, MultiScaleRoIAlign
 from helpers import runtime
 from helpers.digits.anchors import REPORT_ANCHORS, AnchorSet, Resize
 from helpers.digits.loss import Term, compute_region_losses
+from helpers.digits.pooling import MatrixRoIAlign
 from helpers.evaluation import Detections
 
 NUM_CLASSES = 11
@@ -112,16 +113,15 @@ def _build_resnet50(config: ModelConfig) -> FasterRCNN:
 
 def _build_small(config: ModelConfig) -> FasterRCNN:
     """Returns a network of the same parts that two cores can train; its batch normalisation learns from scratch."""
-    num_levels = len(config.anchors.sizes)
-    backbone = SmallPyramid(config.width, config.pyramid_width, num_levels)
-    return FasterRCNN(
-        backbone,
+    network = FasterRCNN(
+        SmallPyramid(config.width, config.pyramid_width, num_levels=len(config.anchors.sizes)),
         rpn_anchor_generator=config.anchors.build_generator(),
-        box_roi_pool=MultiScaleRoIAlign([str(level) for level in range(num_levels)], ROI_SIZE, sampling_ratio=2),
         box_head=TwoMLPHead(config.pyramid_width * ROI_SIZE**2, config.head_width),
         box_predictor=FastRCNNPredictor(config.head_width, NUM_CLASSES),
         **_arguments(config),
     )
+    network.roi_heads.box_roi_pool = MatrixRoIAlign(ROI_SIZE)
+    return network
 
 
 class SmallPyramid(nn.Module):
