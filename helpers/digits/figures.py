@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import NullFormatter, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
 from helpers.plotting import (
     COLOURS,
@@ -135,7 +135,7 @@ def plot_coverage(best_iou: Mapping[str, Float[np.ndarray, " _"]], ax: Axes | No
     ax.axvline(0.7, color="0.6", linestyle=":", linewidth=1.2, zorder=0)
     ax.text(0.71, 1.01, "positive from .7", fontsize=8, color="0.4")
     ax.set(xlabel="IoU of the best anchor", ylabel="share of digits", xlim=(0, 1), ylim=(0, 1.08))
-    ax.legend(loc="lower left")
+    ax.legend(loc="center left", bbox_to_anchor=(0.18, 0.5))
     return ax
 
 
@@ -164,9 +164,10 @@ def plot_anchors(
     _add_boxes(ax, best[None], PREDICTION_COLOUR, PREDICTION_STYLE, 1.8)
     _add_boxes(ax, box[None], TRUTH_COLOUR, TRUTH_STYLE, 1.8)
     ax.set_title(title, fontsize=9)
-    margin = 0.3 * max(height, width)  # the largest anchors reach beyond the image
+    margin = 0.15 * max(height, width)  # the largest anchors reach beyond the image
     ax.set(xlim=(-margin, width + margin), ylim=(height + margin, -margin))
     ax.tick_params(labelsize=7)
+    ax.grid(False)
     return ax
 
 
@@ -185,6 +186,17 @@ def plot_training(history: Sequence[Mapping[str, float]]) -> Figure:
         ax.set_ylim(-0.02, 1.02)
         ax.legend(fontsize=7, ncols=2)
     return figure
+
+
+def plot_curves(curves: Mapping[str, Sequence[float]], ylabel: str, ax: Axes | None = None) -> Axes:
+    """Draws for each variant one number per epoch, on an axis from 0 to 1."""
+    ax = ax or plt.figure(figsize=(5.6, 2.8)).add_subplot()
+    for (name, values), colour in zip(curves.items(), COLOURS, strict=False):
+        ax.plot(range(1, len(values) + 1), values, "o-", color=colour, label=name)
+    ax.set(xlabel="epoch", ylabel=ylabel, ylim=(0, 1))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend()
+    return ax
 
 
 # What is found
@@ -247,7 +259,7 @@ def plot_errors(true_digits: Int[np.ndarray, " F"], kinds: Sequence[str], ax: Ax
         bottom += heights
     ax.set_xticks(range(10))
     ax.set(xlabel="true digit", ylabel="errors per 100 digits")
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return ax
 
 

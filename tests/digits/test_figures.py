@@ -8,6 +8,7 @@ from helpers.digits.figures import (
     plot_anchors,
     plot_confusions,
     plot_coverage,
+    plot_curves,
     plot_errors,
     plot_found_by_share,
     plot_galleries,
@@ -157,3 +158,9 @@ def test_found_digits_are_grouped_by_fifths_of_their_share():
     assert ax.lines[0].get_ydata().tolist() == [0, 0, 0.5, 1, 1]
     assert ax.lines[0].get_xdata() == pytest.approx([0.15, 0.35, 0.55, 0.75, 0.95])
     assert ax.lines[1].get_ydata().tolist() == [0] * 5
+
+
+def test_curves_of_variants_count_epochs_from_one():
+    ax = plot_curves({"report": [0.1, 0.2], "fitted": [0.3, 0.5]}, ylabel="AP")
+    assert [line.get_label() for line in ax.lines] == ["report", "fitted"]
+    assert ax.lines[1].get_xydata().tolist() == [[1, 0.3], [2, 0.5]]
