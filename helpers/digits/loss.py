@@ -177,6 +177,22 @@ def measure_loss(
     return losses.detach(), gradients
 
 
+def measure_scenario(
+    loss: str, true: Float[Tensor, " 4"], scenario: str, positions: Float[Tensor, " T"]
+) -> tuple[Float[Tensor, " T"], Float[Tensor, " T"]]:
+    """Returns the loss at each position of a scenario, and its slope there: what its own gradient says of moving on.
+
+    Args:
+        loss: one of `BOX_LOSSES`.
+        scenario: one of `SCENARIOS`.
+        positions: as `place_boxes` reads them; the slope is per unit of them.
+    """
+    step = 1e-3
+    boxes, before, after = (place_boxes(true, scenario, positions + shift) for shift in (0, -step, step))
+    losses, gradients = measure_loss(loss, boxes, true.expand_as(boxes))
+    return losses, (gradients * (after - before)).sum(1) / (2 * step)
+
+
 def descend(
     loss: str, start: Float[Tensor, " 4"], true: Float[Tensor, " 4"], num_steps: int = 200, rate: float = 0.02
 ) -> Float[Tensor, "T 4"]:

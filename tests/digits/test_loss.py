@@ -12,12 +12,14 @@ from helpers.digits.loss import (
     BOX_LOSSES,
     OVERLAP_LOSSES,
     REPORT_SCHEDULE,
+    SCENARIOS,
     BoxLossConfig,
     Schedule,
     compute_region_losses,
     descend,
     iou_loss,
     measure_loss,
+    measure_scenario,
     place_boxes,
 )
 
@@ -182,6 +184,25 @@ def test_stretched_boxes_keep_centre_and_area_and_only_ciou_adds_their_shape():
     diou, ciou = (measure_loss(loss, stretched, TRUE.expand(2, 4))[0] for loss in ("diou", "ciou"))
     assert diou.tolist() == pytest.approx([0, 1 - 400 / 1200], abs=1e-6)
     assert ciou[1] > diou[1] + 0.001
+
+
+def test_slopes_of_equal_boxes_moved_apart_by_hand():
+    """IoU is (1 - s) / (1 + s) until they part, so its loss climbs by 2 / (1 + s)²; smooth-L1 by its factor of 10."""
+    positions = torch.tensor([0.25, 0.5, 2.0], dtype=torch.float64)
+    losses, slopes = measure_scenario("iou", TRUE.double(), "apart", positions)
+    assert losses.tolist() == pytest.approx([0.4, 2 / 3, 1])
+    assert slopes.tolist() == pytest.approx([2 / 1.25**2, 2 / 1.5**2, 0])
+    assert measure_scenario("smooth-l1", TRUE.double(), "apart", positions)[1].tolist() == pytest.approx([10] * 3)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("loss", BOX_LOSSES)
+def test_a_slope_is_that_of_the_curve(loss, scenario):
+    positions = torch.linspace(0.15, 0.7, 56, dtype=torch.float64)
+    losses, slopes = measure_scenario(loss, TRUE.double(), scenario, positions)
+    differences = (losses[2:] - losses[:-2]) / 0.02
+    # CIoU's weight of shapes is held fixed in its gradient, see above.
+    torch.testing.assert_close(slopes[1:-1], differences, atol=0.25 if loss == "ciou" else 0.02, rtol=0.02)
 
 
 @pytest.mark.parametrize("scale", [1.0, 7.0])
