@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import data_generation, keypoints, training_step
+from benchmarks import data_generation, digits, keypoints, training_step
 from helpers import runtime
 
 TO_REACH = {
@@ -15,6 +15,9 @@ TO_REACH = {
     **{f"keypoints.{name}_ratio": "at most 1.03 on a CPU, 1.15 on a GPU" for name in keypoints.RECIPES},
     "figures.share_of_a_step": "what drawing fresh figures adds to a step",
     **{f"decode.{name}_share": "of the network's own time, forward only" for name in keypoints.DECODERS},
+    "digits.ratio": "at most 1.10: full step, images from disk, against the network's own",
+    "digits.decoding_share": "of a full step, if it decoded its own images",
+    "digits.waiting_share": "of a full step: what it waits for the process that does",
 }
 
 
@@ -22,7 +25,7 @@ def main() -> None:
     """Prints the table."""
     device = runtime.choose_device()
     print(f"{runtime.describe_device(device)}, steps in {runtime.choose_precision(device)}; quiet machines tell more\n")
-    for module in (data_generation, training_step, keypoints):
+    for module in (data_generation, training_step, keypoints, digits):
         for name, value in module.measure().items():
             print(f"{name:34} {value:9.3f}   {TO_REACH.get(name, '')}".rstrip(), flush=True)
 

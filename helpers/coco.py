@@ -37,6 +37,7 @@ _OTHER: dict[Dialect, Dialect] = {"coco": "handout", "handout": "coco"}
 
 PIXEL_CENTRE = 0.5  # from a pixel's index to its centre
 _ROUNDING = 0.01  # pixels by which decimals written to two places may leave the image
+_REMEDY = "Make the images again (`make data`) or take the record out of the annotation file"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _Record = dict[str, Any]
@@ -69,6 +70,16 @@ class PointFile:
     file_names: tuple[str, ...]
     image_sizes: Int64[np.ndarray, "M 2"]  # (height, width) pixels
     points: Float64[np.ndarray, "M K 2"]  # (x, y) pixels: centres of the pixels that the file names
+
+
+@dataclass(frozen=True)
+class ResultFile:
+    """What a result file says: D detections, in the program's conventions."""
+
+    image_ids: Int64[np.ndarray, " D"]
+    boxes: Float64[np.ndarray, "D 4"]  # (x1, y1, x2, y2) pixels
+    labels: Int64[np.ndarray, " D"]  # index into the class names
+    scores: Float64[np.ndarray, " D"]  # 0 to 1
 
 
 def annotation_path(folder: Path, split: str, dialect: Dialect) -> Path:
@@ -160,6 +171,20 @@ def write_points(
     return _write_document(path, {"images": images, "annotations": annotations, "categories": [person]}, dialect)
 
 
+def write_results(path: Path, results: ResultFile) -> None:
+    """Writes detections in COCO's format for results, whole or not at all: a list, whose categories count from 1.
+
+    Raises:
+        ValueError: a number is not finite; nothing is written then.
+    """
+    columns = (results.image_ids, results.labels + 1, _from_corners(results.boxes), results.scores)
+    records = [
+        {"image_id": image_id, "category_id": category_id, "bbox": box, "score": score}
+        for image_id, category_id, box, score in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+    write_text(path, json.dumps(records, allow_nan=False))
+
+
 def write_image(path: Path, image: UInt8[np.ndarray, "H W *C"]) -> None:
     """Writes a grey [H, W] or colour [H, W, 3] image as PNG.
 
@@ -217,12 +242,14 @@ def _to_corners(values: Float64[np.ndarray, "N 4"], dialect: Dialect) -> Float64
 # Reading
 
 
-def read_boxes(path: Path, dialect: Dialect, class_names: Sequence[str]) -> BoxFile:
+def read_boxes(path: Path, dialect: Dialect, class_names: Sequence[str], *, clip: bool = False) -> BoxFile:
     """Returns what the detection file at `path` says, after every record has been checked.
 
     Args:
         dialect: what the file claims to be; it is never guessed.
         class_names: the classes in the program's order; the file's category ids are matched to them by name.
+        clip: whether people drew the boxes, some of them across the border: a box is then cut there, and refused only
+            if less than half of it lies inside.
 
     Raises:
         DatasetError: the file is missing, broken, or its boxes cannot be what `dialect` says.
@@ -240,11 +267,18 @@ def read_boxes(path: Path, dialect: Dialect, class_names: Sequence[str]) -> BoxF
         lambda row: f"category_id {category_ids[row]} is not in `categories` ({sorted(label_of)})",
         "give the annotation one of those ids or list its category",
     )
-    boxes = records.column("bbox", _is_box, f"four finite numbers, {_MEANING[dialect]}")
-    values = np.array(boxes, float).reshape(-1, 4)
+    values = np.array(records.column("bbox", _is_box, f"four finite numbers, {_MEANING[dialect]}"), float)
+    values = values.reshape(-1, 4)
     areas = np.array(records.column("area", _is_finite, "a finite number of square pixels"), float)
     outlined = np.array([bool(record.get("segmentation")) for record in records.rows], bool)
-    _check_boxes(records, dialect, values, areas, sizes[owners], outlined)
+    _check_boxes(records, dialect, values, areas, sizes[owners], outlined, clip)
+    boxes = _to_corners(values, dialect)
+    if clip:
+        limits = np.tile(sizes[owners, ::-1], 2).astype(float)
+        inside = np.clip(boxes, 0, limits)
+        cut = (inside != boxes).any(axis=1)
+        areas[cut] = np.prod(inside[cut, 2:] - inside[cut, :2], axis=1)
+        boxes = inside
     shares = [record.get("visibility", 1.0) for record in records.rows]
     records.refuse(
         [not (_is_finite(share) and 0 <= share <= 1) for share in shares],
@@ -262,7 +296,7 @@ def read_boxes(path: Path, dialect: Dialect, class_names: Sequence[str]) -> BoxF
         file_names,
         sizes,
         owners,
-        _to_corners(values, dialect),
+        boxes,
         np.array([label_of[category_id] for category_id in category_ids], np.int64),
         areas,
         np.array(shares, float),
@@ -355,6 +389,73 @@ def read_points(path: Path, dialect: Dialect, point_names: Sequence[str], image_
     return PointFile(image_ids, file_names, sizes, points + PIXEL_CENTRE)
 
 
+def read_results(
+    path: Path,
+    class_names: Sequence[str],
+    image_ids: Int64[np.ndarray, " M"],
+    image_sizes: Int64[np.ndarray, "M 2"] | None = None,
+) -> ResultFile:
+    """Returns what the result file at `path` says of the M images, after every record has been checked.
+
+    Args:
+        class_names: the classes in the order of their category ids, which count from 1.
+        image_sizes: (height, width) of the images, pixels, where they are known: most of a box has to lie inside.
+
+    Raises:
+        DatasetError: the file is missing, broken, or its detections are none of these images.
+    """
+    document = _read_json(path, "result file")
+    if not isinstance(document, list):
+        raise DatasetError(
+            f"{path}: the top level is a {type(document).__name__}, not a list of detections. "
+            "Results are a list of image_id, bbox, score and category_id; check the path"
+        )
+    records = _Records(path, "detection", document)
+    owners = records.find_images(image_ids, "the results are of other images: check the path, and the split")
+    count = len(class_names)
+    category_ids = np.array(records.column("category_id", _is_whole, "an integer"), np.int64)
+    records.refuse(
+        (category_ids < 1) | (category_ids > count),
+        lambda row: f"category_id is {category_ids[row]}",
+        f"ids are 1 to {count}, for {class_names[0]!r} to {class_names[-1]!r}; a 0 among them counts from 0: add 1",
+    )
+    values = np.array(records.column("bbox", _is_box, f"four finite numbers, {_MEANING['coco']}"), float).reshape(-1, 4)
+    records.refuse(
+        (values[:, 2:] <= 0).any(axis=1),
+        lambda row: f"bbox {_to_plain(values[row])} has no width or no height",
+        f"it is {_MEANING['coco']}: correct it, or take the record out",
+    )
+    if image_sizes is not None:
+        _check_inside(records, values, image_sizes[owners])
+    scores = np.array(records.column("score", _is_finite, "a finite number"), float)
+    records.refuse(
+        (scores < 0) | (scores > 1),
+        lambda row: f"score is {scores[row]:g}",
+        "it is a probability, 0 to 1: write what comes after the softmax",
+    )
+    return ResultFile(image_ids[owners], _to_corners(values, "coco"), category_ids - 1, scores)
+
+
+def _check_inside(records: _Records, values: Float64[np.ndarray, "D 4"], sizes: Int64[np.ndarray, "D 2"]) -> None:
+    """Refuses detections of which less than half lies inside the image, and says where corners would fit them all."""
+
+    def judge(assumed: Dialect) -> np.ndarray:
+        corners = _to_corners(values, assumed)
+        shared = np.minimum(corners[:, 2:], sizes[:, ::-1]) - np.maximum(corners[:, :2], 0)
+        areas = np.maximum(corners[:, 2:] - corners[:, :2], 0).prod(axis=1)
+        return np.maximum(shared, 0).prod(axis=1) < np.maximum(areas, 1e-9) / 2
+
+    outside = judge("coco")
+    are_corners = outside.any() and not judge("handout").any()
+    records.refuse(
+        outside,
+        lambda row: f"bbox {_to_plain(values[row])} leaves the {sizes[row, 1]} × {sizes[row, 0]} image",
+        f"all boxes fit as {_MEANING['handout']}, but results hold {_MEANING['coco']}: convert them"
+        if are_corners
+        else "boxes are pixels of the image as it is on disk, not of a resized one, and of this image",
+    )
+
+
 def read_images(
     folder: Path, file_names: Sequence[str], sizes: Int64[np.ndarray, "M 2"], mode: Literal["L", "RGB"]
 ) -> UInt8[np.ndarray, "M H W *C"]:
@@ -379,7 +480,7 @@ def read_images(
     problems = []
     for index, name in enumerate(file_names):
         try:
-            pixels[index] = _decode_image(folder / name, (height, width), mode)
+            pixels[index] = read_image(folder / name, (height, width), mode)
         except DatasetError as error:
             problems.append(error)
     if problems:
@@ -388,44 +489,77 @@ def read_images(
     return pixels
 
 
-def _decode_image(path: Path, size: tuple[int, int], mode: str) -> np.ndarray:
-    remedy = "Make the images again (`make data`) or take the record out of the annotation file"
+def read_image(path: Path, size: tuple[int, int], mode: Literal["L", "RGB"]) -> UInt8[np.ndarray, "H W *C"]:
+    """Returns one image, [H, W] for mode "L" and [H, W, 3] for "RGB"; it cannot be written to.
+
+    Raises:
+        DatasetError: it is missing, truncated, of another mode, or not as large as `size` (height, width).
+    """
     try:
         data = path.read_bytes()
         Image.open(io.BytesIO(data)).verify()  # every chunk's checksum, which decoding alone does not look at
         image = Image.open(io.BytesIO(data))
         pixels = np.asarray(image)
     except FileNotFoundError:
-        raise DatasetError(f"{path}: the image is missing. {remedy}") from None
+        raise DatasetError(f"{path}: the image is missing. {_REMEDY}") from None
     except UnidentifiedImageError:
-        raise DatasetError(f"{path}: no image, or one whose beginning is damaged. {remedy}") from None
+        raise DatasetError(f"{path}: no image, or one whose beginning is damaged. {_REMEDY}") from None
     # PIL reports a damaged file by any of these, depending on the byte where it breaks off.
     except (OSError, SyntaxError, ValueError, struct.error, zlib.error) as error:
-        raise DatasetError(f"{path}: the image is truncated or damaged ({error}). {remedy}") from error
+        raise DatasetError(f"{path}: the image is truncated or damaged ({error}). {_REMEDY}") from error
     if (image.height, image.width) != size:
         found = (image.height, image.width)
-        raise DatasetError(f"{path}: the image is {found} (height, width), its record says {size}. {remedy}")
+        raise DatasetError(f"{path}: the image is {found} (height, width), its record says {size}. {_REMEDY}")
     if image.mode != mode:
         raise DatasetError(f"{path}: its mode is {image.mode}, not {mode}. Convert the image to {mode}")
     return pixels
 
 
-def _read_document(path: Path, keys: Sequence[str]) -> _Record:
-    """Returns the JSON object in `path`, which has all of `keys`."""
+def read_image_sizes(folder: Path, file_names: Sequence[str]) -> Int64[np.ndarray, "M 2"]:
+    """Returns (height, width) of PNG images by their first 24 bytes: thirty thousand take a second.
+
+    Raises:
+        DatasetError: an image is missing or no PNG.
+
+    Source: PNG specification, third edition, sections 5.2 and 11.2.1.
+    """
+    sizes = np.empty((len(file_names), 2), np.int64)
+    for row, name in enumerate(file_names):
+        path = folder / name
+        try:
+            with path.open("rb") as stream:
+                header = stream.read(24)
+        except OSError as error:
+            raise DatasetError(f"{path}: the image cannot be read ({error.strerror}). {_REMEDY}") from None
+        if len(header) < 24 or header[:8] != _PNG_SIGNATURE or header[12:16] != b"IHDR":
+            raise DatasetError(f"{path}: no PNG image, or one whose beginning is damaged. {_REMEDY}")
+        sizes[row] = struct.unpack(">II", header[16:])[::-1]
+    return sizes
+
+
+def _read_json(path: Path, kind: str = "annotation file") -> Any:
+    """Returns what the JSON in `path`, a file of `kind`, says."""
+    again = "make it again (`make data`)" if kind == "annotation file" else "write it again"
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise DatasetError(f"{path}: the annotation file is missing. `make data` makes the handout's files") from None
+        remedy = "`make data` makes the handout's files" if kind == "annotation file" else "Check the path"
+        raise DatasetError(f"{path}: the {kind} is missing. {remedy}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: cannot be read as text ({error}). Check the path and the file") from error
     if not text.strip():
-        raise DatasetError(f"{path}: the file is empty. Delete it and make it again (`make data`)")
+        raise DatasetError(f"{path}: the file is empty. Delete it and {again}")
     try:
-        document = json.loads(text)
+        return json.loads(text)
     except ValueError as error:  # malformed, or an integer of thousands of digits
-        raise DatasetError(f"{path}: not JSON ({error}). Delete the file and make it again (`make data`)") from error
+        raise DatasetError(f"{path}: not JSON ({error}). Delete the file and {again}") from error
     except RecursionError:
-        raise DatasetError(f"{path}: nested too deeply to be annotations. Check the path") from None
+        raise DatasetError(f"{path}: nested too deeply for any {kind}. Check the path") from None
+
+
+def _read_document(path: Path, keys: Sequence[str]) -> _Record:
+    """Returns the JSON object in `path`, which has all of `keys`."""
+    document = _read_json(path)
     if not isinstance(document, dict):
         raise DatasetError(
             f"{path}: the top level is a {type(document).__name__}, not an object with {', '.join(keys)}. "
@@ -507,6 +641,7 @@ def _check_boxes(
     areas: Float64[np.ndarray, " N"],
     sizes: Int64[np.ndarray, "N 2"],
     outlined: Bool[np.ndarray, " N"],
+    clip: bool,
 ) -> None:
     """Refuses boxes that cannot be what `dialect` says, and names the other dialect where that fits them all."""
 
@@ -517,6 +652,9 @@ def _check_boxes(
         limits = sizes[:, ::-1]  # (width, height)
         outside = ((corners[:, :2] < -_ROUNDING) | (corners[:, 2:] > limits + _ROUNDING)).any(axis=1)
         product = np.maximum(width, 0) * np.maximum(height, 0)
+        if clip:
+            inside = np.minimum(corners[:, 2:], limits) - np.maximum(corners[:, :2], 0)
+            outside = np.maximum(inside, 0).prod(axis=1) < product / 2
         if assumed == "handout":  # its area is the size as drawn by lot, at most one pixel more than the box's
             wrong = np.abs(np.sqrt(np.maximum(areas, 0)) - np.sqrt(product)) > 1 + _ROUNDING
         else:  # an outline's area is smaller than its box's
@@ -542,7 +680,7 @@ def _check_boxes(
         if empty[row]:
             return f"{box} has " + ("x2 <= x1 or y2 <= y1" if dialect == "handout" else "no width or no height")
         if outside[row]:
-            return f"{box} leaves the {width} × {height} image"
+            return f"{box} {'lies mostly outside' if clip else 'leaves'} the {width} × {height} image"
         return f"{box} does not have the recorded area of {areas[row]:g}"
 
     records.refuse(broken, describe, hint)
@@ -601,14 +739,16 @@ class _Records:
         )
         return values
 
-    def find_images(self, image_ids: Int64[np.ndarray, " M"]) -> Int64[np.ndarray, " N"]:
-        """Returns the row of the image that each annotation belongs to."""
+    def find_images(
+        self, image_ids: Int64[np.ndarray, " M"], remedy: str = "add the image's record or take the annotation out"
+    ) -> Int64[np.ndarray, " N"]:
+        """Returns the row of the image that each record belongs to."""
         row_of = {image_id: row for row, image_id in enumerate(image_ids.tolist())}
         owners = self.column("image_id", _is_whole, "an integer")
         self.refuse(
             [owner not in row_of for owner in owners],
             lambda row: f"image_id {owners[row]} is not in `images`",
-            "add the image's record or take the annotation out",
+            remedy,
         )
         return np.array([row_of[owner] for owner in owners], np.int64)
 

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import random
-import shutil
-import tempfile
 import time
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 
-from helpers import coco, runtime
+from helpers import coco, generated, runtime
 from helpers.detection import scenes as detection
 from helpers.keypoints import scenes as keypoints
 
-MANIFEST = "manifest.json"
 _FORMAT = 1  # raise it whenever the same configuration would give other files
 _FOLDERS = ("detection", "keypoints")
-_ABANDONED_AFTER = 3600.0  # seconds after which a run that left its folder behind is surely dead
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,83 +44,19 @@ HANDOUT_CONFIG = HandoutConfig()
 def ensure_handout(folder: Path = runtime.HANDOUT, config: HandoutConfig = HANDOUT_CONFIG) -> Path:
     """Returns `folder`, with both datasets of `config` in it: made only if they are not there, whole and unchanged.
 
-    Law: `folder` is complete or looks incomplete, whenever the program dies. Everything is written to a folder beside
-    it, the manifest last, and renamed at the end.
-
     Raises:
-        coco.DatasetError: `folder` holds something that this module never wrote.
+        coco.DatasetError: `folder` holds something that is no part of the handout's data.
     """
-    folder = Path(folder).absolute()
-    if is_complete(folder, config):
-        return folder
-    _refuse_foreign(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(folder)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".partial"))
-    try:
-        _write_sets(partial, config)
-        _write_manifest(partial, config)
-        partial.chmod(0o755)
-        _install(partial, folder, config)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return folder
+    return generated.ensure_folder(folder, _describe(config), _FOLDERS, lambda partial: _write_sets(partial, config))
 
 
 def is_complete(folder: Path, config: HandoutConfig = HANDOUT_CONFIG) -> bool:
     """Returns whether `folder` holds every file of `config` at the length it was written with; reads no image."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if manifest["made_from"] != _describe(config):
-            return False
-        return all((folder / name).stat().st_size == size for name, size in manifest["file_sizes"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # no manifest, or none of ours
-        return False
+    return generated.is_complete(folder, _describe(config))
 
 
-def _describe(config: HandoutConfig) -> dict[str, Any]:
-    return json.loads(json.dumps({"format": _FORMAT, **dataclasses.asdict(config)}))  # with lists for tuples, as read
-
-
-def _write_manifest(folder: Path, config: HandoutConfig) -> None:
-    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*.*"))}
-    text = json.dumps({"made_from": _describe(config), "file_sizes": sizes}, indent=0)
-    runtime.write_text(folder / MANIFEST, text + "\n")
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Refuses to replace a folder with anything in it that is not ours."""
-    if not folder.exists():
-        return
-    foreign = (
-        sorted({path.name for path in folder.iterdir()} - {*_FOLDERS, MANIFEST}) if folder.is_dir() else ["a file"]
-    )
-    if foreign:
-        raise coco.DatasetError(
-            f"{folder}: holds {foreign[0]}, which is no part of the handout's data. The data would replace the whole "
-            "folder: name another one, or move that away"
-        )
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Removes what killed runs left beside `folder`; a young one may belong to a run that is still alive."""
-    for partial in folder.parent.glob(f".{folder.name}.*.partial"):
-        if time.time() - partial.stat().st_mtime > _ABANDONED_AFTER:
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-def _install(partial: Path, folder: Path, config: HandoutConfig) -> None:
-    """Renames `partial` to `folder`; whatever incomplete was there goes, what another run completed stays."""
-    if folder.exists():
-        if is_complete(folder, config):
-            return
-        os.replace(folder, partial / "replaced")
-        shutil.rmtree(partial / "replaced")
-    try:
-        os.replace(partial, folder)
-    except OSError:
-        if not is_complete(folder, config):
-            raise
+def _describe(config: HandoutConfig) -> generated.Description:
+    return {"format": _FORMAT, **dataclasses.asdict(config)}
 
 
 def _write_sets(folder: Path, config: HandoutConfig) -> None:

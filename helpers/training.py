@@ -42,7 +42,7 @@ class TrainingConfig:
     learning_rate: float = 1e-3  # the highest of the schedule
     momentum: float = 0.9  # of SGD
     weight_decay: float = 0.0
-    schedule: Literal["constant", "one-cycle"] = "constant"
+    schedule: Literal["constant", "cosine", "one-cycle"] = "constant"
     seed: int = 0
 
 
@@ -228,10 +228,13 @@ def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Opt
 def learning_rate_factor(schedule: str, progress: float) -> float:
     """Returns the share of the highest learning rate at `progress` in 0..1.
 
-    "one-cycle" climbs linearly over the first fifth and falls along a half cosine to zero (Smith and Topin 2019).
+    "cosine" falls along a half cosine to a hundredth (Loshchilov and Hutter 2017). "one-cycle" climbs linearly over the
+    first fifth and falls along a half cosine to zero (Smith and Topin 2019).
     """
     if schedule == "constant":
         return 1.0
+    if schedule == "cosine":
+        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     warm_up = 0.2
     if progress < warm_up:
         return 0.04 + 0.96 * progress / warm_up

@@ -104,6 +104,33 @@ def test_boxes_may_touch_the_border_and_hold_fractions(box_file, tmp_path):
     assert_array_equal(coco.read_boxes(tmp_path / "file.json", "coco", NAMES).boxes, boxes)
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_boxes_that_people_drew_are_cut_at_the_border(box_file, tmp_path, dialect):
+    boxes = np.array([[-3, 5, 10, 20], [50, 30, 63, 41], [5, 5, 35, 35]], float)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    coco.write_boxes(tmp_path / "file.json", dataclasses.replace(box_file, boxes=boxes, areas=areas), dialect, NAMES)
+    read = coco.read_boxes(tmp_path / "file.json", dialect, NAMES, clip=True)
+    assert_array_equal(read.boxes, [[0, 5, 10, 20], [50, 30, 60, 40], [5, 5, 35, 35]])
+    assert_array_equal(read.areas, [150, 100, 900])
+    with pytest.raises(coco.DatasetError, match="leaves the 60 × 40 image"):
+        coco.read_boxes(tmp_path / "file.json", dialect, NAMES)
+
+
+def test_a_box_mostly_outside_is_a_mistake_even_of_people(box_file, tmp_path):
+    for x, refused in ((-8.0, False), (-8.5, True)):  # of 16 pixels
+        boxes = np.concatenate([[[x, 2, x + 16, 18]], box_file.boxes[1:]])
+        areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+        file = dataclasses.replace(box_file, boxes=boxes, areas=areas)
+        coco.write_boxes(tmp_path / "file.json", file, "coco", NAMES)
+        if refused:
+            with pytest.raises(coco.DatasetError, match=r"annotation 1 .* lies mostly outside the 60 × 40 image"):
+                coco.read_boxes(tmp_path / "file.json", "coco", NAMES, clip=True)
+        else:
+            assert_array_equal(
+                coco.read_boxes(tmp_path / "file.json", "coco", NAMES, clip=True).boxes[0], (0, 2, 8, 18)
+            )
+
+
 def test_a_crowd_is_ignored(box_file, tmp_path):
     coco.write_boxes(tmp_path / "file.json", box_file, "coco", NAMES)
     document = json.loads((tmp_path / "file.json").read_text())
@@ -195,6 +222,22 @@ def test_pil_reads_the_pixels_that_were_written(tmp_path, shape):
     mode = "RGB" if len(shape) == 3 else "L"
     read = coco.read_images(tmp_path, ["image.png"], np.array([shape[:2]]), mode)
     assert_array_equal(read[0], pixels)
+
+
+def test_sizes_are_read_from_the_first_bytes_alone(tmp_path):
+    for name, shape in (("a.png", (7, 300)), ("b.png", (70000, 1, 3))):
+        coco.write_image(tmp_path / name, np.zeros(shape, np.uint8))
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:24])
+    assert_array_equal(coco.read_image_sizes(tmp_path, ("b.png", "a.png")), [[70000, 1], [7, 300]])
+    assert coco.read_image_sizes(tmp_path, ()).shape == (0, 2)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x89PNG\r\n\x1a\n", b"GIF89a" + bytes(30)])
+def test_no_size_is_read_from_what_is_no_png(tmp_path, content):
+    if content is not None:
+        (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(coco.DatasetError, match=r"a\.png: "):
+        coco.read_image_sizes(tmp_path, ("a.png",))
 
 
 def test_no_images_are_an_empty_array(tmp_path):

@@ -14,8 +14,8 @@ from helpers.plotting import plot_image
 from helpers.runtime import ROOT
 
 HELPERS = ROOT / "helpers"
-CORRIDOR = {"runtime", "coco", "training", "plotting"}
-WINGS = {"detection", "keypoints"}
+CORRIDOR = {"runtime", "coco", "training", "plotting", "evaluation", "generated"}
+WINGS = {"detection", "keypoints", "digits"}
 DOORS = {"handout", "lessons"}
 
 MODULES = sorted(HELPERS.rglob("*.py"))

@@ -161,6 +161,13 @@ def test_one_cycle_starts_low_peaks_after_a_fifth_and_ends_at_zero():
     assert learning_rate_factor("constant", 0.7) == 1.0
 
 
+def test_cosine_falls_from_the_whole_rate_to_a_hundredth():
+    factors = [learning_rate_factor("cosine", step / 100) for step in range(101)]
+    assert (factors[0], factors[50], factors[100]) == pytest.approx((1.0, 0.505, 0.01))
+    assert factors == sorted(factors, reverse=True)
+    assert learning_rate_factor("cosine", 1.01) == pytest.approx(0.01)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_epoch(tmp_path):
     task = LineTask()
     task.losses = lambda model, batch: {"loss": model(batch).sum() * float("nan")}

@@ -15,7 +15,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from helpers.detection.dataset import PADDING, ShapeDetectionDataset
-from helpers.detection.metrics import Detections
+from helpers.evaluation import Detections
 
 OUTLINES = ((2, 2, 2, 2), (2, 2, 2, 2), (3, 3, 3, 2))
 """Pixels of outline around the fill of each class: left, top, right, bottom. Slanted edges have a thicker one."""

@@ -16,8 +16,8 @@ from torchvision.ops import batched_nms
 from helpers import runtime
 from helpers.detection.anchors import flatten_predictions
 from helpers.detection.boxes import compute_iou, decode
-from helpers.detection.metrics import Detections
 from helpers.detection.model import MultiScaleDetector
+from helpers.evaluation import Detections
 
 
 @dataclass(frozen=True)

@@ -14,26 +14,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from faster_coco_eval import COCO, COCOeval_faster
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
 from torchvision.ops import batched_nms
 
 from helpers.detection.boxes import compute_iou
 from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.detection.scenes import CLASS_NAMES
-
-
-class Detections(NamedTuple):
-    """What a detector says about one image: float32 on the CPU, best score first."""
-
-    boxes: Float[Tensor, "D 4"]  # (x1, y1, x2, y2) in pixels
-    scores: Float[Tensor, " D"]
-    labels: Int[Tensor, " D"]  # 0..C-1
-
-    def above(self, score_threshold: float) -> Detections:
-        """Returns the detections with at least this score: what is shown, or used; evaluation takes them all."""
-        return Detections(*(column[self.scores >= score_threshold] for column in self))
+from helpers.evaluation import Detections, TrueBoxes, evaluate_boxes
 
 
 def evaluate_detections(
@@ -47,82 +34,20 @@ def evaluate_detections(
         minimum_visibility: share of an object's pixels that must be seen for it to count; 0 counts every box.
 
     Returns:
-        `ap` (mean over IoU .5:.05:.95 and classes), `ap50`, `ap75`, `ap_small` (box area up to 32² px), `ap_medium`
-        (from there to 96²), `ap_large` (COCO's ranges include both ends), `ar` (recall at 100 detections, mean over the
-        same IoUs), `ap_<class>` and `ap50_<class>`. A number without any truth to measure it on is -1, as in COCO:
-        finite, and never a real score.
+        `ap`, `ap50`, `ap75`, `ap_small`, `ap_medium`, `ap_large`, `ar`, `ap_<class>` and `ap50_<class>`, as
+        `evaluation.evaluate_boxes` defines them; -1 where there is no truth to measure a number on.
 
     Raises:
         ValueError: the number of images differs.
     """
     if len(detections) != len(dataset):
         raise ValueError(f"detections are given for {len(detections)} images, but the dataset has {len(dataset)}")
-    truth = _truth_records(dataset, minimum_visibility)
-    found = _detection_records(detections)
-    images = [{"id": image} for image in range(len(dataset))]
-    categories = [{"id": label, "name": name} for label, name in enumerate(CLASS_NAMES)]
-    evaluation = COCOeval_faster(
-        *(COCO({"images": images, "categories": categories, "annotations": records}) for records in (truth, found)),
-        iouType="bbox",
-    )
-    evaluation.params.maxDets = [100]
-    evaluation.evaluate()
-    evaluation.accumulate()
-    # precision [IoU threshold, recall point, class, area range]; recall [IoU threshold, class, area range]
-    precision, recall = evaluation.eval["precision"][..., 0], evaluation.eval["recall"][..., 0]
-    metrics = {
-        "ap": _mean_where_defined(precision[..., 0]),
-        "ap50": _mean_where_defined(precision[0, ..., 0]),
-        "ap75": _mean_where_defined(precision[5, ..., 0]),
-        "ap_small": _mean_where_defined(precision[..., 1]),
-        "ap_medium": _mean_where_defined(precision[..., 2]),
-        "ap_large": _mean_where_defined(precision[..., 3]),
-        "ar": _mean_where_defined(recall[..., 0]),
-    }
-    for label, name in enumerate(CLASS_NAMES):
-        metrics[f"ap_{name}"] = _mean_where_defined(precision[:, :, label, 0])
-        metrics[f"ap50_{name}"] = _mean_where_defined(precision[0, :, label, 0])
-    return metrics
-
-
-def _truth_records(dataset: ShapeDetectionDataset, minimum_visibility: float) -> list[dict]:
-    """Returns COCO's annotations of the truth; the id of an image is its row in the dataset."""
     labels = dataset.labels.cpu().numpy()
     image, row = np.nonzero(labels >= 0)
-    boxes = dataset.boxes.cpu().numpy()[image, row].astype(np.float64)
-    counts = _counts(dataset, minimum_visibility)[image, row]
-    sizes = boxes[:, 2:] - boxes[:, :2]
-    # COCO ignores what lies outside the area range under study, with the plain IoU and one detection per object. An
-    # ignored object gets an area outside every range. Marking it `iscrowd` would not do: a crowd forgives any number of
-    # detections, and measures them by the share of the detection inside it.
-    areas = np.where(counts, sizes.prod(axis=1), -1.0)
-    columns = (image, labels[image, row], np.hstack([boxes[:, :2], sizes]), areas)
-    return [
-        {"id": index, "image_id": image, "category_id": label, "bbox": box, "area": area, "iscrowd": 0}
-        for index, (image, label, box, area) in enumerate(zip(*(column.tolist() for column in columns), strict=True), 1)
-    ]
-
-
-def _detection_records(detections: list[Detections]) -> list[dict]:
-    """Returns COCO's results of the detections, in their order: it breaks ties between scores."""
-    image = np.repeat(np.arange(len(detections)), [len(one.scores) for one in detections])
-    boxes, scores, labels = (
-        np.concatenate([column.cpu().numpy() for column in columns]) for columns in zip(*detections, strict=True)
-    )
-    boxes = boxes.astype(np.float64)
-    sizes = boxes[:, 2:] - boxes[:, :2]
-    columns = (image, labels, np.hstack([boxes[:, :2], sizes]), sizes.prod(axis=1), scores)
-    return [
-        {"id": index, "image_id": image, "category_id": label, "bbox": box, "area": area, "score": score, "iscrowd": 0}
-        for index, (image, label, box, area, score) in enumerate(
-            zip(*(column.tolist() for column in columns), strict=True), 1
-        )
-    ]
-
-
-def _mean_where_defined(values: np.ndarray) -> float:
-    """Returns the mean of the entries that COCO could measure, and its -1 where there is none."""
-    return float(np.mean(values[values > -1])) if (values > -1).any() else -1.0
+    boxes = dataset.boxes.cpu().numpy()[image, row]
+    truth = TrueBoxes(image, boxes, labels[image, row], _counts(dataset, minimum_visibility)[image, row])
+    metrics = evaluate_boxes(truth, detections, dict(enumerate(CLASS_NAMES)))
+    return {name: value for name, value in metrics.items() if name == "ar" or not name.startswith("ar_")}
 
 
 def compute_ap(

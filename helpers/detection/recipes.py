@@ -21,9 +21,10 @@ from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.detection.inference import Candidates, InferenceConfig, detect, prepare_images, propose, suppress
 from helpers.detection.loss import BoxLoss, DetectionLoss, Objectness
 from helpers.detection.matching import match_anchors_to_targets
-from helpers.detection.metrics import Detections, evaluate_detections
+from helpers.detection.metrics import evaluate_detections
 from helpers.detection.model import Dilations, MultiScaleDetector
 from helpers.detection.scenes import SceneConfig
+from helpers.evaluation import Detections
 from helpers.training import TrainingConfig
 
 

@@ -1,0 +1,110 @@
+"""A training step of the quick digit detector against its network's own, and what the step waits for its images.
+
+The bare step is the network's forward pass, which ends in torchvision's losses, on images that are decoded and in
+floating point already, the backward pass of their sum, and the optimizer.
+
+python -m benchmarks.digits
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from benchmarks.timing import NUM_TURNS, time_call
+from helpers import runtime, training
+from helpers.digits.dataset import Batch, DigitDataset
+from helpers.digits.drawn import DrawnConfig, ensure_drawn
+from helpers.digits.model import build_digit_rcnn, prepare_image
+from helpers.digits.recipes import QUICK, DigitTask
+
+NUM_STEPS = 20  # per epoch
+
+
+def measure() -> dict[str, float]:
+    """Returns the bare step's seconds, the full step's ratio to it, decoding and waiting as shares of the full one."""
+    device = runtime.choose_device()
+    count = NUM_STEPS * QUICK.training.batch_size
+    with tempfile.TemporaryDirectory() as folder:
+        numbers = ensure_drawn(Path(folder) / "house_numbers", DrawnConfig(num_train=count, num_valid=1, num_test=1))
+        images = DigitDataset.read(numbers, "train")
+        return _measure_steps(images, device)
+
+
+def _measure_steps(images: DigitDataset, device: torch.device) -> dict[str, float]:
+    config = QUICK.training
+    model = build_digit_rcnn(QUICK.model).to(device, memory_format=torch.channels_last).train()
+    task = DigitTask(QUICK, images, images, device)
+    optimizer = training.build_optimizer(model, config)
+    in_this_process = DigitTask(QUICK, images, images, device, num_workers=0)
+    order = torch.Generator().manual_seed(0)
+    ready = [
+        (
+            [prepare_image(image, device) for image in batch],
+            [{k: v.to(device) for k, v in one.items()} for one in truth],
+        )
+        for batch, truth in in_this_process.batches(1, config.batch_size, order)
+    ]
+
+    def bare() -> None:
+        for batch, truth in ready:
+            with runtime.autocast(device):
+                losses = model(batch, truth)
+            optimizer.zero_grad(set_to_none=True)
+            sum(losses.values()).backward()
+            optimizer.step()
+
+    def full() -> WaitingBatches:
+        batches = WaitingBatches(task.batches(1, config.batch_size, order.manual_seed(0)))
+        training.train_epoch(model, batches, task.losses, optimizer, config)
+        return batches
+
+    def decode() -> None:
+        for _ in in_this_process.batches(1, config.batch_size, order.manual_seed(0)):
+            pass
+
+    full()
+    bare()
+    turns, waits = [], []
+    for _ in range(NUM_TURNS):
+        started = time.perf_counter()
+        waits.append(full().seconds)
+        turns.append((time.perf_counter() - started, time_call(bare, device)))
+    seconds = statistics.median(full for full, _ in turns)
+    return {
+        "digits.seconds": statistics.median(bare for _, bare in turns) / len(ready),
+        "digits.ratio": statistics.median(full / bare for full, bare in turns),
+        "digits.decoding_share": statistics.median(time_call(decode, device) for _ in range(3)) / seconds,
+        "digits.waiting_share": statistics.median(waits) / seconds,
+    }
+
+
+class WaitingBatches:
+    """Batches that count the seconds between asking for one and having it."""
+
+    def __init__(self, batches: training.Batches) -> None:
+        self.batches = batches
+        self.seconds = 0.0
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        batches = iter(self.batches)
+        while True:
+            started = time.perf_counter()
+            batch = next(batches, None)
+            self.seconds += time.perf_counter() - started
+            if batch is None:
+                return
+            yield batch
+
+
+if __name__ == "__main__":
+    for name, value in measure().items():
+        print(f"{name:34} {value:.3f}")

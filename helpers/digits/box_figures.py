@@ -1,0 +1,198 @@
+"""Lesson 8's figures, of pairs of boxes and of what losses say of them: arrays in, `Axes` out.
+
+A drawing that an explorer moves comes in two: `plot_…` makes its artists, `update_…` gives them new data.
+
+Shape letters: T positions or steps, L losses, N boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from helpers.plotting import COLOURS, PREDICTION_COLOUR, PREDICTION_STYLE, TRUTH_COLOUR, TRUTH_STYLE
+
+LOSS_STYLES = {
+    "smooth-l1": ("black", "-", 1.6),
+    "iou": (COLOURS[0], "-", 4.0),
+    "giou": (COLOURS[4], "-", 2.6),
+    "diou": (COLOURS[2], "-", 1.7),
+    "ciou": (COLOURS[3], "--", 1.7),
+}
+"""Colour, line and width of each loss: where several agree, the thinner line lies on the wider one."""
+SMOOTH_L1_SHARE = 0.1
+"""Smooth-L1 is drawn at a tenth: its offsets count tenths of a width."""
+LOSS_LABELS = {"smooth-l1": "smooth-L1 / 10", "iou": "IoU", "giou": "GIoU", "diou": "DIoU", "ciou": "CIoU"}
+
+Curves = Mapping[str, tuple[Float[np.ndarray, " T"], Float[np.ndarray, " T"]]]
+"""Of each loss its values and its slopes."""
+
+
+def plot_scenarios(
+    true: Float[np.ndarray, " 4"],
+    examples: Mapping[str, Float[np.ndarray, "_examples 4"]],
+    positions: Mapping[str, Float[np.ndarray, " _T"]],
+    curves: Mapping[str, Curves],
+    labels: Mapping[str, str],
+) -> Figure:
+    """Draws one column per scenario: some of its boxes, the losses by position, and their slopes.
+
+    Args:
+        examples: boxes of each scenario to show with the truth.
+        positions: of each scenario, where its curves are measured.
+        labels: what a position of each scenario is.
+    """
+    figure, axes = plt.subplots(3, len(curves), figsize=(3.6 * len(curves), 7.2), height_ratios=(1, 1.25, 1.25))
+    for column, (scenario, own) in enumerate(curves.items()):
+        sketch, values, slopes = axes[:, column]
+        _frame_boxes(np.concatenate([true[None], *examples.values()]), sketch)
+        for box in examples[scenario]:
+            _add_box(box, sketch, PREDICTION_COLOUR, PREDICTION_STYLE, 1.3)
+        _add_box(true, sketch, TRUTH_COLOUR, TRUTH_STYLE, 2.2)
+        sketch.set_title(scenario)
+        for loss, (value, slope) in own.items():
+            colour, line, width = LOSS_STYLES[loss]
+            share = SMOOTH_L1_SHARE if loss == "smooth-l1" else 1.0
+            style = {"color": colour, "linestyle": line, "linewidth": width, "label": LOSS_LABELS[loss]}
+            values.plot(positions[scenario], share * value, **style)
+            slopes.plot(positions[scenario], share * slope, **style)
+        values.set(ylim=(-0.05, None), xticklabels=[])
+        slopes.axhline(0, color="0.6", linewidth=0.8, zorder=0)
+        slopes.set_xlabel(labels[scenario])
+    axes[1, 0].set_ylabel("loss")
+    axes[2, 0].set_ylabel("slope of the loss")
+    figure.legend(*axes[1, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(LOSS_STYLES))
+    return figure
+
+
+def plot_descents(
+    true: Float[np.ndarray, " 4"],
+    paths: Mapping[str, Float[np.ndarray, "T 4"]],
+    overlaps: Mapping[str, Float[np.ndarray, " T"]],
+    shown: Sequence[int],
+) -> Figure:
+    """Draws how a box descends each loss: its place after the `shown` steps, and its IoU with the truth after all."""
+    figure = plt.figure(figsize=(10.5, 4.6))
+    panels = figure.subplot_mosaic([[*paths], ["overlap"] * len(paths)], height_ratios=(1, 1.05))
+    everywhere = np.concatenate([true[None], *(path[list(shown)] for path in paths.values())])
+    for loss, path in paths.items():
+        ax = panels[loss]
+        _frame_boxes(everywhere, ax)
+        for number, step in enumerate(shown):
+            strength = 0.25 + 0.75 * (number + 1) / len(shown)
+            _add_box(path[step], ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.3, strength)
+        _add_box(true, ax, TRUTH_COLOUR, TRUTH_STYLE, 2.0)
+        ax.set_title(LOSS_LABELS[loss].split(" /")[0])
+        colour, line, width = LOSS_STYLES[loss]
+        label = LOSS_LABELS[loss].split(" /")[0]
+        panels["overlap"].plot(overlaps[loss], color=colour, linestyle=line, linewidth=width, label=label)
+    panels["overlap"].set(xlabel="step", ylabel="IoU with the truth", xlim=(0, None), ylim=(-0.03, 1.03))
+    panels["overlap"].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def plot_overlaps(
+    overlaps: Mapping[str, Float[np.ndarray, " _N"]], ax: Axes | None = None, threshold: float | None = None
+) -> Axes:
+    """Draws how the IoU of several sets of boxes with their truth is distributed.
+
+    Args:
+        threshold: an IoU that decides something, as a dotted line.
+    """
+    ax = ax or plt.figure(figsize=(6, 3)).add_subplot()
+    for number, (name, values) in enumerate(overlaps.items()):
+        weights = np.full(len(values), 1 / max(1, len(values)))
+        style = {"histtype": "step", "color": COLOURS[number], "linewidth": 1.8}
+        ax.hist(values, np.linspace(0, 1, 41), weights=weights, label=f"{name}: mean {values.mean():.2f}", **style)
+    if threshold is not None:
+        ax.axvline(threshold, color="0.5", linestyle=":")
+    ax.set(xlabel="IoU with the truth", ylabel="share", xlim=(0, 1))
+    ax.legend(loc="upper left")
+    return ax
+
+
+# The explorer
+
+
+def plot_pair(
+    true: Float[np.ndarray, " 4"],
+    predicted: Float[np.ndarray, " 4"],
+    gradient: Float[np.ndarray, " 4"],
+    ax: Axes,
+    title: str,
+    reach: float,
+) -> None:
+    """Draws the truth, a prediction, the hull of both, and how far a step downhill would move each of its sides.
+
+    Args:
+        gradient: of the loss, per unit that each side (x1, y1, x2, y2) moves.
+        reach: units of the axes to every side of the truth.
+    """
+    for colour, line, width in (("0.7", ":", 1.2), (TRUTH_COLOUR, TRUTH_STYLE, 2.2)):
+        _add_box(true, ax, colour, line, width)
+    _add_box(predicted, ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.8)
+    ax.quiver(np.zeros(4), np.zeros(4), np.zeros(4), np.zeros(4), angles="xy", scale_units="xy", scale=1, width=0.012)
+    ax.set(xlim=(true[0] - reach, true[2] + reach), ylim=(true[3] + reach, true[1] - reach), aspect="equal")
+    ax.set(xticks=[], yticks=[])
+    update_pair(true, predicted, gradient, ax, title)
+
+
+def update_pair(
+    true: Float[np.ndarray, " 4"],
+    predicted: Float[np.ndarray, " 4"],
+    gradient: Float[np.ndarray, " 4"],
+    ax: Axes,
+    title: str,
+) -> None:
+    """Shows another prediction in the panel of `plot_pair`."""
+    hull = np.concatenate([np.minimum(true[:2], predicted[:2]), np.maximum(true[2:], predicted[2:])])
+    for patch, box in zip(ax.patches, (hull, true, predicted), strict=True):
+        patch.set_bounds(*box[:2], *(box[2:] - box[:2]))
+    (arrows,) = ax.collections
+    middle = (predicted[:2] + predicted[2:]) / 2
+    arrows.set_offsets(
+        [(predicted[0], middle[1]), (middle[0], predicted[1]), (predicted[2], middle[1]), (middle[0], predicted[3])]
+    )
+    arrows.set_UVC(np.array([-gradient[0], 0, -gradient[2], 0]), np.array([0, -gradient[1], 0, -gradient[3]]))
+    ax.set_title(title)
+
+
+def plot_bars(values: Float[np.ndarray, " L"], names: Sequence[str], ax: Axes, xlabel: str, limit: float) -> None:
+    """Draws a bar with its number for each loss; a bar that would be longer than `limit` ends there."""
+    ax.barh(range(len(names)), values, color=[LOSS_STYLES[name][0] for name in names])
+    for row in range(len(names)):
+        ax.text(0, row, "", va="center", fontsize=9)
+    ax.set_yticks(range(len(names)), [LOSS_LABELS[name] for name in names])
+    ax.set(xlim=(0, limit), ylim=(len(names) - 0.4, -0.6), xlabel=xlabel)
+    ax.grid(visible=False, axis="y")
+    update_bars(values, ax)
+
+
+def update_bars(values: Float[np.ndarray, " L"], ax: Axes) -> None:
+    """Shows other values in the panel of `plot_bars`."""
+    limit = ax.get_xlim()[1]
+    for bar, text, value in zip(ax.patches, ax.texts, values, strict=True):
+        length = min(value, 0.8 * limit)
+        bar.set_width(length)
+        text.set(x=length + 0.02 * limit, text=f"{value:.3f}")
+
+
+def _add_box(
+    box: Float[np.ndarray, " 4"], ax: Axes, colour: str, line: str, width: float, strength: float = 1.0
+) -> None:
+    (x1, y1, x2, y2), style = box, {"edgecolor": colour, "linestyle": line, "linewidth": width, "alpha": strength}
+    ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, **style))
+
+
+def _frame_boxes(boxes: Float[np.ndarray, "N 4"], ax: Axes) -> None:
+    """Gives `ax` room for all boxes, equal units, y downwards and no axes."""
+    low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+    margin = 0.06 * (high - low).max()
+    ax.set(xlim=(low[0] - margin, high[0] + margin), ylim=(high[1] + margin, low[1] - margin), aspect="equal")
+    ax.set_axis_off()

@@ -1,0 +1,319 @@
+"""House numbers as tensors: streamed from disk, and batched with others of their shape.
+
+Thirty thousand images of varying size do not fit in memory, so a set holds their records and decodes an image when it
+is asked for: in a worker process, while the network is busy with the batch before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int64, UInt8
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from helpers import coco
+
+DIGIT_NAMES = tuple("0123456789")
+"""In the order of their labels, 1 to 10: label 0 is torchvision's background, and SVHN's own label 10 is digit 0."""
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+"""Of ImageNet's red, green and blue, from 0 to 1: what a network that normalises its input takes for nothing."""
+GROUP_SIZE = 16
+"""Batches among which images are sorted by shape: sorting them all would give every epoch the same batches."""
+
+Target = dict[str, Tensor]
+"""The truth of an image: `boxes` (x1, y1, x2, y2) in its pixels, `labels` and `image_id`."""
+Batch = tuple[list[Tensor], list[Target]]
+Transform = Callable[[Tensor, Target], tuple[Tensor, Target]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DigitDataset(Dataset):
+    """A split on disk: M images of any size and their N digits, whose records stand in the order of the images."""
+
+    folder: Path  # holds the images
+    file: coco.BoxFile  # its labels are digits, 0 to 9
+
+    @classmethod
+    def read(cls, folder: Path, split: str) -> DigitDataset:
+        """Returns the split in `folder`, laid out as the assignment does: `<split>.json` beside the folder `<split>`.
+
+        Every record is checked, and of every image that it is there and as large as recorded. Annotators dragged some
+        boxes over the border; they are cut there.
+
+        Raises:
+            coco.DatasetError: a file is missing or broken, or a record cannot be.
+        """
+        folder = Path(folder)
+        path = folder / f"{split}.json"
+        if not path.is_file():
+            raise coco.DatasetError(f"{path}: the annotation file is missing. {_describe_layout(folder)}")
+        file = coco.read_boxes(path, "coco", DIGIT_NAMES, clip=True)
+        if file.ignored.any():
+            row = int(file.ignored.argmax())
+            raise coco.DatasetError(
+                f"{path}: a digit of image {file.image_ids[file.owners[row]]} is a crowd or marked as ignored. "
+                "Remedy: house numbers have neither, take the annotation out"
+            )
+        _check_sizes(folder / split, file)
+        return cls(folder / split, _take(file, np.arange(len(file.file_names))))
+
+    @classmethod
+    def read_unlabelled(cls, folder: Path, split: str) -> DigitDataset:
+        """Returns the images `<folder>/<split>/<image id>.png` without truth, as the assignment's test split comes.
+
+        Raises:
+            coco.DatasetError: there are none, or one has no number for a name or a damaged beginning.
+        """
+        images = Path(folder) / split
+        paths = [path for path in images.glob("*.png") if path.stem.isdecimal()]
+        if not paths:
+            raise coco.DatasetError(f"{images}: holds no image that a number names. {_describe_layout(Path(folder))}")
+        ids = np.array([int(path.stem) for path in paths], np.int64)
+        order = np.argsort(ids, kind="stable")
+        names = tuple(paths[row].name for row in order)
+        sizes = coco.read_image_sizes(images, names)
+        numbers, nothing = np.empty(0), np.empty(0, np.int64)
+        no_boxes, no_flags = np.empty((0, 4)), np.empty(0, bool)
+        return cls(
+            images, coco.BoxFile(ids[order], names, sizes, nothing, no_boxes, nothing, numbers, numbers, no_flags)
+        )
+
+    def __len__(self) -> int:
+        return len(self.file.file_names)
+
+    def __getitem__(self, index: int) -> tuple[UInt8[Tensor, "3 H W"], Target]:
+        """Returns image `index`, decoded now, and its truth.
+
+        Raises:
+            coco.DatasetError: the image is gone, truncated or not in colour.
+        """
+        path, size = self.folder / self.file.file_names[index], tuple(self.file.image_sizes[index].tolist())
+        pixels = np.array(coco.read_image(path, size, "RGB").transpose(2, 0, 1), order="C")
+        rows = slice(self._starts[index], self._starts[index + 1])
+        return torch.from_numpy(pixels), {
+            "boxes": torch.from_numpy(self.file.boxes[rows].astype(np.float32)),
+            "labels": torch.from_numpy(self.file.labels[rows] + 1),
+            "image_id": torch.tensor(self.file.image_ids[index]),
+        }
+
+    @functools.cached_property
+    def _starts(self) -> Int64[np.ndarray, " starts"]:
+        """The row of each image's first digit, and the end of all."""
+        return np.searchsorted(self.file.owners, np.arange(len(self) + 1))
+
+    @property
+    def sizes(self) -> Int64[np.ndarray, "M 2"]:
+        """Each image's (height, width), pixels."""
+        return self.file.image_sizes
+
+    @property
+    def owners(self) -> Int64[np.ndarray, " N"]:
+        """The image of each digit, 0 to M - 1, in order."""
+        return self.file.owners
+
+    @property
+    def boxes(self) -> Float64[np.ndarray, "N 4"]:
+        """All digits' boxes (x1, y1, x2, y2), pixels of their images."""
+        return self.file.boxes
+
+    @property
+    def labels(self) -> Int64[np.ndarray, " N"]:
+        """All digits' labels, 1 to 10."""
+        return self.file.labels + 1
+
+    @property
+    def image_ids(self) -> Int64[np.ndarray, " M"]:
+        """Each image's number in the files."""
+        return self.file.image_ids
+
+    def select(self, indices: Tensor | np.ndarray | Sequence[int] | slice) -> DigitDataset:
+        """Returns the images at `indices`, in that order."""
+        rows = indices.numpy() if isinstance(indices, Tensor) else indices
+        if isinstance(rows, slice):
+            rows = range(*rows.indices(len(self)))
+        return dataclasses.replace(self, file=_take(self.file, np.asarray(rows, np.int64)))
+
+
+def _take(file: coco.BoxFile, images: Int64[np.ndarray, " M"]) -> coco.BoxFile:
+    """Returns the records of `images`, the digits of each in the order of the file."""
+    order = np.argsort(file.owners, kind="stable")
+    starts = np.searchsorted(file.owners[order], np.arange(len(file.file_names) + 1))
+    counts = np.diff(starts)[images]
+    # For every digit its rank among all that are taken, less that of its image's first, on top of where those begin.
+    ranks = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    rows = order[np.repeat(starts[:-1][images], counts) + ranks]
+    return coco.BoxFile(
+        file.image_ids[images],
+        tuple(file.file_names[image] for image in images),
+        file.image_sizes[images],
+        np.repeat(np.arange(len(images)), counts),
+        *(column[rows] for column in (file.boxes, file.labels, file.areas, file.visibility, file.ignored)),
+    )
+
+
+def _check_sizes(images: Path, file: coco.BoxFile) -> None:
+    """Refuses a split of which an image is missing or of another size than recorded; no image is decoded for it."""
+    if not images.is_dir():
+        raise coco.DatasetError(f"{images}: the folder of the images is missing. {_describe_layout(images.parent)}")
+    found = coco.read_image_sizes(images, file.file_names)
+    wrong = (found != file.image_sizes).any(axis=1)
+    if wrong.any():
+        row = int(wrong.argmax())
+        others = f" ({wrong.sum()} of {len(wrong)} images are so)" if wrong.sum() > 1 else ""
+        raise coco.DatasetError(
+            f"{images / file.file_names[row]}: the image is {tuple(found[row].tolist())} (height, width), its record "
+            f"says {tuple(file.image_sizes[row].tolist())}{others}. Annotations and images are not of the same set, or "
+            "one was resized without the other"
+        )
+
+
+def _describe_layout(folder: Path) -> str:
+    return (
+        f"House numbers are laid out as {folder / 'train'}/1.png, 2.png, … with {folder / 'train.json'} beside the "
+        "folder, and so are valid and test: check the path"
+    )
+
+
+# Batches
+
+
+def build_loader(
+    dataset: DigitDataset,
+    batch_size: int,
+    generator: torch.Generator | None = None,
+    num_workers: int = 0,
+    augment: Transform | None = None,
+) -> DigitBatches:
+    """Returns an epoch's batches, each a list of images and a list of their targets; every image comes once.
+
+    Law: the batches are a pure function of `generator`, whatever the number of workers: order and augmentation are
+    drawn before the first image is read.
+
+    Images of a batch have about the same shape, because a batch is padded to its widest and its tallest image. Without
+    a generator nothing is left to chance: all images are sorted by shape, for evaluation.
+
+    Args:
+        num_workers: processes that decode; 0 decodes in this one. One keeps ahead of any network on a CPU.
+        augment: changes an image and its targets, e.g. `build_augmentation`; random, so it needs a generator.
+
+    Raises:
+        ValueError: `augment` is given and `generator` is not.
+    """
+    if augment is not None and generator is None:
+        raise ValueError("augmentation is random: pass a generator with it")
+    groups = group_by_shape(dataset.sizes, batch_size, generator)
+    seeds = torch.randint(2**62, (len(groups),), generator=generator).tolist() if augment else [0] * len(groups)
+    epoch = _Epoch(dataset, groups, seeds, augment)
+    options = {"num_workers": num_workers, "collate_fn": _to_arrays, "generator": torch.Generator()}
+    return DigitBatches(DataLoader(epoch, batch_size=None, **options))  # its own draws mean nothing, and stay its own
+
+
+class DigitBatches:
+    """An epoch's batches; their number is known, and each is decoded while those before it are used.
+
+    Workers hand over arrays: a tensor would come as an open file, and a few dozen large batches ahead exhaust those.
+    """
+
+    def __init__(self, loader: DataLoader) -> None:
+        """Takes a loader of batches whose tensors are arrays."""
+        self._loader = loader
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for images, targets in self._loader:
+            tensors = [{name: torch.from_numpy(value) for name, value in target.items()} for target in targets]
+            yield [torch.from_numpy(image) for image in images], tensors
+
+
+def group_by_shape(
+    sizes: Int64[np.ndarray, "M 2"], batch_size: int, generator: torch.Generator | None = None
+) -> list[Int64[np.ndarray, " B"]]:
+    """Returns the images of each batch: shuffled, then sorted by height / width among the next few hundred.
+
+    Every image is in one batch; the last one that is filled may be smaller, and comes anywhere.
+    """
+    order = np.arange(len(sizes)) if generator is None else torch.randperm(len(sizes), generator=generator).numpy()
+    ratios = (sizes[:, 0] / sizes[:, 1])[order]
+    group = np.arange(len(order)) // (batch_size * GROUP_SIZE) if generator is not None else np.zeros(len(order))
+    order = order[np.lexsort((ratios, group))]
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    if generator is None:
+        return batches
+    return [batches[number] for number in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+class _Epoch(Dataset):
+    """Batches by number: what a worker is asked for."""
+
+    def __init__(
+        self, dataset: DigitDataset, groups: list[np.ndarray], seeds: list[int], augment: Transform | None
+    ) -> None:
+        self.dataset, self.groups, self.seeds, self.augment = dataset, groups, seeds, augment
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, number: int) -> Batch:
+        items = [self.dataset[index] for index in self.groups[number].tolist()]
+        if self.augment is not None:
+            with torch.random.fork_rng(devices=[]):  # transforms draw from the global generator
+                torch.manual_seed(self.seeds[number])
+                items = [_augment(image, target, self.augment) for image, target in items]
+        images, targets = zip(*items, strict=True)
+        return list(images), list(targets)
+
+
+def _augment(image: UInt8[Tensor, "3 H W"], target: Target, augment: Transform) -> tuple[Tensor, Target]:
+    """Returns plain tensors of what `augment` makes of an image and of boxes that know that they are boxes."""
+    boxes = tv_tensors.BoundingBoxes(target["boxes"], format="XYXY", canvas_size=image.shape[-2:])
+    changed, changed_target = augment(tv_tensors.Image(image), target | {"boxes": boxes})
+    plain = {name: value.as_subclass(Tensor) for name, value in changed_target.items()}
+    return changed.as_subclass(Tensor), plain
+
+
+def _to_arrays(batch: Batch) -> tuple[list[np.ndarray], list[dict[str, np.ndarray]]]:
+    images, targets = batch
+    return [image.numpy() for image in images], [
+        {name: value.numpy() for name, value in target.items()} for target in targets
+    ]
+
+
+# Augmentation
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentationConfig:
+    """How training images are changed; the defaults are the report's."""
+
+    colour: float = 0.3  # probability of other brightness, contrast and saturation, each by a factor of 0.8 to 1.2
+    blur: float = 0.3  # probability of a 3 × 3 Gaussian blur with a sigma of 0.3 to 0.8 pixels
+    zoom_out: float = 0.0  # probability of a larger canvas around the image, which makes its digits relatively smaller
+    canvas: tuple[float, float] = (1.0, 2.0)  # sides of that canvas, as a multiple of the image's
+
+
+def build_augmentation(config: AugmentationConfig = AugmentationConfig()) -> Transform:
+    """Returns the transform of an image and its targets that `config` describes.
+
+    Zooming out pads with ImageNet's mean colour, which normalisation turns to zero, the padding of batches.
+
+    Source: the report, section 2.1; zooming out from SSD (Liu et al. 2016, section 3.6).
+    """
+    jitter = v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2)
+    fill = [round(255 * value) for value in IMAGE_MEAN]
+    return v2.Compose(
+        [
+            v2.RandomApply([jitter], p=config.colour),
+            v2.RandomApply([v2.GaussianBlur(kernel_size=3, sigma=(0.3, 0.8))], p=config.blur),
+            v2.RandomZoomOut(fill=fill, side_range=config.canvas, p=config.zoom_out),
+        ]
+    )

@@ -1,0 +1,129 @@
+"""Writes drawn house numbers in the assignment's layout: `python -m helpers.digits.drawn`, or `make data`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from helpers import coco, generated, runtime
+from helpers.digits.dataset import DIGIT_NAMES
+from helpers.digits.scenes import TEST_NUMBERS, TRAIN_NUMBERS, NumberConfig, draw_scene
+
+HOUSE_NUMBERS = runtime.DATA / "house_numbers"
+SPLITS = ("train", "valid", "test")
+REAL_VARIABLE = "WORKBOOK_SVHN"
+"""Environment variable that names a folder of real photos, for whoever has them."""
+_FORMAT = 1  # raise it whenever the same configuration would give other files
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawnConfig:
+    """What is drawn: enough for a detector to learn to read, and little enough for two cores."""
+
+    seed: int = 10
+    num_train: int = 1500  # images
+    num_valid: int = 300
+    num_test: int = 500
+    train_numbers: NumberConfig = TRAIN_NUMBERS  # of train and valid
+    test_numbers: NumberConfig = TEST_NUMBERS  # of test: smaller in the image, as the real test split's are
+
+    def __post_init__(self):
+        if min(self.num_train, self.num_valid, self.num_test) < 1:
+            raise ValueError(f"{self.num_train}, {self.num_valid} and {self.num_test} images: a split has at least one")
+
+
+DRAWN_CONFIG = DrawnConfig()
+
+
+def ensure_drawn(folder: Path = HOUSE_NUMBERS, config: DrawnConfig = DRAWN_CONFIG) -> Path:
+    """Returns `folder` with the three splits of `config` in it: drawn only if they are not there, whole and unchanged.
+
+    Law: every split has a random stream of its own, so that its first images are the same however many follow.
+
+    Raises:
+        coco.DatasetError: `folder` holds something else.
+    """
+    parts = [name for split in SPLITS for name in (split, f"{split}.json")]
+    return generated.ensure_folder(folder, _describe(config), parts, lambda partial: _write_splits(partial, config))
+
+
+def find_house_numbers(named: str | None = None) -> tuple[Path, Path | None]:
+    """Returns the folder with the three splits to learn from, and one with real photos to look at, if there is one.
+
+    A named folder with all of `SPLITS` is both. One with a train split alone is looked at, and what is learned from is
+    drawn; without a name, nothing is real.
+
+    Args:
+        named: a folder in the assignment's layout; `None` takes the environment variable `WORKBOOK_SVHN`.
+
+    Raises:
+        coco.DatasetError: the named folder has no train split.
+    """
+    name = named or os.environ.get(REAL_VARIABLE)
+    if not name:
+        return ensure_drawn(), None
+    real = Path(name).expanduser()
+    if not (real / "train.json").is_file():
+        raise coco.DatasetError(f"{real / 'train.json'}: the file is missing. Check `data_dir` or {REAL_VARIABLE}")
+    whole = all((real / f"{split}.json").is_file() for split in SPLITS)
+    return (real if whole else ensure_drawn()), real
+
+
+def is_complete(folder: Path = HOUSE_NUMBERS, config: DrawnConfig = DRAWN_CONFIG) -> bool:
+    """Returns whether `folder` holds every file of `config` at the length it was written with; reads no image."""
+    return generated.is_complete(folder, _describe(config))
+
+
+def _describe(config: DrawnConfig) -> generated.Description:
+    return {"format": _FORMAT, **dataclasses.asdict(config)}
+
+
+def _write_splits(folder: Path, config: DrawnConfig) -> None:
+    counts = (config.num_train, config.num_valid, config.num_test)
+    looks = (config.train_numbers, config.train_numbers, config.test_numbers)
+    for stream, (split, count, numbers) in enumerate(zip(SPLITS, counts, looks, strict=True)):
+        _write_split(folder, split, count, numbers, np.random.default_rng((config.seed, stream)))
+
+
+def _write_split(folder: Path, split: str, count: int, numbers: NumberConfig, rng: np.random.Generator) -> None:
+    """Writes `<split>/1.png`, … and `<split>.json`; ids start at 1 in every split, as the assignment's do."""
+    (folder / split).mkdir()
+    image_ids = np.arange(1, count + 1)
+    file_names = tuple(f"{image_id}.png" for image_id in image_ids)
+    sizes, boxes, digits = [], [], []
+    for file_name in file_names:
+        scene = draw_scene(rng, numbers)
+        coco.write_image(folder / split / file_name, scene.image)
+        sizes.append(scene.image.shape[:2])
+        boxes.append(scene.boxes)
+        digits.append(scene.digits)
+    corners = np.concatenate(boxes)
+    file = coco.BoxFile(
+        image_ids=image_ids,
+        file_names=file_names,
+        image_sizes=np.array(sizes),
+        owners=np.repeat(np.arange(count), [len(row) for row in digits]),
+        boxes=corners,
+        labels=np.concatenate(digits),
+        areas=np.prod(corners[:, 2:] - corners[:, :2], axis=1),
+        visibility=np.ones(len(corners)),
+        ignored=np.zeros(len(corners), bool),
+    )
+    coco.write_boxes(folder / f"{split}.json", file, "coco", DIGIT_NAMES)
+
+
+def main() -> None:
+    """Draws the house numbers where the lessons look for them and says where that is."""
+    start = time.perf_counter()
+    there = is_complete()
+    folder = ensure_drawn()
+    spent = "complete already" if there else f"drawn and written in {time.perf_counter() - start:.1f} s"
+    print(f"{folder}: {spent}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,282 @@
+"""The digit wing's figures: arrays in, `Axes` out.
+
+Shape letters: M images, N objects of one image or of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
+
+from helpers.plotting import (
+    COLOURS,
+    PREDICTION_COLOUR,
+    PREDICTION_STYLE,
+    TRUTH_COLOUR,
+    TRUTH_STYLE,
+    plot_history,
+    plot_image,
+)
+
+LENGTHS = "width", "height"
+"""Last words of the quantities that are pixels, not ratios."""
+SHARE = "box height / image height"
+ERROR_COLOURS = {"wrong class": COLOURS[1], "loose": COLOURS[4], "missed": "0.35", "extra": COLOURS[3]}
+"""Of what goes wrong with a digit; what goes right needs no ink."""
+
+
+# What there is to see
+
+
+def plot_number(
+    image: UInt8[np.ndarray, "H W 3"],
+    boxes: Float[np.ndarray, "N 4"],
+    digits: Int[np.ndarray, " N"],
+    ax: Axes | None = None,
+    title: str = "",
+) -> Axes:
+    """Draws an image with its true boxes (x1, y1, x2, y2) in pixels, and what they hold as the title says it."""
+    read = "".join(str(digit) for digit in digits)
+    ax = plot_image(image, ax, f"{title} {read}".strip())
+    return _add_boxes(ax, boxes, TRUTH_COLOUR, TRUTH_STYLE)
+
+
+def _add_boxes(ax: Axes, boxes: Float[np.ndarray, "N 4"], colour: str, style: str = "-", width: float = 1.0) -> Axes:
+    for x1, y1, x2, y2 in boxes:
+        shape = (x1, y1), x2 - x1, y2 - y1
+        ax.add_patch(Rectangle(*shape, fill=False, edgecolor=colour, linestyle=style, linewidth=width))
+    return ax
+
+
+def plot_galleries(
+    galleries: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]], columns: int = 6
+) -> Figure:
+    """Draws images of several sets, one block of rows per set, all scaled to one height and cut to one width.
+
+    Args:
+        galleries: for each name the images of that set with their boxes and digits, as `plot_number` takes them.
+    """
+    rows = {name: -(-len(items) // columns) for name, items in galleries.items()}
+    figure = plt.figure(figsize=(1.75 * columns, 0.95 * sum(rows.values()) + 0.3 * len(rows)))
+    blocks = figure.subfigures(len(galleries), 1, squeeze=False, height_ratios=[count + 0.3 for count in rows.values()])
+    for block, (name, items) in zip(blocks[:, 0], galleries.items(), strict=True):
+        block.suptitle(name, fontsize=10)
+        axes = block.subplots(rows[name], columns, squeeze=False)
+        for ax in axes.flat:
+            ax.set_axis_off()
+        for ax, (image, boxes, digits) in zip(axes.flat, items, strict=False):
+            plot_number(image, boxes, digits, ax)
+            ax.title.set_fontsize(7)
+            # SVHN's images are about twice as wide as high; of a much wider one its middle is shown.
+            height, width = image.shape[:2]
+            shown = min(width, 2.6 * height)
+            ax.set(xlim=((width - shown) / 2, (width + shown) / 2), ylim=(height, 0))
+    return figure
+
+
+def plot_layouts(
+    measures: Mapping[str, Mapping[str, Float[np.ndarray, " _"]]],
+    references: Mapping[str, tuple[float, float, float]] | None = None,
+) -> Figure:
+    """Draws how each quantity is distributed in each set, on a logarithmic axis, one panel per quantity.
+
+    Args:
+        measures: for each set what `layout.measure_layout` returns.
+        references: 5, 50 and 95 % quantiles to compare with, as lines from top to bottom.
+    """
+    quantities = list(next(iter(measures.values())))
+    columns = 3
+    figure, axes = plt.subplots(-(-len(quantities) // columns), columns, figsize=(9.5, 4.6), squeeze=False)
+    for ax in axes.flat[len(quantities) :]:
+        ax.set_axis_off()
+    for ax, quantity in zip(axes.flat, quantities, strict=False):
+        together = np.concatenate([measure[quantity] for measure in measures.values()])
+        low, high = np.percentile(together, (0.2, 99.8))
+        edges = np.geomspace(low, max(high, 1.01 * low), 26)
+        for number, (name, measure) in enumerate(measures.items()):
+            values = np.clip(measure[quantity], edges[0], edges[-1])
+            weights = np.full(len(values), 1 / max(1, len(values)))
+            style = {"histtype": "step", "color": COLOURS[number % len(COLOURS)], "linewidth": 1.6, "label": name}
+            ax.hist(values, edges, weights=weights, **style)
+        for value in (references or {}).get(quantity, ()):
+            ax.axvline(value, color="0.6", linestyle=":", linewidth=1.2, zorder=0)
+        unit = " (px)" if quantity.split()[-1] in LENGTHS and "/" not in quantity else ""
+        ax.set(xscale="log", xlabel=f"{quantity}{unit}")
+        ticks = [tick for base in (0.01, 0.1, 1, 10, 100, 1000) for tick in (base, 2 * base, 5 * base)]
+        ax.set_xticks([tick for tick in ticks if edges[0] <= tick <= edges[-1]])
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.tick_params(axis="y", labelleft=False)
+    axes[0, 0].set_ylabel("share")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(measures))
+    return figure
+
+
+# Anchors
+
+
+def plot_coverage(best_iou: Mapping[str, Float[np.ndarray, " _"]], ax: Axes | None = None) -> Axes:
+    """Draws for each set of anchors the share of boxes whose best anchor has at least that IoU.
+
+    Args:
+        best_iou: what `anchors.measure_best_iou` returns, by the name of the set.
+    """
+    ax = ax or plt.figure(figsize=(5.6, 3.2)).add_subplot()
+    thresholds = np.linspace(0, 1, 201)
+    for (name, values), colour in zip(best_iou.items(), COLOURS, strict=False):
+        ax.plot(thresholds, (values[:, None] >= thresholds).mean(axis=0), color=colour, label=name)
+    ax.axvline(0.7, color="0.6", linestyle=":", linewidth=1.2, zorder=0)
+    ax.text(0.71, 1.01, "positive from .7", fontsize=8, color="0.4")
+    ax.set(xlabel="IoU of the best anchor", ylabel="share of digits", xlim=(0, 1), ylim=(0, 1.08))
+    ax.legend(loc="center left", bbox_to_anchor=(0.18, 0.5))
+    return ax
+
+
+def plot_anchors(
+    image: UInt8[np.ndarray, "H W 3"],
+    size: tuple[int, int],
+    box: Float[np.ndarray, " 4"],
+    shapes: Float[np.ndarray, "A 4"],
+    best: Float[np.ndarray, " 4"],
+    ax: Axes,
+    title: str = "",
+) -> Axes:
+    """Draws an image as the model resizes it, with one digit's box and, around its middle, every shape of anchor.
+
+    Args:
+        size: (height, width) to which the model resizes the image; the axes count its pixels.
+        box: of the digit, in pixels of the resized image, as are shapes and best.
+        shapes: anchors, all with the digit's centre.
+        best: the one of them that overlaps the digit most.
+    """
+    height, width = size
+    ax.clear()
+    pale = (255 - (255 - image) * 0.5).astype(np.uint8)
+    ax.imshow(pale, extent=(0, width, height, 0), aspect="equal")
+    _add_boxes(ax, shapes, COLOURS[0], width=0.7)
+    _add_boxes(ax, best[None], PREDICTION_COLOUR, PREDICTION_STYLE, 1.8)
+    _add_boxes(ax, box[None], TRUTH_COLOUR, TRUTH_STYLE, 1.8)
+    ax.set_title(title, fontsize=9)
+    margin = 0.15 * max(height, width)  # the largest anchors reach beyond the image
+    ax.set(xlim=(-margin, width + margin), ylim=(height + margin, -margin))
+    ax.tick_params(labelsize=7)
+    ax.grid(False)
+    return ax
+
+
+# Training
+
+
+def plot_training(history: Sequence[Mapping[str, float]]) -> Figure:
+    """Draws the losses, and COCO's twelve numbers in two panels, against the epoch."""
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.2))
+    plot_history(history, ("objectness", "proposal", "class", "box"), axes[0], ylabel="training loss")
+    plot_history(history, ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"), axes[1], ylabel="AP, valid")
+    plot_history(history, ("ar_1", "ar_10", "ar", "ar_small", "ar_medium", "ar_large"), axes[2], ylabel="AR, valid")
+    for ax in axes[1:]:
+        for line, colour in zip(ax.lines, COLOURS, strict=False):
+            line.set_color(colour)
+        ax.set_ylim(-0.02, 1.02)
+        ax.legend(fontsize=7, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return figure
+
+
+def plot_curves(curves: Mapping[str, Sequence[float]], ylabel: str, ax: Axes | None = None) -> Axes:
+    """Draws for each variant one number per epoch, on an axis from 0 to 1."""
+    ax = ax or plt.figure(figsize=(5.6, 2.8)).add_subplot()
+    for (name, values), colour in zip(curves.items(), COLOURS, strict=False):
+        ax.plot(range(1, len(values) + 1), values, "o-", color=colour, label=name)
+    ax.set(xlabel="epoch", ylabel=ylabel, ylim=(0, 1))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend()
+    return ax
+
+
+# What is found
+
+
+def plot_reading(
+    image: UInt8[np.ndarray, "H W 3"],
+    true_boxes: Float[np.ndarray, "N 4"],
+    boxes: Float[np.ndarray, "D 4"],
+    digits: Int[np.ndarray, " D"],
+    ax: Axes | None = None,
+    title: str = "",
+) -> Axes:
+    """Draws true boxes (green, solid) and detections (red, dashed), each with the digit that it was taken for."""
+    ax = plot_image(image, ax, title)
+    _add_boxes(ax, true_boxes, TRUTH_COLOUR, TRUTH_STYLE)
+    _add_boxes(ax, boxes, PREDICTION_COLOUR, PREDICTION_STYLE, 1.4)
+    style = {"color": "white", "fontsize": 7, "ha": "center", "va": "center_baseline"}
+    patch = {"facecolor": PREDICTION_COLOUR, "edgecolor": "none", "pad": 1.0, "alpha": 0.85}
+    for (x1, _, x2, y2), digit in zip(boxes, digits, strict=True):
+        ax.text((x1 + x2) / 2, y2, str(digit), bbox=patch, clip_on=True, **style)
+    return ax
+
+
+def plot_confusions(confusions: Int[np.ndarray, "11 11"], ax: Axes) -> Axes:
+    """Draws who was taken for whom: shares of each true digit, with its count where it is one that went wrong.
+
+    Args:
+        confusions: rows are true digits and, last, nothing; columns what they were taken for and, last, missed.
+    """
+    shares = confusions / np.maximum(confusions.sum(axis=1, keepdims=True), 1)
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(confusions):
+        if count:
+            dark = shares[row, column] > 0.5
+            ax.text(column, row, str(count), ha="center", va="center", fontsize=7, color="white" if dark else "black")
+    names = [*map(str, range(len(confusions) - 1))]
+    ax.set_xticks(range(len(confusions)), [*names, "missed"], rotation=0)
+    ax.set_yticks(range(len(confusions)), [*names, "nothing"])
+    ax.tick_params(length=0, labelsize=8)
+    ax.grid(False)
+    ax.set(xlabel="taken for", ylabel="true digit")
+    return ax
+
+
+def plot_errors(true_digits: Int[np.ndarray, " F"], kinds: Sequence[str], ax: Axes) -> Axes:
+    """Draws for each digit how many of a hundred went wrong, stacked by what went wrong.
+
+    Args:
+        true_digits: of every finding, 10 for those that are no digit.
+        kinds: of every finding, as `metrics.find_errors` names them.
+    """
+    named = np.array(kinds, str)
+    totals = np.bincount(true_digits, minlength=11)[:10]
+    bottom = np.zeros(10)
+    for kind in ("wrong class", "loose", "missed"):
+        counts = np.bincount(true_digits[named == kind], minlength=11)[:10]
+        heights = 100 * counts / np.maximum(totals, 1)
+        ax.bar(range(10), heights, 0.7, bottom, color=ERROR_COLOURS[kind], label=kind)
+        bottom += heights
+    ax.set_xticks(range(10))
+    ax.set(xlabel="true digit", ylabel="errors per 100 digits")
+    ax.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    return ax
+
+
+def plot_found_by_share(
+    shares: Float[np.ndarray, " N"], found: Mapping[str, Bool[np.ndarray, " N"]], ax: Axes | None = None
+) -> Axes:
+    """Draws the share of digits that were found and named rightly against how much of the image's height they take.
+
+    Args:
+        shares: box height / image height of each digit, which five equally large groups are made by.
+        found: whether each digit was found, by detector.
+    """
+    ax = ax or plt.figure(figsize=(5.6, 3.2)).add_subplot()
+    order = np.array_split(np.argsort(shares, kind="stable"), 5)
+    middles = [np.median(shares[rows]) for rows in order if len(rows)]
+    for (name, own), colour in zip(found.items(), COLOURS, strict=False):
+        ax.plot(middles, [own[rows].mean() for rows in order if len(rows)], "o-", color=colour, label=name)
+    ax.set(xlabel=f"{SHARE}, median of a fifth of the digits", ylabel="share found and named rightly", ylim=(0, 1.02))
+    ax.legend(loc="lower right")
+    return ax

@@ -1,0 +1,57 @@
+"""How large images and digits are, and SVHN's own numbers to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+PERCENTAGES = (5, 50, 95)
+
+SVHN_LAYOUT: dict[str, dict[str, tuple[float, float, float]]] = {
+    "train": {
+        "image width": (48, 104, 300),
+        "image height": (20, 47, 130),
+        "box width": (6, 14, 36),
+        "box height": (14, 29, 68),
+        "height / width": (1.4, 2.07, 3.6),
+        "box height / image height": (0.33, 0.66, 0.86),
+    },
+    "test": {
+        "image width": (63, 132, 423),
+        "image height": (27, 53, 175),
+        "box width": (7, 13, 31),
+        "box height": (15, 24, 54),
+        "height / width": (1.26, 1.79, 3.0),
+        "box height / image height": (0.18, 0.47, 0.73),
+    },
+}
+"""The 5, 50 and 95 % quantiles of both splits of SVHN, of 73,257 and 26,032 boxes; lengths in pixels."""
+
+
+def measure_layout(
+    sizes: Int64[np.ndarray, "M 2"], owners: Int64[np.ndarray, " N"], boxes: Float64[np.ndarray, "N 4"]
+) -> dict[str, Float64[np.ndarray, " _"]]:
+    """Returns each quantity of `SVHN_LAYOUT` for every image or every box.
+
+    Args:
+        sizes: (height, width) of the images, pixels.
+        owners: row of the image that a box belongs to.
+        boxes: (x1, y1, x2, y2) in its pixels.
+    """
+    image_height, image_width = sizes.astype(float).T
+    width, height = (boxes[:, 2:] - boxes[:, :2]).T
+    return {
+        "image width": image_width,
+        "image height": image_height,
+        "box width": width,
+        "box height": height,
+        "height / width": height / width,
+        "box height / image height": height / image_height[owners],
+    }
+
+
+def summarise_layout(measures: Mapping[str, Float64[np.ndarray, " _"]]) -> dict[str, tuple[float, float, float]]:
+    """Returns the 5, 50 and 95 % quantiles of each quantity, as `SVHN_LAYOUT` has them."""
+    return {name: tuple(np.percentile(values, PERCENTAGES).tolist()) for name, values in measures.items()}

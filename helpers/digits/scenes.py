@@ -1,0 +1,233 @@
+"""Draws house numbers as Street View sees them: a sign on a wall from the side, few pixels, loose boxes.
+
+What is where is laid out here, in the statistics of SVHN, and `helpers.digits.painting` paints it. The sign has
+coordinates of its own, (u, v) in units of a digit's height from the middle of the number, and a homography takes them
+to pixels: camera, slant and slope of a number are nothing but that matrix.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64, Int64, UInt8
+
+from helpers.digits.painting import FONTS, PLAIN_ONE, Character, Sign, measure_character, paint
+
+Spread = tuple[float, float, float]
+"""The 5, 50 and 95 % quantiles of a positive quantity, as a table of statistics states them."""
+
+_Z95 = 1.645  # the 95 % quantile of the standard normal distribution
+_LATER_SHARES = np.array([0.124, 0.178, 0.136, 0.109, 0.096, 0.088, 0.073, 0.072, 0.065, 0.059])
+"""How often each digit follows another: SVHN's frequencies, with the zeros that do not begin a number."""
+
+
+@dataclass(frozen=True)
+class NumberConfig:
+    """The layout of a split; lengths are shares of the box height unless they are in pixels."""
+
+    box_height: Spread = (14.0, 29.0, 68.0)  # pixels
+    height_share: Spread = (0.34, 0.69, 0.92)  # box height / image height
+    image_shape: Spread = (1.85, 2.13, 2.65)  # image width / height, of two digits
+    foreshortening: Spread = (0.42, 0.69, 0.98)  # seen width of a digit / that of its font
+    digit_counts: tuple[float, ...] = (0.1538, 0.5428, 0.2602, 0.0429, 0.0003)  # share of numbers with 1, 2, … digits
+    tightness: Spread = (0.72, 0.83, 0.95)  # height of a digit / of its box: people draw boxes generously
+    gap: Spread = (0.04, 0.15, 0.4)  # between two digits of the sign, in digit heights
+    slope: Spread = (0.01, 0.07, 0.4)  # of the line of digits, rising or falling, per foreshortened unit
+    slant: Spread = (0.005, 0.03, 0.15)  # of the digits' strokes, to either side
+    jitter: float = 0.025  # standard deviation of a box's edges and middle
+    leading_zero: float = 0.01  # share of numbers that begin with one: rare, and lost by whoever reads integers
+    stacked: float = 0.02  # share of numbers of two digits and more that stand in two lines
+    neighbours: float = 0.2  # share of images at whose edges parts of other digits or letters show
+    letters: float = 0.08  # share of numbers with a letter before or after them
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            if isinstance(value, tuple) and name != "digit_counts" and not 0 < value[0] <= value[1] <= value[2]:
+                raise ValueError(f"{name} is {value}; three quantiles are positive and do not fall")
+            if isinstance(value, int | float) and not 0 <= value <= 1:
+                raise ValueError(f"{name} is {value}; it is a share from 0 to 1")
+        if not self.digit_counts or min(self.digit_counts) < 0 or abs(sum(self.digit_counts) - 1) > 1e-6:
+            raise ValueError(f"digit_counts is {self.digit_counts}; it holds shares that make 1 together")
+
+
+TRAIN_NUMBERS = NumberConfig()
+"""As SVHN's train split is laid out."""
+TEST_NUMBERS = NumberConfig(
+    box_height=(15.0, 24.0, 54.0),
+    height_share=(0.18, 0.49, 0.77),
+    image_shape=(1.85, 2.33, 3.0),
+    foreshortening=(0.51, 0.84, 1.12),
+    digit_counts=(0.19, 0.6395, 0.1592, 0.0111, 0.0002),
+)
+"""As SVHN's test split is: the same digits in a wider view, so that they are smaller in the image."""
+
+
+class NumberScene(NamedTuple):
+    """An image and its truth, in reading order; N digits."""
+
+    image: UInt8[np.ndarray, "H W 3"]
+    boxes: Float64[np.ndarray, "N 4"]  # (x1, y1, x2, y2), whole pixels
+    digits: Int64[np.ndarray, " N"]  # 0 to 9
+
+
+def draw_scene(rng: np.random.Generator, config: NumberConfig = TRAIN_NUMBERS) -> NumberScene:
+    """Returns the next house number of the stream `rng`.
+
+    Law: every box lies in the image and holds most of its digit; all are equally high, as SVHN's are, and whole pixels.
+    Whatever else looks like a digit is cut by the border of the image.
+
+    Source: statistics of SVHN (Netzer et al. 2011), format 1.
+    """
+    digits = _draw_digits(rng, config)
+    font = FONTS[rng.integers(len(FONTS))]
+    one = PLAIN_ONE if rng.random() < 0.6 else "1"
+    texts = [one if digit == 1 else str(digit) for digit in digits.tolist()]
+    lines = _break_lines(texts, rng, config)
+    characters = _set_lines(lines, font, rng, config)
+
+    box_height = _draw_from(config.box_height, rng)
+    unit = box_height * min(_draw_from(config.tightness, rng), 1.0)
+    matrix = _choose_view(unit, rng, config)
+    boxes = _box_characters(characters, matrix, box_height, rng, config)
+    size, corner = _frame(boxes, len(lines), len(digits), rng, config)
+    boxes = _round(boxes + np.tile(corner, 2))
+    matrix = np.array([[1, 0, corner[0]], [0, 1, corner[1]], [0, 0, 1]]) @ matrix
+
+    if rng.random() < config.letters:
+        characters = [*characters, _add_letter(characters, font, rng)]
+    num_own = len(characters)
+    if rng.random() < config.neighbours:
+        characters = [*characters, *_add_neighbours(matrix, size, font, rng)]
+    sign = Sign(font, characters, num_own, matrix, unit)
+    clear = boxes[:, 0].min() - 0.1 * box_height, boxes[:, 2].max() + 0.1 * box_height
+    return NumberScene(paint(sign, size, clear, rng), boxes, digits)
+
+
+def _draw_from(spread: Spread, rng: np.random.Generator) -> float:
+    """Returns a draw from the log-normal distribution in two halves that has those three quantiles."""
+    low, median, high = spread
+    z = min(max(rng.standard_normal(), -2.6), 2.6) / _Z95
+    return median * (high / median if z > 0 else median / low) ** z
+
+
+def _draw_digits(rng: np.random.Generator, config: NumberConfig) -> Int64[np.ndarray, " N"]:
+    count = 1 + _choose(config.digit_counts, rng)
+    digits = np.array([_choose(_LATER_SHARES, rng) for _ in range(count)])
+    if rng.random() < config.leading_zero:
+        digits[0] = 0
+    elif digits[0] == 0:
+        digits[0] = 1 + _choose(_LATER_SHARES[1:], rng)
+    return digits
+
+
+def _choose(shares, rng: np.random.Generator) -> int:
+    """Returns an index by lot, each as often as its share of the sum says: a tenth of what `rng.choice` takes."""
+    totals = np.cumsum(shares)
+    return int(np.searchsorted(totals, rng.random() * totals[-1], side="right"))
+
+
+def _break_lines(texts: list[str], rng: np.random.Generator, config: NumberConfig) -> list[list[str]]:
+    """Returns the digits of each line: nearly always there is one."""
+    if len(texts) < 2 or rng.random() >= config.stacked:
+        return [texts]
+    first = (len(texts) + 1) // 2
+    return [texts[:first], texts[first:]]
+
+
+def _set_lines(lines: list[list[str]], font: str, rng: np.random.Generator, config: NumberConfig) -> list[Character]:
+    """Returns the digits at their places in the sign, each line centred, with one gap between all of them."""
+    gap = _draw_from(config.gap, rng)
+    characters = []
+    for number, line in enumerate(lines):
+        widths = [measure_character(font, text) for text in line]
+        u = -(sum(widths) + gap * (len(widths) - 1)) / 2
+        v = (number - (len(lines) - 1) / 2) * 1.3
+        for text, width in zip(line, widths, strict=True):
+            characters.append(Character(text, u, v - 0.5, width))
+            u += width + gap
+    return characters
+
+
+def _choose_view(unit: float, rng: np.random.Generator, config: NumberConfig) -> Float64[np.ndarray, "3 3"]:
+    """Returns the homography from the sign to pixels around the number's middle.
+
+    A camera in the street is level and looks from the side: what is upright stays upright, what is level slopes, widths
+    shrink, and the far end of the sign is a little smaller.
+    """
+    across = _draw_from(config.foreshortening, rng)
+    slope = _draw_from(config.slope, rng) * (-1 if rng.random() < 0.6 else 1)
+    slant = _draw_from(config.slant, rng) * (-1 if rng.random() < 0.6 else 1)
+    far = rng.normal(0, 0.015)
+    return np.array([[across * unit, slant * unit, 0], [slope * across * unit, unit, 0], [far, 0, 1]])
+
+
+def _project(matrix: np.ndarray, points: Float64[np.ndarray, "*N 2"]) -> Float64[np.ndarray, "*N 2"]:
+    """Returns what the homography `matrix` makes of `points`."""
+    homogeneous = points @ matrix[:, :2].T + matrix[:, 2]
+    return homogeneous[..., :2] / homogeneous[..., 2:]
+
+
+def _box_characters(
+    characters: list[Character], matrix: np.ndarray, box_height: float, rng: np.random.Generator, config: NumberConfig
+) -> Float64[np.ndarray, "N 4"]:
+    """Returns a box for each character: as loose, as jittery and as equally high as people draw them."""
+    u, v, width = np.array([(character.u, character.v, character.width) for character in characters]).T
+    corners = np.stack([[u, v], [u + width, v], [u, v + 1], [u + width, v + 1]]).transpose(2, 0, 1)
+    seen = _project(matrix, corners)  # [N, 4, 2]
+    low, high = seen.min(axis=1), seen.max(axis=1)
+    middles, sizes = (low + high) / 2, high - low
+    jitter = config.jitter * box_height * rng.standard_normal((3, len(characters)))
+    sizes[:, 0] = np.maximum(sizes[:, 0] + jitter[0] + 0.07 * box_height, 0.12 * box_height)
+    sizes[:, 1] = max(box_height, 0.97 * sizes[:, 1].max())
+    middles += jitter[1:].T + config.jitter * box_height * rng.standard_normal(2)  # each by itself, and all together
+    return np.concatenate([middles - sizes / 2, middles + sizes / 2], axis=1)
+
+
+def _frame(
+    boxes: Float64[np.ndarray, "N 4"], num_lines: int, num_digits: int, rng: np.random.Generator, config: NumberConfig
+) -> tuple[tuple[int, int], Float64[np.ndarray, " 2"]]:
+    """Returns the image's (height, width) and what takes the boxes to its pixels, a whole pixel off every border."""
+    box_height = boxes[0, 3] - boxes[0, 1]
+    low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+    span = high - low
+    height = max(box_height * num_lines**0.5 / _draw_from(config.height_share, rng), span[1] + 2)
+    shape = _draw_from(config.image_shape, rng) * (1 + 0.09 * (num_digits - 2))
+    width = max(height * shape, span[0] + 0.6 * box_height + 2)
+    size = math.ceil(height), math.ceil(width)
+    slack = np.array(size[::-1]) - span - 2
+    return size, 1 + slack * np.clip(rng.normal(0.5, (0.04, 0.09)), 0, 1) - low
+
+
+def _round(boxes: Float64[np.ndarray, "N 4"]) -> Float64[np.ndarray, "N 4"]:
+    """Returns boxes of whole pixels, at least one each, that are equally high still."""
+    low = np.rint(boxes[:, :2])
+    widths = np.maximum(np.rint(boxes[:, 2]) - low[:, 0], 1)
+    heights = np.full(len(boxes), max(1, math.floor(boxes[0, 3] - boxes[0, 1])))
+    return np.concatenate([low, low + np.stack([widths, heights], axis=1)], axis=1)
+
+
+def _add_letter(characters: list[Character], font: str, rng: np.random.Generator) -> Character:
+    """Returns a letter that belongs to the number and is no digit: 12 B, N 7."""
+    text = "ABCDEFHKNRa"[rng.integers(11)]
+    width = measure_character(font, text)
+    first, last = characters[0], characters[-1]
+    u = first.u - width - 0.35 if rng.random() < 0.4 else last.u + last.width + 0.35
+    return Character(text, u, last.v, width)
+
+
+def _add_neighbours(matrix: np.ndarray, size: tuple[int, int], font: str, rng: np.random.Generator) -> list[Character]:
+    """Returns characters of other signs that the left or right border cuts: less than half of each is seen."""
+    height, width = size
+    inverse = np.linalg.inv(matrix)
+    characters = []
+    for edge, seen in ((0, rng.uniform(0.1, 0.45)), (width, rng.uniform(0.55, 0.9))):
+        if rng.random() < 0.6:
+            u, v = _project(inverse, np.array([edge, height * rng.uniform(0.3, 0.7)]))
+            text = "0123456789AEH"[rng.integers(13)]
+            own = measure_character(font, text)
+            if abs(matrix[2, 0] * u) < 0.25:  # the horizon of the sign's plane is far from there
+                characters.append(Character(text, u - (1 - seen) * own, v - 0.5, own))
+    return characters

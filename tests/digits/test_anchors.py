@@ -1,0 +1,160 @@
+"""Resizing, placing and fitting anchors, against torchvision's own."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.ops import box_iou
+
+from helpers.digits.anchors import (
+    DEFAULT_ANCHORS,
+    FITTED_ANCHORS,
+    REPORT_ANCHORS,
+    STRIDES,
+    AnchorSet,
+    Resize,
+    fit_anchors,
+    measure_best_iou,
+)
+from helpers.runtime import ROOT
+
+SMALL = Resize(128, 256)
+
+
+def draw_boxes(seed: int, count: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns boxes shaped like digits and the sizes of their images, from wide to upright ones."""
+    generator = torch.Generator().manual_seed(seed)
+    height = torch.randint(20, 200, (count,), generator=generator)
+    width = (height * (0.7 + 4 * torch.rand(count, generator=generator))).long()
+    box_height = height * (0.3 + 0.6 * torch.rand(count, generator=generator))
+    box_width = torch.minimum(box_height / (1.2 + 2 * torch.rand(count, generator=generator)), 0.9 * width)
+    corner = torch.rand(count, 2, generator=generator)
+    x, y = corner[:, 0] * (width - box_width), corner[:, 1] * (height - box_height)
+    return torch.stack([x, y, x + box_width, y + box_height], dim=1), torch.stack([height, width], dim=1)
+
+
+@pytest.mark.parametrize("resize", [Resize(), SMALL], ids=str)
+def test_images_and_boxes_are_resized_as_torchvision_does(resize):
+    boxes, sizes = draw_boxes(0, count=8)
+    boxes[0], sizes[0] = torch.tensor([3.0, 5.0, 40.0, 30.0]), torch.tensor([47, 2000])  # the longer side limits
+    transform = GeneralizedRCNNTransform(resize.shorter, resize.longer, [0.0] * 3, [1.0] * 3)
+    for box, size in zip(boxes, sizes, strict=True):
+        images, targets = transform([torch.zeros(3, *size.tolist())], [{"boxes": box.unsqueeze(0)}])
+        assert images.image_sizes[0] == tuple(resize.sizes(size.unsqueeze(0))[0].tolist())
+        torch.testing.assert_close(resize.boxes(box.unsqueeze(0), size.unsqueeze(0)), targets[0]["boxes"])
+
+
+def place_anchors(size: tuple[int, int], anchors: AnchorSet, resize: Resize) -> torch.Tensor:
+    """Returns all anchors of torchvision's generator for one image of (height, width) `size`."""
+    height, width = resize.sizes(torch.tensor([size]))[0].tolist()
+    padded = (-(-height // 32) * 32, -(-width // 32) * 32)
+    image, *maps = (torch.empty(1, 1, -(-padded[0] // step), -(-padded[1] // step)) for step in (1, *STRIDES))
+    return anchors.build_generator()(ImageList(image, [(height, width)]), maps)[0]
+
+
+@pytest.mark.parametrize(
+    "anchors", [REPORT_ANCHORS, DEFAULT_ANCHORS, FITTED_ANCHORS], ids=["report", "default", "fitted"]
+)
+def test_the_best_iou_is_that_with_all_anchors_of_torchvision(anchors):
+    boxes, sizes = draw_boxes(1, count=4)
+    expected = []
+    for box, size in zip(boxes, sizes, strict=True):
+        placed = place_anchors(tuple(size.tolist()), anchors, Resize())
+        expected.append(box_iou(Resize().boxes(box.unsqueeze(0), size.unsqueeze(0)), placed).max())
+    torch.testing.assert_close(measure_best_iou(boxes, sizes, anchors), torch.stack(expected))
+
+
+def test_the_best_iou_in_a_small_input_is_that_of_torchvision_too():
+    boxes, sizes = draw_boxes(2)
+    anchors = FITTED_ANCHORS.scaled_to(SMALL)
+    expected = [
+        box_iou(
+            SMALL.boxes(box.unsqueeze(0), size.unsqueeze(0)), place_anchors(tuple(size.tolist()), anchors, SMALL)
+        ).max()
+        for box, size in zip(boxes, sizes, strict=True)
+    ]
+    torch.testing.assert_close(measure_best_iou(boxes, sizes, anchors, SMALL), torch.stack(expected))
+
+
+def test_named_sets_are_torchvisions_and_the_reports():
+    for anchors, generator in (
+        (DEFAULT_ANCHORS, AnchorGenerator(((32,), (64,), (128,), (256,), (512,)), ((0.5, 1.0, 2.0),) * 5)),
+        (REPORT_ANCHORS, AnchorGenerator(((4,), (8,), (12,), (24,), (48,)), ((0.5, 1.0, 1.5, 2.0),) * 5)),
+    ):
+        for own, other in zip(anchors.build_generator().cell_anchors, generator.cell_anchors, strict=True):
+            assert torch.equal(own, other)
+
+
+def test_scaled_anchors_are_as_large_in_a_small_image_as_the_others_in_a_large_one():
+    small = REPORT_ANCHORS.scaled_to(SMALL).build_generator()
+    for own, large in zip(small.cell_anchors, REPORT_ANCHORS.build_generator().cell_anchors, strict=True):
+        torch.testing.assert_close(own, large * 128 / 800)
+        assert (own[:, 2:] > own[:, :2]).all()
+
+
+def test_setting_sizes_after_construction_does_nothing():
+    generator = DEFAULT_ANCHORS.build_generator()
+    generator.sizes = REPORT_ANCHORS.sizes
+    assert torch.equal(generator.cell_anchors[0], DEFAULT_ANCHORS.build_generator().cell_anchors[0])
+
+
+def test_an_anchor_on_a_cell_fits_itself_by_hand():
+    # An image of 800 x 800: the level of stride 32 has an anchor of size 256 and ratio 1 centred on (320, 640).
+    box = torch.tensor([[320.0 - 128, 640 - 128, 320 + 128, 640 + 128]])
+    assert measure_best_iou(box, torch.tensor([[800, 800]]), DEFAULT_ANCHORS).item() == 1.0
+    # Half a stride of its own level away, that anchor shares 240 of 256 pixels each way; no other size is nearer.
+    shifted = measure_best_iou(box + 16, torch.tensor([[800, 800]]), DEFAULT_ANCHORS).item()
+    assert shifted == pytest.approx(240**2 / (2 * 256**2 - 240**2))
+
+
+def test_fitting_finds_the_sizes_and_ratios_that_boxes_were_made_of():
+    generator = torch.Generator().manual_seed(0)
+    size = torch.tensor([100.0, 300.0])[torch.randint(2, (400,), generator=generator)]
+    ratio = torch.tensor([1.0, 2.5])[torch.randint(2, (400,), generator=generator)]
+    size = size * (1 + 0.04 * torch.randn(400, generator=generator))
+    sides = torch.stack([size / ratio.sqrt(), size * ratio.sqrt()], dim=1)
+    fitted = fit_anchors(torch.cat([torch.zeros(400, 2), sides], 1), torch.full((400, 2), 800), 2, 2)
+    assert [size for (size,) in fitted.sizes] == pytest.approx([100, 300], rel=0.03)
+    assert fitted.ratios == pytest.approx((1.0, 2.5), rel=0.03)
+
+
+def test_fitted_anchors_fit_better_than_any_named_set():
+    boxes, sizes = draw_boxes(3, count=400)
+    means = [
+        measure_best_iou(boxes, sizes, anchors).mean()
+        for anchors in (REPORT_ANCHORS, DEFAULT_ANCHORS, FITTED_ANCHORS, fit_anchors(boxes, sizes))
+    ]
+    assert means == sorted(means)
+    assert means[-1] > means[-2] + 0.01
+
+
+def test_more_sizes_never_fit_worse():
+    boxes, sizes = draw_boxes(4)
+    one, both = AnchorSet(((96,),), (2.0,)), AnchorSet(((96, 192),), (2.0,))
+    with_one, with_both = (measure_best_iou(boxes, sizes, anchors, strides=(16,)) for anchors in (one, both))
+    assert (with_both >= with_one).all()
+    assert (with_both > with_one).any()
+
+
+def test_on_real_photos_the_reports_anchors_fit_nothing_and_upright_ones_nearly_everything():
+    folder = Path(os.environ.get("WORKBOOK_SVHN", ROOT.parent / "shared" / "svhn_sample"))
+    if not (folder / "train.json").is_file():
+        pytest.skip(f"no photos in {folder}: name a folder with SVHN's train.json in WORKBOOK_SVHN")
+    document = json.loads((folder / "train.json").read_text())
+    size_of = {image["id"]: (image["height"], image["width"]) for image in document["images"]}
+    rows = document["annotations"]
+    sizes = torch.tensor([size_of[row["image_id"]] for row in rows])
+    boxes = torch.tensor([row["bbox"] for row in rows], dtype=torch.float32)
+    boxes[:, 2:] += boxes[:, :2]
+    fits = [measure_best_iou(boxes, sizes, anchors) for anchors in (REPORT_ANCHORS, DEFAULT_ANCHORS, FITTED_ANCHORS)]
+    # Of 4000 boxes: section 3 of the facts.
+    assert [fit.mean().item() for fit in fits] == pytest.approx([0.05, 0.68, 0.79], abs=0.02)
+    assert [(fit >= 0.5).float().mean().item() for fit in fits] == pytest.approx([0.0, 0.981, 0.998], abs=0.02)
+    assert [(fit >= 0.7).float().mean().item() for fit in fits] == pytest.approx([0.0, 0.431, 0.877], abs=0.06)

@@ -1,0 +1,78 @@
+"""What lesson 8's figures say."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from helpers.digits.box_figures import (
+    LOSS_STYLES,
+    plot_bars,
+    plot_descents,
+    plot_overlaps,
+    plot_pair,
+    plot_scenarios,
+    update_bars,
+    update_pair,
+)
+
+TRUE = np.array([0.0, 0.0, 2.0, 4.0])
+MOVED = np.array([3.0, 1.0, 5.0, 5.0])
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+def bounds(patch):
+    return (*patch.get_xy(), patch.get_width(), patch.get_height())
+
+
+def test_every_scenario_has_a_sketch_and_two_panels_with_a_curve_per_loss():
+    line = np.linspace(0, 1, 5)
+    curves = {name: {loss: (line, 2 * line) for loss in LOSS_STYLES} for name in ("apart", "nested")}
+    examples, positions = {name: MOVED[None] for name in curves}, {name: line for name in curves}
+    figure = plot_scenarios(TRUE, examples, positions, curves, {name: f"{name} by" for name in curves})
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["apart", "nested"]
+    assert [bounds(patch) for patch in figure.axes[0].patches] == [(3, 1, 2, 4), (0, 0, 2, 4)]
+    for ax, factor in ((figure.axes[2], 1), (figure.axes[4], 2)):
+        drawn = {one.get_label(): one.get_ydata() for one in ax.lines if not one.get_label().startswith("_")}
+        np.testing.assert_allclose(drawn["smooth-L1 / 10"], 0.1 * factor * line)
+        np.testing.assert_allclose(drawn["CIoU"], factor * line)
+    assert figure.axes[5].get_xlabel() == "nested by"
+
+
+def test_a_descent_shows_the_chosen_steps_and_the_overlap_of_all():
+    path = np.linspace(MOVED, TRUE, 11)
+    overlaps = np.linspace(0, 1, 11)
+    figure = plot_descents(TRUE, {"iou": path, "giou": path}, {"iou": overlaps, "giou": overlaps}, (0, 10))
+    first, _, curve = figure.axes
+    assert [bounds(patch) for patch in first.patches] == [(3, 1, 2, 4), (0, 0, 2, 4), (0, 0, 2, 4)]
+    assert [line.get_label() for line in curve.lines] == ["IoU", "GIoU"]
+    np.testing.assert_allclose(curve.lines[1].get_ydata(), overlaps)
+
+
+def test_overlaps_are_shares_and_named_with_their_mean():
+    ax = plot_overlaps({"before": np.array([0.5, 0.7]), "after": np.array([0.9])}, threshold=0.5)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["before: mean 0.60", "after: mean 0.90"]
+    assert ax.lines[0].get_xdata()[0] == 0.5
+
+
+def test_a_pair_is_shown_with_its_hull_and_sides_that_go_downhill():
+    ax = plt.figure().add_subplot()
+    plot_pair(TRUE, TRUE, np.zeros(4), ax, "hit", 3)
+    update_pair(TRUE, MOVED, np.array([1.0, -2, 0, 0]), ax, "miss")
+    assert [bounds(patch) for patch in ax.patches] == [(0, 0, 5, 5), (0, 0, 2, 4), (3, 1, 2, 4)]
+    (arrows,) = ax.collections
+    np.testing.assert_allclose(arrows.get_offsets(), [(3, 3), (4, 1), (5, 3), (4, 5)])
+    assert (arrows.U.tolist(), arrows.V.tolist()) == ([-1, 0, 0, 0], [0, 2, 0, 0])
+    assert ax.get_title() == "miss"
+
+
+def test_bars_carry_their_numbers_and_end_where_the_room_does():
+    ax = plt.figure().add_subplot()
+    plot_bars(np.array([0.5, 0.2]), ("iou", "giou"), ax, "loss", limit=1.0)
+    update_bars(np.array([0.1, 7.0]), ax)
+    assert [bar.get_width() for bar in ax.patches] == pytest.approx([0.1, 0.8])
+    assert [text.get_text() for text in ax.texts] == ["0.100", "7.000"]

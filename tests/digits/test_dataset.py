@@ -1,0 +1,371 @@
+"""House numbers from disk: what is read, what is refused, and how batches are made of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from PIL import Image
+from torch.testing import assert_close
+from torchvision.transforms import v2
+
+from helpers.coco import DatasetError
+from helpers.digits.dataset import (
+    AugmentationConfig,
+    DigitDataset,
+    build_augmentation,
+    build_loader,
+    group_by_shape,
+)
+from helpers.digits.drawn import DrawnConfig, ensure_drawn
+from helpers.digits.scenes import TRAIN_NUMBERS, draw_scene
+from helpers.training import Batches
+
+CONFIG = DrawnConfig(num_train=24, num_valid=2, num_test=2)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    return ensure_drawn(tmp_path_factory.mktemp("data") / "house_numbers", CONFIG)
+
+
+@pytest.fixture
+def folder(sound, tmp_path):
+    return Path(shutil.copytree(sound, tmp_path / "house_numbers"))
+
+
+@pytest.fixture(scope="module")
+def dataset(sound):
+    return DigitDataset.read(sound, "train")
+
+
+def edit(folder, change):
+    document = json.loads((folder / "train.json").read_text())
+    change(document)
+    (folder / "train.json").write_text(json.dumps(document))
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+# Reading
+
+
+def test_an_item_is_the_drawn_scene_with_torchvisions_labels(dataset):
+    rng = np.random.default_rng((CONFIG.seed, 0))
+    for index in range(len(dataset)):
+        scene = draw_scene(rng, TRAIN_NUMBERS)
+        image, target = dataset[index]
+        assert_array_equal(image.permute(1, 2, 0).numpy(), scene.image)
+        assert_array_equal(target["boxes"].numpy(), scene.boxes)
+        assert_array_equal(target["labels"].numpy(), scene.digits + 1)
+        assert target["image_id"] == index + 1
+    assert (image.dtype, target["boxes"].dtype, target["labels"].dtype) == (torch.uint8, torch.float32, torch.int64)
+
+
+def test_the_flat_columns_are_those_of_the_items(dataset):
+    targets = [dataset[index][1] for index in range(len(dataset))]
+    assert_array_equal(dataset.boxes, np.concatenate([target["boxes"] for target in targets]))
+    assert_array_equal(dataset.labels, np.concatenate([target["labels"] for target in targets]))
+    assert_array_equal(dataset.owners, np.repeat(np.arange(24), [len(target["labels"]) for target in targets]))
+    assert_array_equal(dataset.sizes, [dataset[index][0].shape[1:] for index in range(24)])
+
+
+def test_annotations_in_any_order_belong_to_their_images(folder, dataset):
+    edit(folder, lambda document: document["annotations"].sort(key=lambda record: -record["image_id"]))
+    read = DigitDataset.read(folder, "train")
+    for index in range(len(read)):
+        assert_close(read[index][1], dataset[index][1])
+
+
+@pytest.mark.parametrize(
+    ("indices", "ids"),
+    [([4, 1], [5, 2]), (slice(2, 5), [3, 4, 5]), (torch.tensor([0, 0]), [1, 1]), ([], []), (np.arange(2), [1, 2])],
+)
+def test_a_selection_holds_the_images_asked_for(dataset, indices, ids):
+    selected = dataset.select(indices)
+    assert selected.image_ids.tolist() == ids
+    assert len(selected) == len(ids)
+    for index, image_id in enumerate(ids):
+        for found, expected in zip(selected[index], dataset[image_id - 1], strict=True):
+            assert_close(found, expected)
+    assert len(selected.boxes) == sum(len(dataset[image_id - 1][1]["labels"]) for image_id in ids)
+
+
+def test_an_image_without_digits_has_none(folder):
+    def remove(document):
+        document["annotations"] = [record for record in document["annotations"] if record["image_id"] != 2]
+
+    edit(folder, remove)
+    target = DigitDataset.read(folder, "train")[1][1]
+    assert target["boxes"].shape == (0, 4)
+    assert target["labels"].shape == (0,)
+
+
+def test_images_without_annotations_are_read_by_their_numbers(folder):
+    (folder / "train.json").unlink()
+    (folder / "train" / "10.png").rename(folder / "train" / "100.png")
+    read = DigitDataset.read_unlabelled(folder, "train")
+    assert read.image_ids.tolist() == [*range(1, 10), *range(11, 25), 100]
+    image, target = read[23]
+    assert image.shape[1:] == tuple(read.sizes[23])
+    assert (target["image_id"], len(target["boxes"]), len(target["labels"])) == (100, 0, 0)
+    assert len(list(build_loader(read, 5))) == 5
+
+
+def test_boxes_across_the_border_are_cut_there(folder):
+    def drag(document):
+        record, image = document["annotations"][0], document["images"][0]
+        record["bbox"] = [-1, -2, 10, image["height"] + 5]
+        record["area"] = 10 * (image["height"] + 5)
+
+    edit(folder, drag)
+    read = DigitDataset.read(folder, "train")
+    height = int(read.sizes[0, 0])
+    assert_array_equal(read.boxes[0], (0, 0, 9, height))
+    assert read.file.areas[0] == 9 * height
+
+
+def test_nothing_is_decoded_before_it_is_asked_for(folder, dataset):
+    path = folder / "train" / "3.png"
+    path.write_bytes(path.read_bytes()[:-40])
+    read = DigitDataset.read(folder, "train")
+    assert_close(read[1][0], dataset[1][0])
+    with pytest.raises(DatasetError, match=r"3\.png: the image is truncated or damaged.*Make the images again"):
+        read[2]
+
+
+def test_the_real_photos_are_read(svhn_folder):
+    read = DigitDataset.read(svhn_folder, "train")
+    assert len(read) == 256
+    assert len(read.boxes) == 554
+    assert (read.boxes >= 0).all()
+    assert (read.boxes[:, 2:] <= read.sizes[read.owners, ::-1]).all()  # two leave the image in the file
+    assert "".join(str(label - 1) for label in read[0][1]["labels"].tolist()) == "19"
+
+
+# Refusing
+
+
+def remove_annotations(folder):
+    (folder / "train.json").unlink()
+
+
+def remove_images(folder):
+    shutil.rmtree(folder / "train")
+
+
+def remove_image(folder):
+    (folder / "train" / "7.png").unlink()
+
+
+def make_empty(folder):
+    (folder / "train" / "7.png").write_bytes(b"")
+
+
+def make_jpeg(folder):
+    Image.open(folder / "train" / "7.png").save(folder / "train" / "7.png", "JPEG")
+
+
+def resize(folder):
+    Image.new("RGB", (5, 4)).save(folder / "train" / "7.png")
+
+
+def set_first(**values):
+    return lambda folder: edit(folder, lambda document: document["annotations"][0].update(values))
+
+
+def add_category(folder):
+    edit(folder, lambda document: document["categories"].append({"id": 11, "name": "ten"}))
+
+
+BROKEN = {
+    "no annotations": (remove_annotations, r"train\.json: the annotation file is missing.*check the path"),
+    "no images": (remove_images, r"train: the folder of the images is missing.*check the path"),
+    "an image is missing": (remove_image, r"7\.png: the image cannot be read.*take the record out"),
+    "an empty image": (make_empty, r"7\.png: no PNG image.*Make the images again"),
+    "another format": (make_jpeg, r"7\.png: no PNG image"),
+    "another size": (resize, r"7\.png: the image is \(4, 5\) \(height, width\), its record says.*not of the same set"),
+    "zero width": (set_first(bbox=[1, 1, 0, 5], area=0), r"annotation 1 \(record 1\): bbox.*no width or no height"),
+    "outside": (set_first(bbox=[5000, 1, 5, 5], area=25), r"annotation 1 .*lies mostly outside the \d+ × \d+ image"),
+    "mostly outside": (set_first(bbox=[-6, 1, 10, 5], area=50), r"lies mostly outside"),
+    "unknown category": (set_first(category_id=11), r"category_id 11 is not in `categories`"),
+    "a class that is no digit": (add_category, r"the name 'ten' is unknown.*the classes are 0, 1"),
+    "unknown image": (set_first(image_id=99), r"image_id 99 is not in `images`"),
+    "a crowd": (set_first(iscrowd=1), r"a digit of image 1 is a crowd"),
+    "corners for sides": (
+        lambda folder: edit(
+            folder,
+            lambda document: [
+                record.update(bbox=[x, y, x + width, y + height])
+                for record in document["annotations"]
+                for x, y, width, height in [record["bbox"]]
+            ],
+        ),
+        r"dialect='handout'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_dataset_is_refused_with_file_record_and_remedy(folder, name):
+    damage, message = BROKEN[name]
+    damage(folder)
+    with pytest.raises(DatasetError, match=message):
+        DigitDataset.read(folder, "train")
+
+
+def test_a_folder_without_numbered_images_is_refused(tmp_path):
+    (tmp_path / "test").mkdir()
+    Image.new("RGB", (5, 4)).save(tmp_path / "test" / "house.png")
+    with pytest.raises(DatasetError, match="holds no image that a number names"):
+        DigitDataset.read_unlabelled(tmp_path, "test")
+
+
+def test_a_grey_image_is_refused_when_it_is_decoded(folder, dataset):
+    height, width = dataset.sizes[6].tolist()
+    Image.new("L", (width, height)).save(folder / "train" / "7.png")
+    with pytest.raises(DatasetError, match=r"7\.png: its mode is L, not RGB"):
+        DigitDataset.read(folder, "train")[6]
+
+
+# Batches
+
+
+def assert_same(first, second):
+    assert len(first) == len(second)
+    for one, other in zip(first, second, strict=True):
+        assert_close(one, other)
+
+
+def list_ids(batches):
+    return [target["image_id"].item() for _, targets in batches for target in targets]
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 24, 100])
+@pytest.mark.parametrize("seed", [None, 0])
+def test_every_image_comes_once_with_its_own_truth(dataset, batch_size, seed):
+    loader = build_loader(dataset, batch_size, None if seed is None else seeded(seed))
+    assert isinstance(loader, Batches)
+    batches = list(loader)
+    assert len(batches) == len(loader) == -(-24 // batch_size)
+    assert sorted(list_ids(batches)) == list(range(1, 25))
+    for images, targets in batches:
+        for image, target in zip(images, targets, strict=True):
+            expected_image, expected_target = dataset[target["image_id"].item() - 1]
+            assert_close(image, expected_image)
+            assert_close(target, expected_target)
+
+
+def test_the_batches_are_a_function_of_the_generator_alone_whatever_the_workers(dataset):
+    augment = build_augmentation(AugmentationConfig(zoom_out=0.5))
+    torch.manual_seed(1)
+    alone = list(build_loader(dataset, 5, seeded(3), augment=augment))
+    torch.manual_seed(2)
+    for num_workers in (1, 2):
+        assert_same(list(build_loader(dataset, 5, seeded(3), num_workers, augment)), alone)
+    other = list(build_loader(dataset, 5, seeded(4), augment=augment))
+    assert list_ids(other) != list_ids(alone)
+
+
+def test_augmentation_leaves_the_global_generator_as_it_was(dataset):
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    torch.manual_seed(7)
+    list(build_loader(dataset, 5, seeded(0), augment=build_augmentation(AugmentationConfig(1.0, 1.0, 1.0))))
+    assert_close(torch.rand(1), expected)
+
+
+def test_a_loader_gives_the_same_epoch_each_time_it_is_asked(dataset):
+    loader = build_loader(dataset, 5, seeded(0), augment=build_augmentation())
+    assert_same(list(loader), list(loader))
+
+
+def test_a_broken_image_stops_a_worker_with_its_name(folder):
+    read = DigitDataset.read(folder, "train")
+    (folder / "train" / "9.png").write_bytes(b"nothing")
+    with pytest.raises(DatasetError, match=r"9\.png: no image"):
+        list(build_loader(read, 4, seeded(0), num_workers=1))
+
+
+def measure_padding(groups, sizes):
+    """Returns the padded area of all batches as a multiple of the images'; each is brought to one height first."""
+    widths = sizes[:, 1] / sizes[:, 0]
+    return sum(len(group) * widths[group].max() for group in groups) / widths.sum()
+
+
+def test_batches_of_one_shape_need_little_padding_and_differ_from_epoch_to_epoch():
+    rng = np.random.default_rng(0)
+    heights = rng.integers(20, 200, 1500)
+    sizes = np.stack([heights, (heights * rng.uniform(1.0, 3.5, 1500)).astype(int)], axis=1)
+    shuffled = torch.randperm(1500, generator=seeded(0)).numpy()
+    careless = [shuffled[start : start + 16] for start in range(0, 1500, 16)]
+    groups, others = group_by_shape(sizes, 16, seeded(0)), group_by_shape(sizes, 16, seeded(1))
+    assert measure_padding(careless, sizes) > 1.4
+    assert measure_padding(groups, sizes) < 1.1
+    assert measure_padding(group_by_shape(sizes, 16), sizes) < 1.01
+    assert {frozenset(group.tolist()) for group in groups}.isdisjoint(frozenset(group.tolist()) for group in others)
+
+
+def test_batches_are_not_sorted_by_shape(dataset):
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(20, 200, (640, 2))
+    ratios = [float((sizes[group, 0] / sizes[group, 1]).mean()) for group in group_by_shape(sizes, 16, seeded(0))]
+    assert ratios != sorted(ratios)
+
+
+def test_no_images_are_no_batches(dataset):
+    assert list(build_loader(dataset.select([]), 4)) == []
+
+
+def test_augmentation_without_a_generator_is_refused(dataset):
+    with pytest.raises(ValueError, match="pass a generator"):
+        build_loader(dataset, 4, augment=build_augmentation())
+
+
+# Augmentation
+
+
+def test_zooming_out_moves_boxes_with_their_pixels(dataset):
+    augment = build_augmentation(AugmentationConfig(colour=0.0, blur=0.0, zoom_out=1.0))
+    grown = 0
+    for images, targets in build_loader(dataset, 6, seeded(0), augment=augment):
+        for image, target in zip(images, targets, strict=True):
+            original, truth = dataset[target["image_id"].item() - 1]
+            (x1, y1, x2, y2), (a1, b1, a2, b2) = target["boxes"][0].int().tolist(), truth["boxes"][0].int().tolist()
+            assert_close(image[:, y1:y2, x1:x2], original[:, b1:b2, a1:a2])
+            assert_close(target["labels"], truth["labels"])
+            assert type(image) is type(target["boxes"]) is torch.Tensor
+            grown += image.shape[2] > original.shape[2]
+    assert grown > 20
+
+
+def test_colour_and_blur_change_pixels_and_nothing_else(dataset):
+    for config in (AugmentationConfig(colour=1.0, blur=0.0), AugmentationConfig(colour=0.0, blur=1.0)):
+        changed = 0
+        for images, targets in build_loader(dataset, 6, seeded(0), augment=build_augmentation(config)):
+            for image, target in zip(images, targets, strict=True):
+                original, truth = dataset[target["image_id"].item() - 1]
+                changed += not torch.equal(image, original)
+                assert image.shape == original.shape
+                assert_close(target, truth)
+        assert changed > 16  # of 24: the weakest blur changes no byte of a soft picture
+
+
+def test_without_probability_nothing_changes(dataset):
+    augment = build_augmentation(AugmentationConfig(0.0, 0.0, 0.0))
+    assert_same(list(build_loader(dataset, 6, seeded(0), augment=augment)), list(build_loader(dataset, 6, seeded(0))))
+
+
+def test_any_transform_of_torchvision_augments(dataset):
+    for images, targets in build_loader(dataset, 6, seeded(0), augment=v2.RandomHorizontalFlip(p=1.0)):
+        for image, target in zip(images, targets, strict=True):
+            original, truth = dataset[target["image_id"].item() - 1]
+            assert_close(image, original.flip(-1))
+            assert_close(target["boxes"][:, 0], original.shape[2] - truth["boxes"][:, 2])

@@ -1,0 +1,166 @@
+"""What the digit figures say."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from helpers.digits.figures import (
+    plot_anchors,
+    plot_confusions,
+    plot_coverage,
+    plot_curves,
+    plot_errors,
+    plot_found_by_share,
+    plot_galleries,
+    plot_layouts,
+    plot_number,
+    plot_reading,
+    plot_training,
+)
+from helpers.digits.layout import SVHN_LAYOUT, measure_layout
+from helpers.evaluation import TWELVE
+from helpers.plotting import PREDICTION_COLOUR, TRUTH_COLOUR
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+def build_item(width=90):
+    boxes = np.array([[10.0, 5, 20, 35], [22, 6, 31, 36]])
+    return np.full((40, width, 3), 90, np.uint8), boxes, np.array([0, 7])
+
+
+def test_a_number_is_drawn_with_its_boxes_and_read_in_the_title():
+    ax = plot_number(*build_item(), title="house")
+    assert ax.get_title() == "house 07"
+    found = [(*patch.get_xy(), patch.get_width(), patch.get_height()) for patch in ax.patches]
+    assert found == [(10, 5, 10, 30), (22, 6, 9, 30)]
+    assert ax.images[0].get_extent() == [0, 90, 40, 0]
+
+
+def test_an_image_without_digits_is_drawn_without_boxes():
+    ax = plot_number(np.zeros((8, 9, 3), np.uint8), np.empty((0, 4)), np.empty(0, np.int64))
+    assert (len(ax.patches), ax.get_title()) == (0, "")
+
+
+def test_every_set_is_a_block_with_its_name_and_wide_images_show_their_middle():
+    figure = plot_galleries({"drawn": [build_item()] * 4, "real": [build_item(200)] * 2}, columns=3)
+    drawn, real = figure.subfigs
+    assert [block.get_suptitle() for block in (drawn, real)] == ["drawn", "real"]
+    assert [sum(bool(ax.images) for ax in block.axes) for block in (drawn, real)] == [4, 2]
+    assert [len(block.axes) for block in (drawn, real)] == [6, 3]
+    assert drawn.axes[0].get_xlim() == (0, 90)
+    assert real.axes[0].get_xlim() == pytest.approx((48, 152))
+
+
+def build_measures(seed, count=200):
+    rng = np.random.default_rng(seed)
+    low = rng.uniform(0, 20, (count, 2))
+    boxes = np.concatenate([low, low + rng.uniform(5, 30, (count, 2))], axis=1)
+    return measure_layout(rng.integers(50, 300, (count, 2)), np.arange(count), boxes)
+
+
+def test_every_quantity_has_a_panel_with_a_curve_per_set_and_lines_of_reference():
+    figure = plot_layouts({"drawn": build_measures(0), "real": build_measures(1, 50)}, SVHN_LAYOUT["train"])
+    assert [ax.get_xlabel() for ax in figure.axes] == [
+        "image width (px)",
+        "image height (px)",
+        "box width (px)",
+        "box height (px)",
+        "height / width",
+        "box height / image height",
+    ]
+    for ax, expected in zip(figure.axes, SVHN_LAYOUT["train"].values(), strict=True):
+        assert len(ax.patches) == 2
+        assert [line.get_xdata()[0] for line in ax.lines] == list(expected)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["drawn", "real"]
+
+
+def test_curves_of_sets_of_any_size_hold_all_of_them():
+    figure = plot_layouts({"few": build_measures(0, 20), "many": build_measures(1, 500)})
+    for ax in figure.axes:
+        for patch in ax.patches:
+            heights = patch.get_xy()[:, 1]
+            # An outline goes up and along each of the 25 bars: its corners name every height twice.
+            assert heights[1:-1:2].sum() == pytest.approx(1, abs=1e-6)
+
+
+def test_a_curve_of_coverage_is_the_share_of_boxes_from_each_iou_on():
+    ax = plot_coverage({"half": np.array([0.5, 1.0]), "none": np.zeros(3)})
+    half, none, mark = ax.lines
+    assert (half.get_label(), none.get_label()) == ("half", "none")
+    assert np.interp([0.4, 0.6], *half.get_data()).tolist() == [1.0, 0.5]
+    assert np.interp([0.0, 0.1], *none.get_data()).tolist() == [1.0, 0.0]
+    assert mark.get_xdata()[0] == 0.7
+
+
+def test_anchors_are_drawn_in_the_pixels_of_the_resized_image():
+    box, shapes = np.array([10.0, 10, 30, 50]), np.array([[0.0, 0, 40, 60], [15, 20, 25, 40]])
+    ax = plot_anchors(build_item()[0], (80, 180), box, shapes, shapes[1], plt.figure().add_subplot(), "t")
+    assert ax.images[0].get_extent() == [0, 180, 80, 0]
+    assert [patch.get_bbox().bounds for patch in ax.patches] == [
+        (0, 0, 40, 60),
+        (15, 20, 10, 20),
+        (15, 20, 10, 20),
+        (10, 10, 20, 40),
+    ]
+    assert ax.get_title() == "t"
+
+
+def test_training_is_drawn_as_four_losses_and_twelve_numbers():
+    losses = ("loss", "objectness", "proposal", "class", "box")
+    history = [{"epoch": epoch} | dict.fromkeys((*losses, *TWELVE), 0.1 * epoch) for epoch in (1, 2)]
+    figure = plot_training(history)
+    assert [len(ax.lines) for ax in figure.axes] == [4, 6, 6]
+    shown = [line.get_label() for ax in figure.axes[1:] for line in ax.lines]
+    assert shown == [name.replace("_", " ") for name in TWELVE]
+
+
+def test_truth_is_green_and_what_is_read_is_red_with_its_digit():
+    image, boxes, digits = build_item()
+    ax = plot_reading(image, boxes, boxes[:1] + 1, digits[:1], title="read")
+    assert [patch.get_linestyle() for patch in ax.patches] == ["-", "-", "--"]
+    assert [text.get_text() for text in ax.texts] == ["0"]
+    assert len({patch.get_edgecolor() for patch in ax.patches}) == 2
+    assert TRUTH_COLOUR != PREDICTION_COLOUR
+
+
+def test_confusions_carry_their_counts_and_rows_are_shares_of_the_true_digit():
+    matrix = np.zeros((11, 11), np.int64)
+    matrix[1, 1], matrix[1, 7], matrix[10, 3] = 6, 2, 4
+    ax = plot_confusions(matrix, plt.figure().add_subplot())
+    assert {(text.get_position(), text.get_text()) for text in ax.texts} == {
+        ((1, 1), "6"),
+        ((7, 1), "2"),
+        ((3, 10), "4"),
+    }
+    shares = ax.images[0].get_array()
+    assert (shares[1, 1], shares[1, 7], shares[0, 0]) == (0.75, 0.25, 0)
+    assert ax.get_xticklabels()[-1].get_text() == "missed"
+    assert ax.get_yticklabels()[-1].get_text() == "nothing"
+
+
+def test_errors_are_stacked_per_hundred_digits_and_extra_boxes_are_nobodys():
+    true_digits = np.array([3, 3, 3, 3, 10])
+    ax = plot_errors(true_digits, ["right", "missed", "loose", "missed", "extra"], plt.figure().add_subplot())
+    heights = {container.get_label(): container[3].get_height() for container in ax.containers}
+    assert heights == {"wrong class": 0, "loose": 25, "missed": 50}
+    assert ax.containers[2][3].get_y() == 25
+    assert sum(bar.get_height() for container in ax.containers for bar in container) == 75
+
+
+def test_found_digits_are_grouped_by_fifths_of_their_share():
+    shares = np.linspace(0.1, 1.0, 10)
+    ax = plot_found_by_share(shares, {"one": shares > 0.55, "few": np.zeros(10, bool)})
+    assert ax.lines[0].get_ydata().tolist() == [0, 0, 0.5, 1, 1]
+    assert ax.lines[0].get_xdata() == pytest.approx([0.15, 0.35, 0.55, 0.75, 0.95])
+    assert ax.lines[1].get_ydata().tolist() == [0] * 5
+
+
+def test_curves_of_variants_count_epochs_from_one():
+    ax = plot_curves({"report": [0.1, 0.2], "fitted": [0.3, 0.5]}, ylabel="AP")
+    assert [line.get_label() for line in ax.lines] == ["report", "fitted"]
+    assert ax.lines[1].get_xydata().tolist() == [[1, 0.3], [2, 0.5]]

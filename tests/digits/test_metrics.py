@@ -1,0 +1,196 @@
+"""COCO's numbers of digits against pycocotools, errors by kind, confusions and whole numbers."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+
+import numpy as np
+import pytest
+import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from helpers import coco
+from helpers.digits.metrics import (
+    KINDS,
+    NO_NUMBER,
+    NOTHING,
+    choose_objects,
+    count_confusions,
+    count_kinds,
+    evaluate_digits,
+    find_errors,
+    find_right,
+    measure_accuracy,
+    true_numbers,
+)
+from helpers.evaluation import TWELVE, Detections
+
+LEFT, RIGHT = (10.0, 10.0, 30.0, 50.0), (32.0, 10.0, 52.0, 50.0)
+HALF_OFF = (10.0, 30.0, 30.0, 70.0)  # IoU with LEFT: 20 / 60
+
+
+def build_file(*images: list[tuple]) -> coco.BoxFile:
+    """Returns the truth of images of 100 x 80 pixels from `(box, digit)` each."""
+    rows = [(image, *one) for image, objects in enumerate(images) for one in objects]
+    owners, boxes, digits = zip(*rows, strict=True) if rows else ((), (), ())
+    boxes = np.array(boxes, float).reshape(-1, 4)
+    count = len(images)
+    return coco.BoxFile(
+        np.arange(1, count + 1),
+        tuple(f"{number}.png" for number in range(1, count + 1)),
+        np.tile([80, 100], (count, 1)),
+        np.array(owners, np.int64),
+        boxes,
+        np.array(digits, np.int64),
+        (boxes[:, 2:] - boxes[:, :2]).prod(1),
+        np.ones(len(boxes)),
+        np.zeros(len(boxes), bool),
+    )
+
+
+def build_detections(*found: tuple) -> Detections:
+    """Returns the detections of one image from `(box, score, digit)` each, best first."""
+    boxes, scores, digits = zip(*found, strict=True) if found else ([], [], [])
+    labels = torch.tensor(digits, dtype=torch.int64) + 1
+    return Detections(torch.tensor(boxes).reshape(-1, 4), torch.tensor(scores).float(), labels)
+
+
+def draw_random_case(seed: int, num_images: int = 40) -> tuple[coco.BoxFile, list[Detections]]:
+    rng = np.random.default_rng(seed)
+    images, detections = [], []
+    for _ in range(num_images):
+        corner = rng.integers(0, 40, (4, 2)).astype(float)
+        boxes = np.hstack([corner, corner + rng.integers(8, 40, (4, 2))])
+        digits = rng.integers(0, 10, 4)
+        images.append(list(zip(boxes.tolist(), digits.tolist(), strict=True))[: rng.integers(0, 5)])
+        count = rng.integers(0, 12)
+        source = rng.integers(0, 4, count)
+        noisy = np.maximum(boxes[source] + rng.normal(0, 3, (count, 4)), 0)
+        noisy[:, 2:] = np.maximum(noisy[:, 2:], noisy[:, :2] + 1)
+        guesses = np.where(rng.random(count) < 0.3, rng.integers(0, 10, count), digits[source])
+        scores = np.sort(rng.random(count))[::-1]
+        detections.append(build_detections(*zip(noisy.tolist(), scores.tolist(), guesses.tolist(), strict=True)))
+    return build_file(*images), detections
+
+
+def test_the_numbers_are_those_of_pycocotools_from_the_files_themselves(tmp_path):
+    file, detections = draw_random_case(0)
+    coco.write_boxes(tmp_path / "truth.json", file, "coco", [str(digit) for digit in range(10)])
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(tmp_path / "truth.json")
+        results = [
+            {"image_id": image, "category_id": label, "bbox": [x1, y1, x2 - x1, y2 - y1], "score": score}
+            for image, one in enumerate(detections, 1)
+            for (x1, y1, x2, y2), score, label in zip(*(column.tolist() for column in one), strict=True)
+        ]
+        evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    metrics = evaluate_digits(file, detections)
+    assert [metrics[name] for name in TWELVE] == pytest.approx(evaluation.stats.tolist(), abs=1e-9)
+    for digit in range(10):
+        precision = evaluation.eval["precision"][:, :, digit, 0, -1]
+        assert metrics[f"ap_{digit}"] == pytest.approx(precision.mean(), abs=1e-9)
+    assert 0.05 < metrics["ap50"] < 0.95
+
+
+def kinds_of(objects: list[tuple], *found: tuple) -> list[str]:
+    return find_errors(build_file(objects), [build_detections(*found)]).kinds
+
+
+def test_errors_have_the_kinds_that_they_are_called():
+    objects = [(LEFT, 1), (RIGHT, 7)]
+    right = (RIGHT, 0.9, 7)
+    assert kinds_of(objects, (LEFT, 0.95, 1), right) == ["right", "right"]
+    assert kinds_of(objects, right) == ["right", "missed"]
+    assert kinds_of(objects, (LEFT, 0.95, 4), right) == ["wrong class", "right"]
+    assert kinds_of(objects, right, (HALF_OFF, 0.8, 1)) == ["right", "loose"]
+    assert kinds_of(objects, right, (LEFT, 0.8, 1), (LEFT, 0.7, 4)) == ["right", "right", "extra"]
+    assert kinds_of(objects, right, (LEFT, 0.8, 1), (HALF_OFF, 0.7, 1)) == ["right", "right", "extra"]
+    assert kinds_of(objects, right, (LEFT, 0.8, 1), ((70.0, 0.0, 90.0, 30.0), 0.7, 1)) == ["right", "right", "extra"]
+    assert kinds_of(objects, right, (LEFT, 0.4, 1)) == ["right", "missed"]  # below the score threshold
+    assert kinds_of([], right) == ["extra"]
+    assert kinds_of(objects) == ["missed", "missed"]
+
+
+def test_findings_name_objects_and_detections():
+    file = build_file([], [(LEFT, 1), (RIGHT, 7)])
+    found = build_detections((RIGHT, 0.9, 7), (LEFT, 0.8, 4), (LEFT, 0.7, 1))
+    findings = find_errors(file, [build_detections(), found])
+    assert findings.images.tolist() == [1, 1, 1]
+    assert findings.objects.tolist() == [1, 0, -1]
+    assert findings.detections.tolist() == [0, 1, 2]
+    assert findings.true_digits.tolist() == [7, 1, NOTHING]
+    assert findings.predicted_digits.tolist() == [7, 4, 1]
+
+
+def test_the_better_score_takes_the_object_it_overlaps_most():
+    overlap = torch.tensor([[0.6, 0.7, 0.0], [0.9, 0.8, 0.3], [0.2, 0.9, 0.4]])
+    assert choose_objects(overlap, 0.5) == [1, 0, -1]
+    assert choose_objects(overlap, 0.5, 0.1) == [1, 0, 2]
+    assert choose_objects(overlap[:0], 0.5) == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_object_and_every_detection_is_in_one_finding(seed):
+    file, detections = draw_random_case(seed)
+    findings = find_errors(file, detections, score_threshold=0.3)
+    counts = count_kinds(findings)
+    matched = counts["right"] + counts["wrong class"] + counts["loose"]
+    assert matched + counts["missed"] == len(file.boxes)
+    assert matched + counts["extra"] == sum(int((one.scores >= 0.3).sum()) for one in detections)
+    assert sorted(findings.objects[findings.objects >= 0].tolist()) == list(range(len(file.boxes)))
+    assert tuple(counts) == KINDS
+    assert min(counts.values()) > 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_confusion_matrix_counts_objects_by_row_and_detections_by_column(seed):
+    file, detections = draw_random_case(seed)
+    findings = find_errors(file, detections, score_threshold=0.3)
+    matrix = count_confusions(findings)
+    labels = torch.cat([one.above(0.3).labels for one in detections]).numpy()
+    assert matrix[:NOTHING].sum(1).tolist() == np.bincount(file.labels, minlength=10).tolist()
+    assert matrix[:, :NOTHING].sum(0).tolist() == np.bincount(labels - 1, minlength=10).tolist()
+    counts = count_kinds(findings)
+    assert np.trace(matrix[:NOTHING, :NOTHING]) == counts["right"]
+    assert matrix[:NOTHING, NOTHING].sum() == counts["missed"] + counts["loose"]
+    assert matrix[NOTHING, :NOTHING].sum() == counts["extra"] + counts["loose"]
+
+
+def test_a_confusion_by_hand():
+    file = build_file([(LEFT, 1), (RIGHT, 7)])
+    matrix = count_confusions(find_errors(file, [build_detections((LEFT, 0.9, 4), (HALF_OFF, 0.8, 7))]))
+    assert {tuple(place): matrix[tuple(place)] for place in np.argwhere(matrix).tolist()} == {
+        (1, 4): 1,
+        (7, NOTHING): 1,
+        (NOTHING, 7): 1,
+    }
+
+
+def test_numbers_are_the_digits_in_the_order_of_the_file():
+    file = build_file([(RIGHT, 0), (LEFT, 9)], [], [(LEFT, 5)])
+    assert true_numbers(file) == ["09", NO_NUMBER, "5"]
+
+
+def test_accuracy_counts_whole_numbers_and_a_lost_zero_is_wrong():
+    assert measure_accuracy(["9", "12", "-1", "7"], ["09", "12", "3", "7"]) == 0.5
+    for read, true in ((["1"], ["1", "2"]), ([], [])):
+        with pytest.raises(ValueError, match="numbers are read, but there are"):
+            measure_accuracy(read, true)
+
+
+def test_detections_for_another_number_of_images_are_refused():
+    for function in (evaluate_digits, find_errors):
+        with pytest.raises(ValueError, match="given for 1 images, but the file has 2"):
+            function(build_file([], []), [build_detections()])
+
+
+def test_right_is_said_of_every_object():
+    file = build_file([(LEFT, 3), (RIGHT, 4)], [(LEFT, 5)])
+    found = [build_detections((RIGHT, 0.9, 4), (LEFT, 0.8, 8)), build_detections((LEFT, 0.4, 5))]
+    assert find_right(file, found).tolist() == [False, True, False]
+    assert find_right(file, found, score_threshold=0.3).tolist() == [False, True, True]

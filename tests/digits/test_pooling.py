@@ -1,0 +1,53 @@
+"""RoIAlign by matrix products against torchvision's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torchvision.ops import MultiScaleRoIAlign, roi_align
+
+from helpers.digits.pooling import MatrixRoIAlign
+
+
+def draw_regions(seed: int, count: int) -> torch.Tensor:
+    """Returns boxes in and around an image of 96 x 64 pixels: tiny ones, and some far outside."""
+    generator = torch.Generator().manual_seed(seed)
+    corner = torch.rand(count, 2, generator=generator) * torch.tensor([140.0, 100.0]) - 20
+    size = torch.rand(count, 2, generator=generator).square() * 70
+    return torch.cat([corner, corner + size], dim=1)
+
+
+@pytest.mark.parametrize("stride", [4, 8])
+@pytest.mark.parametrize(("output_size", "sampling_ratio"), [(7, 2), (5, 3), (1, 1)])
+def test_values_and_gradient_are_torchvisions(output_size, sampling_ratio, stride):
+    size = (2, 6, 64 // stride, 96 // stride)
+    maps = torch.randn(size, generator=torch.Generator().manual_seed(0))
+    regions = [draw_regions(1, 40), draw_regions(2, 25)]
+    ours, theirs = (maps.clone().requires_grad_() for _ in range(2))
+    pooled = MatrixRoIAlign(output_size, sampling_ratio, stride)({"0": ours}, regions, [(64, 96)] * 2)
+    expected = roi_align(theirs, regions, output_size, 1 / stride, sampling_ratio)
+    torch.testing.assert_close(pooled, expected, atol=1e-5, rtol=1e-4)
+    weights = torch.randn(pooled.shape, generator=torch.Generator().manual_seed(3))
+    for result in (pooled, expected):
+        (result * weights).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-4, rtol=1e-4)
+    assert pooled.abs().sum() > 0
+
+
+def test_it_takes_what_torchvisions_pooling_of_a_pyramid_takes():
+    maps = torch.randn(1, 3, 16, 24, generator=torch.Generator().manual_seed(0))
+    regions, shapes = [draw_regions(1, 9).clamp(0, 60)], [(64, 96)]
+    theirs = MultiScaleRoIAlign(["0"], 7, sampling_ratio=2)({"0": maps}, regions, shapes)
+    torch.testing.assert_close(MatrixRoIAlign(7)({"0": maps}, regions, shapes), theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_a_map_that_rises_to_the_right_is_read_at_the_middle_of_each_cell():
+    # Cell i has the value i; a region from column 2 to 9 has seven cells of one column, whose middles are 2.5, 3.5, …
+    maps = torch.arange(12.0).expand(1, 1, 8, 12)
+    pooled = MatrixRoIAlign(7)({"0": maps}, [torch.tensor([[8.0, 4.0, 36.0, 32.0]])], [(32, 48)])
+    assert pooled[0, 0, 3].tolist() == pytest.approx([2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5])
+
+
+def test_an_image_without_regions_has_none():
+    pooled = MatrixRoIAlign(7)({"0": torch.ones(2, 5, 8, 8)}, [torch.zeros(0, 4), draw_regions(0, 3)], [(32, 32)] * 2)
+    assert pooled.shape == (3, 5, 7, 7)

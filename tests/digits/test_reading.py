@@ -1,0 +1,280 @@
+"""From boxes to numbers, the two files of the assignment, and what is said of broken ones."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import coco
+from helpers.digits.dataset import DigitDataset
+from helpers.digits.metrics import NO_NUMBER, measure_accuracy
+from helpers.digits.reading import (
+    ReadingConfig,
+    check_numbers,
+    choose_reading,
+    main,
+    order_digits,
+    read_numbers,
+    read_predictions,
+    suppress,
+    write_numbers,
+    write_predictions,
+)
+from helpers.evaluation import Detections
+
+LEFT, RIGHT = (10.0, 10.0, 30.0, 50.0), (32.0, 10.0, 52.0, 50.0)
+IDS = np.array([1, 2, 5])
+
+
+def build_detections(*found: tuple) -> Detections:
+    """Returns the detections of one image from `(box, score, digit)` each, best first."""
+    boxes, scores, digits = zip(*found, strict=True) if found else ([], [], [])
+    labels = torch.tensor(digits, dtype=torch.int64) + 1
+    return Detections(torch.tensor(boxes).reshape(-1, 4), torch.tensor(scores).float(), labels)
+
+
+def place_digits(*centres: tuple[float, float], width: float = 20.0, height: float = 40.0) -> torch.Tensor:
+    middle, half = torch.tensor(centres), torch.tensor([width, height]) / 2
+    return torch.cat([middle - half, middle + half], dim=1)
+
+
+@pytest.mark.parametrize(
+    "centres",
+    [
+        pytest.param([(10, 20), (30, 20), (50, 20)], id="a line"),
+        pytest.param([(10, 20), (25, 22), (40, 17)], id="digits that overlap and dance"),
+        pytest.param([(10, 20), (30, 35), (50, 50), (70, 65)], id="falling: the ends share no height"),
+        pytest.param([(10, 65), (30, 50), (50, 35), (70, 20)], id="rising: the first digit is the lowest"),
+        pytest.param([(10, 80), (30, 55), (50, 30)], id="rising steeply"),
+        pytest.param([(30, 20), (30, 58), (30, 96)], id="stacked, boxes overlapping"),
+        pytest.param([(34, 20), (30, 58), (26, 96)], id="stacked and slanted"),
+        pytest.param([(10, 20), (30, 20), (10, 56), (30, 56)], id="two lines, boxes overlapping"),
+        pytest.param([(20, 20), (10, 62), (30, 62)], id="one above two"),
+        pytest.param([(10, 24), (30, 28), (12, 66), (32, 70)], id="two slanted lines"),
+    ],
+)
+def test_digits_are_read_in_the_order_of_people_wherever_they_stand_in_the_list(centres):
+    boxes = place_digits(*[(float(x), float(y)) for x, y in centres])
+    for seed in range(5):
+        shuffled = torch.randperm(len(boxes), generator=torch.Generator().manual_seed(seed))
+        assert shuffled[order_digits(boxes[shuffled])].tolist() == list(range(len(boxes)))
+
+
+def test_no_digit_and_one_digit_have_an_order():
+    assert order_digits(torch.zeros(0, 4)) == []
+    assert order_digits(place_digits((5.0, 5.0))) == [0]
+
+
+def test_one_digit_never_gives_two_whatever_classes_it_is_taken_for():
+    twice = build_detections((LEFT, 0.9, 1), (LEFT, 0.8, 7), (RIGHT, 0.7, 3), (RIGHT, 0.6, 3))
+    assert suppress(twice, 0.5).labels.tolist() == [2, 4]
+    assert read_numbers([twice]) == ["13"]
+
+
+def test_a_threshold_after_suppression_is_suppression_after_a_threshold():
+    generator = torch.Generator().manual_seed(0)
+    corner = 30 * torch.rand(60, 2, generator=generator)
+    scores = torch.rand(60, generator=generator).sort(descending=True).values
+    found = Detections(torch.cat([corner, corner + 20], 1), scores, torch.randint(1, 11, (60,), generator=generator))
+    for threshold in (0.2, 0.5, 0.8):
+        first, second = suppress(found, 0.4).above(threshold), suppress(found.above(threshold), 0.4)
+        assert all(torch.equal(*columns) for columns in zip(first, second, strict=True))
+
+
+def test_a_cascade_lowers_the_threshold_only_where_nothing_is_found():
+    sure = build_detections((LEFT, 0.9, 1), (RIGHT, 0.3, 2))
+    unsure = build_detections((LEFT, 0.35, 1), (RIGHT, 0.2, 2))
+    nothing = build_detections()
+    config = ReadingConfig(thresholds=(0.5, 0.3))
+    assert read_numbers([sure, unsure, nothing], config) == ["1", "1", NO_NUMBER]
+    assert read_numbers([unsure]) == [NO_NUMBER]
+
+
+def test_leading_zeros_stay():
+    assert read_numbers([build_detections((RIGHT, 0.9, 9), (LEFT, 0.8, 0))]) == ["09"]
+
+
+def draw_validation(seed: int, count: int = 60) -> tuple[list[Detections], list[str]]:
+    """Returns detections of two digits each, the true ones mostly surer than the false, and the true numbers."""
+    rng = np.random.default_rng(seed)
+    detections, numbers = [], []
+    for _ in range(count):
+        digits = rng.integers(0, 10, 2)
+        scores = rng.uniform(0.1, 0.5) if rng.random() < 0.2 else rng.uniform(0.5, 1.0)
+        far = (60.0, 10.0, 80.0, 50.0)
+        found = [(LEFT, scores, int(digits[0])), (RIGHT, 0.99 * scores, int(digits[1])), (far, 0.4 * scores, 8)]
+        detections.append(build_detections(*found))
+        numbers.append("".join(map(str, digits)))
+    return detections, numbers
+
+
+def test_the_chosen_cascade_reads_more_than_any_single_threshold():
+    detections, numbers = draw_validation(0)
+    config = choose_reading(detections, numbers)
+    accuracy = measure_accuracy(read_numbers(detections, config), numbers)
+    single = [
+        measure_accuracy(read_numbers(detections, ReadingConfig((threshold / 20,))), numbers)
+        for threshold in range(1, 20)
+    ]
+    assert accuracy > max(single)
+    assert len(config.thresholds) > 1
+    assert list(config.thresholds) == sorted(config.thresholds, reverse=True)
+
+
+def test_without_any_detection_a_reading_is_chosen_all_the_same():
+    config = choose_reading([build_detections()] * 2, ["1", "2"])
+    assert read_numbers([build_detections()], config) == [NO_NUMBER]
+
+
+@pytest.fixture
+def dataset(tmp_path) -> DigitDataset:
+    """Returns three images without truth, whose ids do not count on."""
+    (tmp_path / "test").mkdir()
+    for image_id in IDS:
+        coco.write_image(tmp_path / "test" / f"{image_id}.png", np.zeros((60, 90, 3), np.uint8))
+    return DigitDataset.read_unlabelled(tmp_path, "test")
+
+
+@pytest.fixture
+def written(dataset, tmp_path):
+    """Returns the path of a `pred.json` for `dataset`, and what it was made of."""
+    detections = [
+        build_detections((LEFT, 0.875, 0), (RIGHT, 0.0078125, 9)),
+        build_detections(),
+        build_detections((RIGHT, 0.5, 4)),
+    ]
+    write_predictions(tmp_path / "pred.json", dataset.image_ids, detections)
+    return tmp_path / "pred.json", detections
+
+
+def test_predictions_are_written_as_the_assignment_asks_without_a_cut(written):
+    assert json.loads(written[0].read_text())[:2] == [
+        {"image_id": 1, "category_id": 1, "bbox": [10, 10, 20, 40], "score": 0.875},
+        {"image_id": 1, "category_id": 10, "bbox": [32, 10, 20, 40], "score": 0.0078125},
+    ]
+
+
+def test_what_is_written_is_read_again(written, dataset):
+    for own, other in zip(read_predictions(written[0], dataset), written[1], strict=True):
+        for column, expected in zip(own, other, strict=True):
+            torch.testing.assert_close(column, expected)
+
+
+def test_nothing_at_all_is_written_and_read_too(dataset, tmp_path):
+    write_predictions(tmp_path / "pred.json", dataset.image_ids, [build_detections()] * 3)
+    assert [len(one.scores) for one in read_predictions(tmp_path / "pred.json", dataset)] == [0, 0, 0]
+
+
+def test_a_foreign_file_may_come_in_any_order(written, dataset):
+    path, detections = written
+    path.write_text(json.dumps(json.loads(path.read_text())[::-1]))
+    assert torch.equal(read_predictions(path, dataset)[0].scores, detections[0].scores)
+
+
+def change(**values):
+    return lambda records: records[2].update(values)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (change(image_id=77), r"3\): image_id 77 .* of other images"),
+        (change(image_id="5"), r"3\): image_id is '5'.*an integer"),
+        (change(category_id=0), r"3\): category_id is 0.*counts from 0: add 1"),
+        (change(category_id=11), r"3\): category_id is 11.*ids are 1 to 10"),
+        (change(bbox=[32, 10, 0, 40]), r"3\): bbox \[32, 10, 0, 40\] has no width"),
+        (change(bbox=[32, 10, 20]), r"3\): bbox is \[32, 10, 20\].*four finite numbers"),
+        (change(bbox=[32, 10, float("nan"), 4]), r"3\): bbox is .*nan.*four finite numbers"),
+        (change(bbox=[320, 100, 200, 400]), r"3\): bbox .* leaves the 90 × 60 image.*not of a resized one"),
+        (change(score=3.2), r"3\): score is 3\.2.*softmax"),
+        (change(score=None), r"3\): score is None"),
+        (lambda records: records[2].pop("score"), r"3\): 'score' is missing"),
+        (lambda records: records.append([1, 2]), r"4\): it is a list"),
+    ],
+)
+def test_a_broken_prediction_is_refused_with_record_and_remedy(written, dataset, damage, message):
+    records = json.loads(written[0].read_text())
+    damage(records)
+    written[0].write_text(json.dumps(records))
+    with pytest.raises(coco.DatasetError, match=rf"pred\.json: detection \(record {message}"):
+        read_predictions(written[0], dataset)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"images": []}', "the top level is a dict, not a list of detections"),
+        ("[{", "not JSON"),
+        ("", "the file is empty"),
+        (None, "the result file is missing"),
+    ],
+)
+def test_what_is_no_list_of_predictions_is_refused(dataset, tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "pred.json").write_text(content)
+    with pytest.raises(coco.DatasetError, match=rf"pred\.json: {message}"):
+        read_predictions(tmp_path / "pred.json", dataset)
+
+
+def test_corners_for_sizes_are_recognised_by_all_boxes_together(dataset, tmp_path):
+    corners = [[60, 20, 85, 55], [40, 20, 60, 55]]
+    records = [{"image_id": 1, "category_id": 3, "bbox": box, "score": 0.5} for box in corners]
+    (tmp_path / "pred.json").write_text(json.dumps(records))
+    with pytest.raises(coco.DatasetError, match=r"all boxes fit as \[x1, y1, x2, y2\].*convert them"):
+        read_predictions(tmp_path / "pred.json", dataset)
+
+
+def test_boxes_without_width_are_not_written(dataset, tmp_path):
+    flat = build_detections(((10.0, 10.0, 10.0, 50.0), 0.9, 1), (LEFT, 0.8, 2))
+    write_predictions(tmp_path / "pred.json", dataset.image_ids[:1], [flat])
+    assert [row["category_id"] for row in json.loads((tmp_path / "pred.json").read_text())] == [3]
+
+
+def test_numbers_are_written_with_their_zeros_and_read_again(tmp_path):
+    numbers = ["09", NO_NUMBER, "123"]
+    write_numbers(tmp_path / "pred.csv", IDS, numbers)
+    assert (tmp_path / "pred.csv").read_text() == "image_id,pred_label\n1,09\n2,-1\n5,123\n"
+    assert check_numbers(tmp_path / "pred.csv", IDS) == numbers
+
+
+def test_a_foreign_table_may_come_in_any_order_with_windows_line_ends_and_a_byte_order_mark(tmp_path):
+    (tmp_path / "pred.csv").write_bytes("\ufeffimage_id,pred_label\r\n5,123\r\n1,09\r\n2,-1\r\n".encode())
+    assert check_numbers(tmp_path / "pred.csv", IDS) == ["09", "-1", "123"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1 is nothing.*header is image_id,pred_label"),
+        ("id,label\n1,2\n", "line 1 is 'id,label'.*header is image_id,pred_label"),
+        ("image_id,pred_label\n1,2\n2\n", "line 3: it has 1 fields"),
+        ("image_id,pred_label\n1,2\n77,2\n", "line 3: image_id '77' is none of the 3 images"),
+        ("image_id,pred_label\n1.png,2\n", r"line 2: image_id '1\.png'"),
+        ("image_id,pred_label\n1,2\n1,3\n", "line 3: image_id 1 has come before"),
+        ("image_id,pred_label\n1,12.0\n", r"line 2: pred_label is '12\.0'.*decimals: keep them as text"),
+        ("image_id,pred_label\n1,\n", "line 2: pred_label is ''.*-1 where nothing is found"),
+        ("image_id,pred_label\n1,-2\n", "line 2: pred_label is '-2'"),
+        ("image_id,pred_label\n1,2\n", r"image_id 2 is missing \(2 of 3 are\)"),
+        (None, "the file is missing"),
+    ],
+)
+def test_a_broken_table_is_refused_with_line_and_remedy(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "pred.csv").write_text(text)
+    with pytest.raises(coco.DatasetError, match=rf"pred\.csv: {message}"):
+        check_numbers(tmp_path / "pred.csv", IDS)
+
+
+def test_the_command_says_what_is_wrong_and_counts_what_is_right(written, dataset, tmp_path, capsys):
+    path, detections = written
+    write_numbers(tmp_path / "pred.csv", IDS, read_numbers(detections))
+    command = [str(tmp_path / "test"), str(path), str(tmp_path / "pred.csv")]
+    assert main(command) == 0
+    assert "3 detections in 3 images" in (said := capsys.readouterr().out)
+    assert "3 images, 1 of them without a number" in said
+    (tmp_path / "pred.csv").write_text("image_id,pred_label\n1,2\n")
+    assert main(command) == 1
+    assert "image_id 2 is missing" in capsys.readouterr().err

@@ -1,0 +1,186 @@
+"""SVHN's own annotation file, in the very structure of MATLAB's, becomes the assignment's layout."""
+
+import json
+import os
+
+import h5py
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from PIL import Image
+
+from helpers.coco import DatasetError
+from helpers.digits import svhn
+from helpers.digits.dataset import DigitDataset
+from helpers.digits.svhn import convert, main, read_digit_struct
+
+FIELDS = ("height", "label", "left", "top", "width")
+
+# As in SVHN: label 10 is digit 0, one image has a single digit, and boxes may leave the image by a little.
+NUMBERS = {
+    "1.png": [(219, 1, 246, 77, 81), (219, 9, 323, 81, 96)],
+    "2.png": [(32, 10, 77, 29, 23)],
+    "3.png": [(15, 2, -1, 5, 9), (15, 10, 12, 5, 8), (15, 10, 20, 5, 8)],
+}
+SIZES = {"1.png": (350, 741), "2.png": (83, 199), "3.png": (23, 52)}
+
+
+def write_struct(path, numbers):
+    """Writes what MATLAB 7.3 makes of `digitStruct(i).name` and `digitStruct(i).bbox(j).height`, …"""
+    with h5py.File(path, "w") as file:
+        refs = file.create_group("#refs#")
+
+        def store(values):
+            return refs.create_dataset(str(len(refs)), data=values).ref
+
+        names, groups = [], []
+        for name, digits in numbers.items():
+            names.append(store(np.array([[ord(letter)] for letter in name], np.uint16)))
+            group = refs.create_group(str(len(refs)))
+            for field, column in zip(FIELDS, zip(*digits, strict=True), strict=True):
+                if len(column) == 1:
+                    group.create_dataset(field, data=np.array([column], float))
+                else:
+                    cells = [[store(np.array([[value]], float))] for value in column]
+                    group.create_dataset(field, data=np.array(cells, dtype=object), dtype=h5py.ref_dtype)
+            groups.append(group.ref)
+        for name, column in (("name", names), ("bbox", groups)):
+            cells = np.array([[reference] for reference in column], dtype=object)
+            file.create_dataset(f"digitStruct/{name}", data=cells, dtype=h5py.ref_dtype)
+    return path
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A folder as an archive of SVHN unpacks."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    write_struct(folder / "digitStruct.mat", NUMBERS)
+    for number, (name, (height, width)) in enumerate(SIZES.items()):
+        Image.new("RGB", (width, height), (40 * number, 0, 0)).save(folder / name)
+    return folder
+
+
+def test_names_boxes_and_digits_are_read_through_the_references(source):
+    struct = read_digit_struct(source / "digitStruct.mat")
+    assert struct.file_names == ("1.png", "2.png", "3.png")
+    assert_array_equal(struct.owners, [0, 0, 1, 2, 2, 2])
+    assert_array_equal(struct.digits, [1, 9, 0, 2, 0, 0])
+    assert_array_equal(struct.corners[:2], [[246, 77, 327, 296], [323, 81, 419, 300]])
+    assert_array_equal(struct.corners[3], [-1, 5, 8, 20])
+
+
+def test_the_dataset_reads_what_was_converted(source, tmp_path):
+    main([str(source / "digitStruct.mat"), str(source), str(tmp_path / "svhn" / "train")])
+    dataset = DigitDataset.read(tmp_path / "svhn", "train")
+    assert dataset.image_ids.tolist() == [1, 2, 3]
+    assert_array_equal(dataset.sizes, list(SIZES.values()))
+    assert_array_equal(dataset.labels, [2, 10, 1, 3, 1, 1])
+    assert_array_equal(dataset.boxes[3], [0, 5, 8, 20])  # cut by the reader, not by the conversion
+    document = json.loads((tmp_path / "svhn" / "train.json").read_text())
+    assert document["annotations"][3]["bbox"] == [-1, 5, 9, 15]
+    assert [record["category_id"] for record in document["annotations"]] == [2, 10, 1, 3, 1, 1]
+    assert dataset[2][0].unique().tolist() == [0, 80]
+
+
+def test_the_command_says_what_came_of_it(source, tmp_path, capsys):
+    write_struct(source / "digitStruct.mat", NUMBERS | {"2.png": [(32, 10, 77, 29, 0), (30, 1, -20, 5, 25)]})
+    main([str(source / "digitStruct.mat"), str(source), str(tmp_path / "train")])
+    assert capsys.readouterr().out == (
+        "train: 3 images, 5 digits\nleft out: 2 boxes that are empty or lie mostly outside their image\n"
+    )
+    assert len(DigitDataset.read(tmp_path, "train")[1][1]["labels"]) == 0
+
+
+def test_the_folder_of_the_images_can_become_the_split(source):
+    main([str(source / "digitStruct.mat"), str(source), str(source)])
+    assert len(DigitDataset.read(source.parent, "source")) == 3
+
+
+def test_images_are_linked_or_copied(source, tmp_path, monkeypatch):
+    struct = read_digit_struct(source / "digitStruct.mat")
+    convert(struct, source, tmp_path / "linked")
+    assert (tmp_path / "linked" / "1.png").samefile(source / "1.png")
+
+    def refuse(*arguments):
+        raise OSError("another disk")
+
+    monkeypatch.setattr(os, "link", refuse)
+    convert(struct, source, tmp_path / "copied")
+    assert not (tmp_path / "copied" / "1.png").samefile(source / "1.png")
+    assert (tmp_path / "copied" / "1.png").read_bytes() == (source / "1.png").read_bytes()
+    convert(struct, source, tmp_path / "linked")  # over what is there
+    assert (tmp_path / "linked" / "1.png").exists()
+
+
+def test_a_share_becomes_valid_and_no_image_is_in_both(source, tmp_path):
+    struct = read_digit_struct(source / "digitStruct.mat")
+    counts = convert(struct, source, tmp_path / "train", 1 / 3)
+    assert {split: num_images for split, (num_images, _) in counts.items()} == {"train": 2, "valid": 1}
+    train, valid = (DigitDataset.read(tmp_path, split) for split in ("train", "valid"))
+    assert sorted([*train.image_ids, *valid.image_ids]) == [1, 2, 3]
+    assert len(train.boxes) + len(valid.boxes) == sum(num_digits for _, num_digits in counts.values()) == 6
+    with pytest.raises(ValueError, match="valid_share is 1"):
+        convert(struct, source, tmp_path / "train", 1.0)
+
+
+def test_a_missing_image_is_named_and_no_annotations_are_written(source, tmp_path):
+    (source / "2.png").unlink()
+    with pytest.raises(DatasetError, match=r"2\.png: the image cannot be read"):
+        convert(read_digit_struct(source / "digitStruct.mat"), source, tmp_path / "train")
+    assert not (tmp_path / "train.json").exists()
+
+
+@pytest.mark.parametrize("name", ["house.png", "../1.png"])
+def test_a_name_that_is_no_number_is_refused(source, tmp_path, name):
+    write_struct(source / "digitStruct.mat", {name: NUMBERS["2.png"]})
+    with pytest.raises(DatasetError, match="names its images by numbers"):
+        convert(read_digit_struct(source / "digitStruct.mat"), source, tmp_path / "train")
+
+
+@pytest.mark.parametrize("label", [0, 11, 2.5])
+def test_a_label_that_is_none_of_svhns_is_refused(source, label):
+    write_struct(source / "digitStruct.mat", NUMBERS | {"2.png": [(32, label, 77, 29, 23)]})
+    with pytest.raises(DatasetError, match=rf"a digit of 2\.png has the label {label:g}.*10 for 0"):
+        read_digit_struct(source / "digitStruct.mat")
+
+
+def drop_field(path):
+    with h5py.File(path, "a") as file:
+        del file[file["digitStruct/bbox"][1, 0]]["left"]
+
+
+def shorten_field(path):
+    with h5py.File(path, "a") as file:
+        group = file[file["digitStruct/bbox"][0, 0]]
+        kept = group["left"][:1]
+        del group["left"]
+        group.create_dataset("left", data=kept, dtype=h5py.ref_dtype)
+
+
+def make_foreign(path):
+    with h5py.File(path, "w") as file:
+        file["weights"] = np.zeros(3)
+
+
+DAMAGES = {
+    "missing": (lambda path: path.unlink(), "the file is missing"),
+    "no HDF5": (lambda path: path.write_bytes(b"MATLAB 5.0 MAT-file"), r"not a digitStruct\.mat"),
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:3000]), r"not a digitStruct\.mat"),
+    "foreign": (make_foreign, r"not a digitStruct\.mat"),
+    "a field is missing": (drop_field, r"not a digitStruct\.mat"),
+    "fields of different lengths": (shorten_field, r"not a digitStruct\.mat"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_broken_file_is_refused_with_the_remedy(source, name):
+    damage, message = DAMAGES[name]
+    damage(source / "digitStruct.mat")
+    with pytest.raises(DatasetError, match=rf"digitStruct\.mat: {message}.*Unpack train\.tar\.gz"):
+        read_digit_struct(source / "digitStruct.mat")
+
+
+def test_a_file_of_no_images_is_converted_to_none(tmp_path):
+    struct = svhn.DigitStruct((), np.empty(0, np.int64), np.empty((0, 4)), np.empty(0, np.int64))
+    assert convert(struct, tmp_path, tmp_path / "train") == {"train": (0, 0)}
