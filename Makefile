@@ -31,9 +31,8 @@ lab: .venv/.complete ## open the notebooks in JupyterLab, on this machine only
 	@$(BIN)/python -m jupyterlab --ServerApp.ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks \
 	    $(if $(filter 0,$(shell id -u)),--allow-root)
 
-data: .venv/.complete ## draw the assignments' datasets into data/handout/ and data/house_numbers/
+data: .venv/.complete ## draw the assignment's two datasets into data/handout/
 	@$(BIN)/python -m helpers.handout
-	@$(BIN)/python -m helpers.digits.drawn
 
 figures: data ## run the lessons at quick, then publish their outputs to notebooks/ and figures/
 	@$(BIN)/python -m helpers.lessons --profile quick --publish $(LESSONS)

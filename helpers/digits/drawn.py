@@ -1,4 +1,4 @@
-"""Writes drawn house numbers in the assignment's layout: `python -m helpers.digits.drawn`, or `make data`."""
+"""Writes drawn house numbers in the assignment's layout where they are not there: `python -m helpers.digits.drawn`."""
 
 from __future__ import annotations
 
