@@ -127,6 +127,9 @@ def join(figure: Figure, controls: Mapping[str, ValueWidget], draw: Callable[...
 
     def show(_change: object = None) -> None:
         draw(**{name: control.value for name, control in controls.items()})
+        if figure.get_layout_engine():
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # each drawing would lay out anew, and the panels would jump
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png")
         picture.value = buffer.getvalue()
