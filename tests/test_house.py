@@ -14,7 +14,7 @@ from helpers.plotting import plot_image
 from helpers.runtime import ROOT
 
 HELPERS = ROOT / "helpers"
-CORRIDOR = {"runtime", "coco", "training", "plotting", "evaluation", "generated"}
+CORRIDOR = {"runtime", "coco", "training", "plotting", "evaluation", "generated", "explorer"}
 WINGS = {"detection", "keypoints", "digits"}
 DOORS = {"handout", "lessons"}
 

@@ -23,7 +23,7 @@ from helpers.digits.box_figures import (
     update_pair,
 )
 from helpers.digits.loss import BOX_LOSSES, measure_loss
-from helpers.digits.widgets import join
+from helpers.explorer import join
 
 TRUE_BOX = (0.0, 0.0, 1.0, 2.0)
 """A digit's box: its width is the unit, and it is twice as high."""

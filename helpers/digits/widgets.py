@@ -1,19 +1,17 @@
 """Explorers of the digit wing: sliders over a picture that follows them.
 
-What a slider changes is computed by a plain function and drawn by `figures`. The picture is an image widget, because
-that is shown wherever a notebook is.
+What a slider changes is computed by a plain function and drawn by `figures`.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from ipywidgets import FloatSlider, Image, IntSlider, SelectionSlider, ToggleButtons, ValueWidget, VBox
+from ipywidgets import FloatSlider, IntSlider, SelectionSlider, ToggleButtons, VBox
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 
@@ -22,6 +20,7 @@ from helpers.digits.figures import plot_anchors, plot_reading
 from helpers.digits.metrics import NO_NUMBER
 from helpers.digits.reading import ReadingConfig, read_numbers, suppress
 from helpers.evaluation import Detections
+from helpers.explorer import join
 
 ASPECT = 1333 / 800
 """Of torchvision's two limits of an image's sides; the explorer keeps it."""
@@ -119,22 +118,3 @@ def explore_reading(
         plot_reading(images[index], np.empty((0, 4)), boxes, digits, ax, f"{numbers[index]} is read as {read}")
 
     return join(figure, controls, draw)
-
-
-def join(figure: Figure, controls: Mapping[str, ValueWidget], draw: Callable[..., None]) -> VBox:
-    """Returns the controls above a picture of the figure; every change of a value draws it anew with all values."""
-    picture = Image(format="png")
-
-    def show(_change: object = None) -> None:
-        draw(**{name: control.value for name, control in controls.items()})
-        if figure.get_layout_engine():
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")  # each drawing would lay out anew, and the panels would jump
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png")
-        picture.value = buffer.getvalue()
-
-    for control in controls.values():
-        control.observe(show, names="value")
-    show()
-    return VBox([*controls.values(), picture])

@@ -1,21 +1,20 @@
 """Explorers: sliders over a picture that is drawn once and then given new data.
 
-What a slider changes is computed by a plain function and drawn by `figures`. The picture is an image widget, because
-that is shown wherever a notebook is.
+What a slider changes is computed by a plain function and drawn by `figures`.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
-from ipywidgets import FloatSlider, Image, IntSlider, SelectionSlider, ToggleButtons, ValueWidget, VBox
+from ipywidgets import FloatSlider, IntSlider, SelectionSlider, ToggleButtons, VBox
 from jaxtyping import Float, Float32, UInt8
 from matplotlib.figure import Figure
 
+from helpers.explorer import join
 from helpers.keypoints.codecs import Decoder, HeatmapCodec
 from helpers.keypoints.figures import SPOKEN_NAMES, plot_codec, plot_maps, update_codec, update_maps
 from helpers.keypoints.scenes import IMAGE_SIZE
@@ -71,9 +70,9 @@ def explore_codec() -> VBox:
         draw_codec(heatmap, *points, whole, f"σ = {sigma:g} cells = {sigma * IMAGE_SIZE / size:g} px")
         draw_codec(heatmap, *points, near, f"{decoder}: {error:.2f} px off", REACH)
 
-    draw(plot_codec, **_read(controls))
+    draw(plot_codec, **{name: control.value for name, control in controls.items()})
     figure.legend(*whole.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    return _join(figure, controls, lambda **values: draw(update_codec, **values))
+    return join(figure, controls, lambda **values: draw(update_codec, **values))
 
 
 def explore_stages(
@@ -92,27 +91,4 @@ def explore_stages(
         "stage": SelectionSlider(options=list(zip(stages, range(len(stages)), strict=True)), description="stage"),
         "image": IntSlider(0, min=0, max=len(images) - 1, description="image"),
     }
-    return _join(figure, controls, lambda stage, image: update_maps(images[image], maps[stage, image], axes))
-
-
-def _join(figure: Figure, controls: Mapping[str, ValueWidget], update: Callable) -> VBox:
-    """Returns the controls above a picture of the figure, which every change of a value updates."""
-    picture = Image(format="png")
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # each drawing would lay out anew, and the panels would jump
-
-    def show(_change: object = None) -> None:
-        update(**_read(controls))
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png")
-        picture.value = buffer.getvalue()
-
-    for control in controls.values():
-        control.observe(show, names="value")
-    show()
-    return VBox([*controls.values(), picture])
-
-
-def _read(controls: Mapping[str, ValueWidget]) -> dict[str, object]:
-    """Returns where the controls stand, by name."""
-    return {name: control.value for name, control in controls.items()}
+    return join(figure, controls, lambda stage, image: update_maps(images[image], maps[stage, image], axes))
