@@ -184,7 +184,8 @@ def plot_training(history: Sequence[Mapping[str, float]]) -> Figure:
         for line, colour in zip(ax.lines, COLOURS, strict=False):
             line.set_color(colour)
         ax.set_ylim(-0.02, 1.02)
-        ax.legend(fontsize=7, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    for ax in axes:
+        ax.legend(fontsize=7, ncols=len(ax.lines) // 2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
 
 
