@@ -1,9 +1,10 @@
 # The front door. Needed: make and Python 3.11 to 3.14; uv is used where it is installed.
-# Settings: PYTHON=python3.12, PROFILE=smoke|quick|full, LESSONS="03 04".
+# Settings: PYTHON=python3.12, PROFILE=smoke|quick|full, LESSONS="03 04", GPU=0.
 
 PYTHON  ?= python3
 PROFILE ?= $(or $(WORKBOOK_PROFILE),quick)
 LESSONS ?=
+GPU     ?= 0
 
 BIN  := .venv/bin
 LOCK := requirements.lock
@@ -12,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab data figures bench lock clean
+.PHONY: help run test lab kernel data figures bench lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +31,10 @@ test: .venv/.complete ## check style, run the unit tests, then every notebook as
 lab: .venv/.complete ## open the notebooks in JupyterLab, on this machine only
 	@$(BIN)/python -m jupyterlab --ServerApp.ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks \
 	    $(if $(filter 0,$(shell id -u)),--allow-root)
+
+kernel: .venv/.complete ## register a Jupyter kernel that has one GPU to itself: GPU=0, then papermill -k workbook-gpu0
+	@$(BIN)/python -m ipykernel install --sys-prefix --name workbook-gpu$(GPU) --display-name "Workbook, GPU $(GPU)" \
+	    --env CUDA_DEVICE_ORDER PCI_BUS_ID --env CUDA_VISIBLE_DEVICES $(GPU)
 
 data: .venv/.complete ## draw the assignment's two datasets into data/handout/
 	@$(BIN)/python -m helpers.handout
