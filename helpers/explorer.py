@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping
 from ipywidgets import Image, ValueWidget, VBox
 from matplotlib.figure import Figure
 
+LABEL_WIDTH = "8em"
+"""Holds a label of fourteen letters, its unit among them; Jupyter's own width cuts it."""
+
 
 def join(figure: Figure, controls: Mapping[str, ValueWidget], draw: Callable[..., None]) -> VBox:
     """Returns the controls above a picture of the figure; every change of a value draws it anew with all values.
@@ -21,16 +24,24 @@ def join(figure: Figure, controls: Mapping[str, ValueWidget], draw: Callable[...
     """
     picture = Image(format="png")
 
-    def show(_change: object = None) -> None:
+    def draw_values() -> None:
         draw(**{name: control.value for name, control in controls.items()})
-        if figure.get_layout_engine():
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")  # each drawing would lay out anew, and the panels would jump
+
+    def show() -> None:
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png")
         picture.value = buffer.getvalue()
 
-    for control in controls.values():
-        control.observe(show, names="value")
+    def follow(_change: object) -> None:
+        draw_values()
+        show()
+
+    draw_values()
+    for _ in range(2):  # one pass leaves the titles of square panels half outside
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # each drawing would lay out anew, and the panels would jump
     show()
+    for control in controls.values():
+        control.style.description_width = LABEL_WIDTH
+        control.observe(follow, names="value")
     return VBox([*controls.values(), picture])

@@ -7,7 +7,7 @@ from ipywidgets import IntSlider
 from matplotlib.figure import Figure
 from matplotlib.pyplot import imread
 
-from helpers.explorer import join
+from helpers.explorer import LABEL_WIDTH, join
 
 
 def build():
@@ -39,3 +39,16 @@ def test_a_control_that_is_moved_back_shows_the_same_picture_in_the_same_place()
     assert ax.get_position().bounds == place.bounds
     box.children[0].value = 1
     np.testing.assert_array_equal(imread(io.BytesIO(box.children[-1].value)), before)
+
+
+def test_the_title_of_a_square_panel_is_seen_whole():
+    figure = Figure(figsize=(4, 2), layout="constrained")
+    ax = figure.subplots()
+    ax.set_aspect("equal")
+    join(figure, {"level": IntSlider(1)}, lambda level: ax.set_title(f"level {level}\nof two lines"))
+    assert ax.title.get_window_extent().y1 <= figure.bbox.y1
+
+
+def test_a_label_keeps_its_unit():
+    box, _, _ = build()
+    assert box.children[0].style.description_width == LABEL_WIDTH
