@@ -95,7 +95,7 @@ def plot_detections(
         for label, score in zip(detections.labels.tolist(), detections.scores.tolist(), strict=True)
     ]
     text_size = np.array([33.0, 12.0])  # pixels of the image, at 2.2 inches for 224 of them
-    for (x, y), text in zip(_place_texts(boxes, text_size, (height, width)), texts, strict=True):
+    for (x, y), text in zip(place_texts(boxes, text_size, (height, width)), texts, strict=True):
         ax.text(
             *(x + text_size[0] / 2, y + text_size[1] / 2),
             text,
@@ -108,7 +108,7 @@ def plot_detections(
     return ax
 
 
-def _place_texts(
+def place_texts(
     boxes: Float[np.ndarray, "N 4"], text_size: Float[np.ndarray, " 2"], image_size: tuple[int, int]
 ) -> list[Float[np.ndarray, " 2"]]:
     """Returns the top-left corner of each box's text: where it covers no other text and lies at no other box.

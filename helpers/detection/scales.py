@@ -1,7 +1,7 @@
 """What each level of a detector says of objects of each size, what it can see of them, and what it has learned.
 
-Shape letters: M images, N objects, L levels, C channels, K concepts, S side of a square of pixels, H W image,
-h w feature map.
+Shape letters: M images, N objects, A anchors per cell, L levels, C channels, K concepts, S side of a square of pixels,
+H W image, h w feature map.
 """
 
 from __future__ import annotations
@@ -136,6 +136,7 @@ class Views(NamedTuple):
 
     centres: Int[Tensor, "N 2"]  # (row, column) of the pixel at the centre of the view
     sensitivity: Float[Tensor, "N H W"]  # |gradient|; each image adds up to 1, or to 0 if nothing moves the cell
+    outputs: Float[Tensor, "N A outputs"]  # of the cells' anchors: 4 offsets, an objectness logit, class logits
 
 
 def measure_views(model: MultiScaleDetector, objects: Objects, level: int) -> Views:
@@ -146,12 +147,12 @@ def measure_views(model: MultiScaleDetector, objects: Objects, level: int) -> Vi
     """
     cells = middle_cells(objects.boxes, level)
     pixels = prepare_images(objects.images).requires_grad_()
-    logits = model(pixels)[level].unflatten(1, (model.num_anchors, -1))[:, :, 4]  # [N, A, h, w]
-    asked = logits[torch.arange(len(cells)), :, cells[:, 0], cells[:, 1]]
-    (gradient,) = torch.autograd.grad(asked.sum(), pixels)
+    level_map = model.heads[level](model.features(pixels)[level]).unflatten(1, (model.num_anchors, -1))
+    outputs = level_map[torch.arange(len(cells)), :, :, cells[:, 0], cells[:, 1]]
+    (gradient,) = torch.autograd.grad(outputs[:, :, 4].sum(), pixels)
     sensitivity = gradient.abs().sum(dim=1)
     total = sensitivity.sum(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(sensitivity.dtype).tiny)
-    return Views(cells * STRIDES[level], sensitivity / total)
+    return Views(cells * STRIDES[level], sensitivity / total, outputs.detach())
 
 
 def compute_effective_width(views: Views, share: float = 0.95) -> int:

@@ -10,7 +10,7 @@ from helpers.detection.anchors import generate_anchors
 from helpers.detection.baseline import detect_by_colour
 from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.detection.figures import (
-    _place_texts,
+    place_texts,
     plot_anchors,
     plot_best_iou,
     plot_coverage,
@@ -54,7 +54,7 @@ def drawn() -> tuple[ShapeDetectionDataset, list[Detections]]:
 def test_texts_of_one_box_drawn_three_times_do_not_cover_each_other():
     size = np.array([33.0, 12.0])
     for box in ((0.0, 0.0, 16.0, 16.0), (100.0, 100.0, 130.0, 130.0), (190.0, 200.0, 224.0, 224.0)):
-        corners = np.array(_place_texts(np.array([box] * 3), size, (224, 224)))
+        corners = np.array(place_texts(np.array([box] * 3), size, (224, 224)))
         gaps = np.abs(corners[:, None] - corners[None])
         covers = (gaps < size).all(axis=-1)
         assert covers.sum() == 3  # each only itself
@@ -65,7 +65,7 @@ def test_texts_of_one_box_drawn_three_times_do_not_cover_each_other():
 def test_a_text_keeps_away_from_a_neighbouring_box():
     size = np.array([33.0, 12.0])
     wide, narrow = np.array([30.0, 60.0, 150.0, 180.0]), np.array([30.0, 20.0, 80.0, 60.0])
-    (x, y), _ = _place_texts(np.array([wide, narrow]), size, (224, 224))
+    (x, y), _ = place_texts(np.array([wide, narrow]), size, (224, 224))
     assert (x, y) == (150 - 33, 60 - 12)  # above its own box, but not on the other's lower edge
 
 

@@ -8,8 +8,9 @@ import torch
 from torch.testing import assert_close
 
 from helpers.detection import scales
-from helpers.detection.anchors import generate_anchors
+from helpers.detection.anchors import flatten_predictions, generate_anchors
 from helpers.detection.dataset import ShapeDetectionDataset
+from helpers.detection.inference import prepare_images
 from helpers.detection.model import Dilations, MultiScaleDetector, receptive_fields
 from helpers.detection.recipes import TUNED, Detector
 from helpers.detection.scales import Objects, ScalePerformance, Views
@@ -151,7 +152,7 @@ def test_the_effective_width_grows_with_the_share_up_to_the_whole_view(dilations
 def test_the_effective_width_by_hand():
     sensitivity = torch.zeros(1, 9, 9)
     sensitivity[0, 4, 4], sensitivity[0, 4, 5], sensitivity[0, 1, 4] = 0.5, 0.3, 0.2  # at distance 0, 1 and 3
-    views = Views(torch.tensor([[4, 4]]), sensitivity)
+    views = Views(torch.tensor([[4, 4]]), sensitivity, outputs=torch.zeros(1, 3, 8))
     assert [scales.compute_effective_width(views, share) for share in (0.4, 0.7, 0.95)] == [1, 3, 7]
 
 
@@ -176,6 +177,16 @@ def test_objects_come_largest_first_with_their_own_image():
     assert (sides.diff() <= 0).all()
     for image, (x1, y1, x2, y2) in zip(objects.images, objects.boxes.int().tolist(), strict=True):
         assert (image[y1 + 4 : y2 - 4, x1 + 4 : x2 - 4] == torch.tensor([0, 255, 0])).all(-1).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_a_view_knows_what_its_cell_says(level):
+    model, objects = small_model(), draw_objects(level, count=3)
+    outputs = scales.measure_views(model, objects, level).outputs
+    said = flatten_predictions([model(prepare_images(objects.images))[level]], num_anchors=3).unflatten(1, (-1, 3))
+    cells = scales.middle_cells(objects.boxes, level)
+    rows = cells[:, 0] * (224 // scales.STRIDES[level]) + cells[:, 1]
+    assert_close(outputs, said[torch.arange(3), rows].detach())
 
 
 def test_a_cell_that_nothing_moves_has_no_sensitivity():
