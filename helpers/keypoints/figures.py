@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
-from helpers.keypoints.metrics import IS_HAND, Failure
+from helpers.keypoints.metrics import IS_HAND, THRESHOLDS, Failure
 from helpers.keypoints.scenes import FEET, IMAGE_SIZE, POINT_NAMES
 from helpers.plotting import (
     COLOURS,
@@ -164,6 +164,31 @@ def plot_decoder_ladder(
     axes[0, 0].plot([], [], ":", color="0.3", linewidth=1.2, label="of perfect maps")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(curves) + 1)
     return figure
+
+
+def plot_row_curves(ax: Axes) -> Axes:
+    """Returns an empty panel for the PCK of two rows of a table: of all points (solid), of head and feet (dotted)."""
+    for name, colour, markers in zip("AB", COLOURS, ("os", "^D"), strict=False):
+        for text, marker, style in zip(("hands exchangeable", "head and feet"), markers, "-:", strict=True):
+            ax.plot([], [], style, marker=marker, markersize=5, color=colour, label=f"{name}, {text}")
+    ax.set_xscale("log")
+    ax.set_xticks(THRESHOLDS)
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.tick_params(axis="x", labelsize=8)
+    ax.set(xlabel="threshold (share of the box's diagonal)", ylabel="PCK", xlim=(0.009, 0.22), ylim=(-0.03, 1.03))
+    ax.legend(loc="lower right", fontsize=8)
+    return ax
+
+
+def update_row_curves(pck: Float[np.ndarray, "2 2 T"], ax: Axes) -> None:
+    """Shows two rows in the panel of `plot_row_curves`.
+
+    Args:
+        pck: of A and B, each with the hands exchangeable and of head and feet, at `THRESHOLDS`.
+    """
+    for line, values in zip(ax.lines, pck.reshape(4, -1), strict=True):
+        line.set_data(THRESHOLDS, values)
 
 
 def plot_ablation(

@@ -20,11 +20,13 @@ from helpers.keypoints.figures import (
     plot_points,
     plot_prediction,
     plot_predictions,
+    plot_row_curves,
     plot_stages,
     update_codec,
     update_maps,
+    update_row_curves,
 )
-from helpers.keypoints.metrics import Failure
+from helpers.keypoints.metrics import THRESHOLDS, Failure
 from helpers.keypoints.scenes import FigureConfig, draw_scene, paint_figure
 
 
@@ -215,3 +217,15 @@ def test_decoding_errors_stand_between_the_edges_of_cells():
     assert [line.get_xdata()[0] for line in edges] == [60, 64, 68]
     assert (argmax.get_label(), dark.get_label()) == ("argmax", "dark")
     assert argmax.get_linewidth() > dark.get_linewidth()
+
+
+def test_two_rows_have_two_curves_each_told_apart_by_colour_marker_and_stroke():
+    ax = plot_row_curves(plt.figure().add_subplot())
+    pck = np.arange(24.0).reshape(2, 2, 6) / 24
+    update_row_curves(pck, ax)
+    for line, values in zip(ax.lines, pck.reshape(4, 6), strict=True):
+        assert list(line.get_xdata()) == list(THRESHOLDS)
+        assert list(line.get_ydata()) == list(values)
+    assert len({line.get_marker() for line in ax.lines}) == 4
+    assert [line.get_color() for line in ax.lines[::2]] == [line.get_color() for line in ax.lines[1::2]]
+    assert [text.get_text()[:2] for text in ax.get_legend().get_texts()] == ["A,", "A,", "B,", "B,"]

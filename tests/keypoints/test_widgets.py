@@ -1,12 +1,16 @@
 """What the explorers compute, and that their pictures follow the sliders."""
 
 import io
+import math
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.pyplot import imread
 
-from helpers.keypoints.widgets import describe_codec, explore_codec, explore_stages
+from helpers.keypoints.ablations import DSNT, JOINT, Row
+from helpers.keypoints.metrics import THRESHOLDS
+from helpers.keypoints.widgets import describe_codec, describe_row, explore_codec, explore_rows, explore_stages
 
 
 def find_control(box, description):
@@ -79,3 +83,66 @@ def test_every_slider_moves_the_stages_picture(description, value):
 def test_stages_are_chosen_by_name():
     box = explore_stages(np.zeros((1, 128, 128), np.uint8), np.zeros((2, 1, 5, 8, 8)), ("early", "late"))
     assert [name for name, _ in find_control(box, "stage").options] == ["early", "late"]
+
+
+CENTRE = torch.tensor([61.5, 47.5])  # of a pixel
+
+
+def make_row(variant: str, size: int, sigma: float, decoder: str, seed: int = 0, quality: float = 0.5) -> Row:
+    """Returns a row of the ablation table, all of whose measures follow from `quality`."""
+    row: Row = {"variant": variant, "size": size, "sigma": sigma, "skips": True, "seed": seed, "epochs": 1}
+    row |= {"decoder": decoder, "mse": 0.002 * quality, "mse_empty": 0.003, "error_head_feet": 4 * quality}
+    for number, threshold in enumerate(THRESHOLDS, start=1):
+        row |= {f"{kind}@{threshold}": quality * number / 6 for kind in ("pck", "pck_swap", "pck_head_feet")}
+    return row
+
+
+TABLE = [
+    *(
+        make_row("coarse", 32, 1.0, decoder, seed, 0.4 + 0.2 * seed)
+        for decoder in ("argmax", "dark")
+        for seed in (0, 1)
+    ),
+    *(
+        make_row("fine", 64, 2.0, name, quality=quality)
+        for name, quality in (("argmax", 0.7), ("dark", 0.8), (JOINT, 1))
+    ),
+    make_row("expected", 64, math.nan, DSNT) | {"mse": math.nan, "mse_empty": math.nan},
+]
+
+
+def test_a_row_is_the_mean_over_its_seeds():
+    seen = describe_row(TABLE, "coarse", "argmax", CENTRE)
+    assert seen.numbers["  error (px)"] == pytest.approx(2.0)
+    assert seen.numbers["MSE × 1000"] == pytest.approx(1.0)
+    np.testing.assert_allclose(seen.pck, np.tile(0.5 * np.arange(1, 7) / 6, (2, 1)))
+
+
+def test_a_rows_target_is_as_far_off_as_its_decoder_at_best():
+    """By hand: on 64 cells of 2 px argmax errs by half a pixel on both axes; DARK and the joint reading by none."""
+    argmax, dark, joint = (describe_row(TABLE, "fine", name, CENTRE) for name in ("argmax", "dark", JOINT))
+    assert argmax.heatmap.shape == (64, 64)
+    assert argmax.ceiling == pytest.approx(0.5**0.5)
+    assert max(dark.ceiling, joint.ceiling) < 0.01
+    assert joint.numbers["  error (px)"] == pytest.approx(4)
+
+
+def test_what_was_trained_by_expectation_has_one_reading_and_no_error_of_maps():
+    seen = describe_row(TABLE, "expected", "argmax", CENTRE)
+    assert seen.decoder == DSNT
+    assert math.isnan(seen.numbers["MSE × 1000"])
+    assert seen.ceiling < 0.01
+    assert np.unravel_index(seen.heatmap.argmax(), (64, 64)) in {(23, 30), (23, 31), (24, 30), (24, 31)}
+
+
+@pytest.mark.parametrize(
+    ("description", "value"), [("A", "expected"), ("A read by", "argmax"), ("B", "coarse"), ("B read by", JOINT)]
+)
+def test_every_control_moves_the_rows_picture_and_moves_it_back(description, value):
+    box = explore_rows(TABLE)
+    before, control = see(box), find_control(box, description)
+    start = control.value
+    control.value = value
+    assert not np.array_equal(see(box), before)
+    control.value = start
+    np.testing.assert_array_equal(see(box), before)
