@@ -182,8 +182,8 @@ def explore_matching() -> VBox:
         "x": FloatSlider(74, min=0, max=IMAGE_SIZE, step=1, description="x (px)"),
         "y": FloatSlider(102, min=0, max=IMAGE_SIZE, step=1, description="y (px)"),
         "size": IntSlider(78, min=16, max=192, description="size (px)"),
-        "positive_from": FloatSlider(0.5, min=0.5, max=0.9, step=0.05, description="positive from"),
-        "negative_to": FloatSlider(0.3, min=0.0, max=0.5, step=0.05, description="negative to"),
+        "positive_from": FloatSlider(0.5, min=0.5, max=0.9, step=0.05, description="positive (IoU)"),
+        "negative_to": FloatSlider(0.3, min=0.0, max=0.5, step=0.05, description="negative (IoU)"),
         "name": ToggleButtons(options=tuple(ANCHOR_SETS), value="assignment", description="anchors"),
     }
 

@@ -159,8 +159,8 @@ def test_a_wider_gap_between_the_thresholds_ignores_more():
         ("x (px)", 75),
         ("y (px)", 10),
         ("size (px)", 79),
-        ("positive from", 0.55),
-        ("negative to", 0.35),
+        ("positive (IoU)", 0.55),
+        ("negative (IoU)", 0.35),
         *(("anchors", name) for name in ANCHOR_SETS if name != "assignment"),
     ],
 )
