@@ -16,7 +16,7 @@ from helpers.runtime import ROOT
 HELPERS = ROOT / "helpers"
 CORRIDOR = {"runtime", "coco", "training", "plotting", "evaluation", "generated", "explorer"}
 WINGS = {"detection", "keypoints", "digits"}
-DOORS = {"handout", "lessons"}
+DOORS = {"handout", "lessons", "student", "grading", "report"}
 
 MODULES = sorted(HELPERS.rglob("*.py"))
 ROOMS = [path for path in MODULES if path.name != "__init__.py"]

@@ -11,12 +11,13 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from helpers import lessons
+from helpers import lessons, student
 from helpers.runtime import ROOT
 
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in PATHS}
-BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+SOLUTION = ["### BEGIN SOLUTION", "### END SOLUTION"]
+HIDDEN_TESTS = ["### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"]
 
 each_lesson = pytest.mark.parametrize("stem", NOTEBOOKS)
 
@@ -39,6 +40,10 @@ def is_check(node: ast.AST) -> bool:
     return isinstance(node, ast.Assert) or (
         isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1].startswith("assert_")
     )
+
+
+def find_marks(cell: NotebookNode) -> list[str]:
+    return [line.strip() for line in cell.source.splitlines() if line.strip().startswith("### ")]
 
 
 def holds_check(cell: NotebookNode) -> bool:
@@ -124,7 +129,8 @@ def test_the_last_code_cell_saves_the_results(stem):
 def test_a_lesson_is_short_enough_to_be_read(stem):
     cells = find_code(stem)
     statements = [sum(isinstance(node, ast.stmt) for node in ast.walk(parse(cell))) for cell in cells]
-    assert len(cells) <= 25
+    exercises = [cell for cell in cells if "nbgrader" in cell.metadata]
+    assert len(cells) - len(exercises) <= 22
     assert statistics.median(statements) <= 6
     assert max(len(cell.source.splitlines()) for cell in cells) <= 15
 
@@ -216,24 +222,35 @@ def test_no_placeholder_is_left_in_a_lessons_text(stem):
 
 
 @each_lesson
-def test_every_solution_begins_and_ends_within_its_cell(stem):
-    solutions = 0
-    for cell in find_code(stem):
-        marks = [line.strip() for line in cell.source.splitlines() if line.strip().startswith("### ")]
-        assert marks == [BEGIN, END] * (len(marks) // 2)
-        solutions += len(marks) // 2
-    assert solutions >= 3
-    assert BEGIN not in find_text(stem)
+def test_each_exercise_is_a_text_a_cell_with_the_solution_and_a_check_with_hidden_tests(stem):
+    cells = NOTEBOOKS[stem].cells
+    tasks = student.find_tasks(NOTEBOOKS[stem])
+    rows = [number for number, cell in enumerate(cells) if "nbgrader" in cell.metadata]
+    assert [student.find_id(cells[row]) for row in rows] == [
+        name for one in tasks for name in (one.solution, one.check)
+    ]
+    for task, row in zip(tasks, rows[::2], strict=True):
+        text, solution, check = cells[row - 1 : row + 2]
+        assert f"**{task.number} · " in text.source
+        assert find_marks(solution) == SOLUTION
+        assert find_marks(check) == HIDDEN_TESTS
+        assert holds_check(check)
+        assert not holds_check(solution)
+    for cell in cells:
+        if "nbgrader" not in cell.metadata:
+            assert not any(mark in cell.source for mark in (*SOLUTION, *HIDDEN_TESTS))
 
 
 @each_lesson
-def test_a_lesson_without_its_solutions_is_still_python(stem):
-    for cell in find_code(stem):
-        student = re.sub(
-            rf"^( *){BEGIN}.*?{END}", r"\1raise NotImplementedError", cell.source, flags=re.DOTALL | re.MULTILINE
-        )
-        ast.parse(student)
-        assert BEGIN not in student
+def test_a_check_tells_a_student_what_is_wrong_without_its_hidden_tests(stem):
+    copy = student.make_copy(NOTEBOOKS[stem])
+    checks = {task.check for task in student.find_tasks(NOTEBOOKS[stem])}
+    for cell in lessons.find_code_cells(copy):
+        if student.find_id(cell) in checks:
+            asserts = [node for node in ast.walk(parse(cell)) if isinstance(node, ast.Assert)]
+            assert asserts, cell.source
+            assert all(node.msg is not None for node in asserts), f"say what is wrong: {cell.source!r}"
+        ast.parse("\n".join(line for line in cell.source.splitlines() if not line.startswith(("%", "!"))))
 
 
 def test_every_picture_and_link_of_the_readme_exists():
