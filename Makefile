@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab kernel data figures bench lock clean
+.PHONY: help run test student grade report lab kernel data figures bench lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,16 @@ test: .venv/.complete ## check style, run the unit tests, then every notebook as
 	$(BIN)/python -m pytest tests
 	@rm -rf data/runs/*/smoke  # so that the lessons train anew and no older recipe's checkpoint is met
 	$(BIN)/python -m pytest --nbval notebooks
+
+student: .venv/.complete ## write the students' copies into data/student/: no solutions, no hidden tests (LESSONS="03 04")
+	@$(BIN)/python -m helpers.student $(LESSONS)
+
+grade: data ## run the hidden tests over a folder of submissions: SUBMISSION=folder
+	@$(if $(SUBMISSION),,echo "say what to grade: make grade SUBMISSION=folder" >&2; exit 1;) \
+	    $(BIN)/python -m helpers.grading "$(SUBMISSION)" $(LESSONS)
+
+report: .venv/.complete ## write an HTML and a PDF report per assignment into data/reports/, from the executed lessons
+	@$(BIN)/python -m helpers.report --profile $(PROFILE)
 
 lab: .venv/.complete ## open the notebooks in JupyterLab, on this machine only
 	@$(BIN)/python -m jupyterlab --ServerApp.ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks \
@@ -69,4 +79,8 @@ clean: ## remove data/, with all runs in it, and caches; .venv stays
 	    $(BIN)/python -m pip install --quiet --require-hashes -r $(LOCK); \
 	    $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .; \
 	fi
+	@# nbgrader is here for its preprocessors: its menus and its server would only puzzle a reader of the lessons.
+	@$(BIN)/jupyter labextension disable --level=sys_prefix @jupyter/nbgrader >/dev/null 2>&1
+	@$(BIN)/jupyter server extension disable --sys-prefix \
+	    $(addprefix nbgrader.server_extensions.,formgrader validate_assignment assignment_list course_list) >/dev/null 2>&1
 	@touch $@
