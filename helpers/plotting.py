@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -90,6 +91,61 @@ def plot_variants(values: Mapping[str, Sequence[float]], ax: Axes | None = None,
     ax.set_ylim(len(values) - 0.5, -0.5)
     ax.set_xlabel(xlabel)
     return ax
+
+
+def plot_grid(
+    rows: Sequence[Mapping[str, Any]], parameters: Sequence[str], metric: str, ax: Axes | None = None
+) -> Axes:
+    """Draws a metric over the parameters of a grid: a dot per run, and means over runs that differ in nothing shown.
+
+    The number with the most values runs along the x axis, the other parameters make a line each; where none is a
+    number, each combination makes a row of `plot_variants`.
+
+    Args:
+        rows: one per run, with its parameters and the metric as columns.
+        parameters: that vary between the rows.
+    """
+    values = {name: list(dict.fromkeys(row[name] for row in rows)) for name in parameters}
+    numbers = [name for name in parameters if all(type(value) in (int, float) for value in values[name])]
+    if not numbers:
+        groups = _group(rows, parameters, metric)
+        return plot_variants({label or "all runs": list(group) for label, group in groups.items()}, ax, metric)
+    x = max(numbers, key=lambda name: len(values[name]))
+    others = [name for name in parameters if name != x]
+    lines = list(dict.fromkeys(_label(row, others) for row in rows))
+    ax = ax or plt.figure(figsize=(6.5, 3.6)).add_subplot()
+    for number, line in enumerate(lines):
+        groups = _group([row for row in rows if _label(row, others) == line], (x,), metric, by_value=True)
+        colour, marker = COLOURS[number % len(COLOURS)], "osD^v"[number // len(COLOURS) % 5]
+        means = {value: float(np.mean(group)) for value, group in sorted(groups.items())}
+        ax.plot(list(means), list(means.values()), marker=marker, color=colour, label=line)
+        for value, group in groups.items():
+            ax.plot([value] * len(group), group, marker, color=colour, markersize=4, alpha=0.4)
+    ax.set(xlabel=x, ylabel=metric)
+    ticks = sorted(values[x])
+    if len(ticks) > 2 and ticks[0] > 0 and ticks[-1] >= 50 * ticks[0]:
+        ax.set_xscale("log")
+        ax.minorticks_off()
+    if len(ticks) <= 10:
+        ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    if others:
+        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return ax
+
+
+def _label(row: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Returns the row's values of `names` in words."""
+    return ", ".join(f"{name} {row[name]}" for name in names)
+
+
+def _group(
+    rows: Sequence[Mapping[str, Any]], names: Sequence[str], metric: str, by_value: bool = False
+) -> dict[Any, list[float]]:
+    """Returns the metric's values for each label, or for each value of the one name."""
+    groups: dict[Any, list[float]] = {}
+    for row in rows:
+        groups.setdefault(row[names[0]] if by_value else _label(row, names), []).append(row[metric])
+    return groups
 
 
 def format_table(rows: Mapping[str, Mapping[str, float]], decimals: int = 3) -> str:

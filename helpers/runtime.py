@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import inspect
 import json
@@ -10,24 +9,24 @@ import math
 import os
 import platform
 import random
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import TypeVar
 
 import numpy as np
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-"""The workbook's folder: papermill and nbval start kernels in different ones, so no path is relative to the current."""
-DATA = ROOT / "data"
-HANDOUT = DATA / "handout"
-RUNS = DATA / "runs"
-
-Profile = Literal["smoke", "quick", "full"]
-PROFILES: tuple[Profile, ...] = get_args(Profile)
-PROFILE_VARIABLE = "WORKBOOK_PROFILE"
+from helpers.settings import (  # noqa: F401 - handed on, so that the other rooms need only this one
+    DATA,
+    HANDOUT,
+    PROFILE_VARIABLE,
+    PROFILES,
+    ROOT,
+    RUNS,
+    Profile,
+    replace_when_complete,
+    write_text,
+)
 
 T = TypeVar("T")
 
@@ -142,27 +141,3 @@ def show_source(*objects) -> None:
     from IPython.display import Code, display
 
     display(Code("\n\n".join(inspect.getsource(item) for item in objects), language="python"))
-
-
-@contextlib.contextmanager
-def replace_when_complete(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path` and renames it at the end, so that `path` is whole or absent.
-
-    After an exception the temporary file is removed and `path` is left as it was.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-    os.close(handle)
-    partial = Path(name)
-    try:
-        yield partial
-        partial.chmod(0o644)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes `text` to `path`, whole or not at all."""
-    with replace_when_complete(path) as partial:
-        partial.write_text(text, encoding="utf-8")

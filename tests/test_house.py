@@ -14,9 +14,9 @@ from helpers.plotting import plot_image
 from helpers.runtime import ROOT
 
 HELPERS = ROOT / "helpers"
-CORRIDOR = {"runtime", "coco", "training", "plotting", "evaluation", "generated", "explorer"}
+CORRIDOR = {"settings", "runtime", "coco", "training", "plotting", "evaluation", "generated", "explorer"}
 WINGS = {"detection", "keypoints", "digits"}
-DOORS = {"handout", "lessons", "student", "grading", "report"}
+DOORS = {"handout", "lessons", "student", "grading", "report", "runner", "worker", "batch"}
 
 MODULES = sorted(HELPERS.rglob("*.py"))
 ROOMS = [path for path in MODULES if path.name != "__init__.py"]

@@ -7,7 +7,7 @@ import papermill
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from helpers import lessons, runtime
+from helpers import lessons, runtime, settings
 
 PARAMETERS = new_code_cell("profile = None\nseed = 0", metadata={"tags": ["parameters"]})
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
@@ -74,37 +74,37 @@ def test_another_profile_seed_source_or_a_lost_result_makes_a_run_out_of_date(tm
     executed = folder / "07_tiny.ipynb"
     folder.mkdir(parents=True)
     finished = read(path)
-    finished.metadata["workbook"] = {"digest": lessons.compute_digest(notebook, "quick", 0)}
+    finished.metadata["workbook"] = {"digest": lessons.compute_digest(notebook, "quick")}
     nbformat.write(finished, executed)
-    assert not lessons.is_up_to_date(notebook, executed, "quick", 0)
+    assert not lessons.is_up_to_date(notebook, executed, "quick")
     (folder / "results.json").write_text('{"seed": 0}')
-    assert lessons.is_up_to_date(notebook, executed, "quick", 0)
+    assert lessons.is_up_to_date(notebook, executed, "quick")
 
-    assert not lessons.is_up_to_date(notebook, executed, "full", 0)
-    assert not lessons.is_up_to_date(notebook, executed, "quick", 1)
+    assert not lessons.is_up_to_date(notebook, executed, "full")
+    assert not lessons.is_up_to_date(notebook, executed, "quick", {"seed": 1})
     notebook.cells[-1].outputs = [new_output("stream", text="42")]
-    assert lessons.is_up_to_date(notebook, executed, "quick", 0)  # an output is no source
+    assert lessons.is_up_to_date(notebook, executed, "quick")  # an output is no source
     notebook.cells[-1].source += " "
-    assert not lessons.is_up_to_date(notebook, executed, "quick", 0)
+    assert not lessons.is_up_to_date(notebook, executed, "quick")
 
 
 def test_the_digest_covers_every_helper_and_the_lock(tmp_path, monkeypatch):
-    monkeypatch.setattr(runtime, "ROOT", tmp_path)
+    monkeypatch.setattr(settings, "ROOT", tmp_path)
     monkeypatch.setattr(lessons, "HELPERS", tmp_path / "helpers")
     (tmp_path / "helpers" / "wing").mkdir(parents=True)
     files = [tmp_path / "helpers/wing/room.py", tmp_path / "helpers/style.mplstyle", tmp_path / "requirements.lock"]
     for file in files:
         file.write_text("old")
-    digests = {lessons.compute_digest(new_notebook(), "quick", 0)}
+    digests = {lessons.compute_digest(new_notebook(), "quick")}
     for file in files:
         file.write_text("new")
-        digests.add(lessons.compute_digest(new_notebook(), "quick", 0))
+        digests.add(lessons.compute_digest(new_notebook(), "quick"))
     assert len(digests) == 4
 
 
 def test_a_seed_reaches_the_notebook_as_a_parameter(tmp_path, folder, capsys):
     path = write_lesson(tmp_path, folder, "print(seed)")
-    executed = read(lessons.run_lesson(path, folder, "quick", seed=5))
+    executed = read(lessons.run_lesson(path, folder, "quick", parameters={"seed": 5}))
     assert any("injected-parameters" in cell.metadata.tags for cell in executed.cells)
     assert json.loads((folder / "results.json").read_text())["seed"] == 5
     assert "4/4" in capsys.readouterr().out
@@ -151,6 +151,56 @@ def test_a_lesson_that_writes_no_results_is_not_finished(tmp_path, folder):
     with pytest.raises(lessons.LessonFailed, match=r"it wrote no results\.json"):
         lessons.run_lesson(path, folder, "quick")
     assert not (folder / "07_tiny.ipynb").exists()
+
+
+def test_a_disk_that_becomes_full_leaves_the_last_notebook_that_found_room(tmp_path, folder, monkeypatch):
+    path = write_lesson(tmp_path, folder, "print('small')", "print('x' * 20_000)")
+    write = settings.write_text
+
+    def write_while_there_is_room(path, text):
+        if len(text) > 20_000:
+            raise OSError(28, "No space left on device")
+        write(path, text)
+
+    monkeypatch.setattr(settings, "write_text", write_while_there_is_room)
+    with pytest.raises(
+        lessons.LessonFailed, match=r"stopped in code cell 3 of 4 \(Section 2\): .*No space left"
+    ) as failure:
+        lessons.run_lesson(path, folder, "quick")
+    assert "07_tiny.unfinished.ipynb" in str(failure.value)
+    kept = lessons.find_code_cells(read(folder / "07_tiny.unfinished.ipynb"))
+    assert kept[1].outputs[0].text == "small\n"
+
+
+def test_a_kernel_that_dies_before_it_answers_is_started_again(tmp_path, folder, monkeypatch, capsys):
+    path = write_lesson(tmp_path, folder)
+    execute, tries = papermill.execute_notebook, []
+
+    def lose_the_first_races(*arguments, **options):
+        tries.append(options)
+        if len(tries) < lessons.KERNEL_STARTS:
+            raise RuntimeError("Kernel died before replying to kernel_info")
+        return execute(*arguments, **options)
+
+    monkeypatch.setattr(lessons.papermill, "execute_notebook", lose_the_first_races)
+    monkeypatch.setattr(lessons.time, "sleep", lambda seconds: None)
+    assert lessons.run_lesson(path, folder, "quick").exists()
+    assert capsys.readouterr().out.count("next try") == lessons.KERNEL_STARTS - 1
+    tries.clear()
+    monkeypatch.setattr(lessons, "KERNEL_STARTS", 1)
+    monkeypatch.setattr(lessons.papermill, "execute_notebook", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):  # no other error is tried again
+        lessons.run_lesson(path, folder, "quick", force=True)
+
+
+def test_parameters_are_the_plain_values_of_their_cell():
+    cell = new_code_cell(PARAMETERS.source, metadata={"tags": ["parameters"]})
+    assert lessons.read_parameters(new_notebook(cells=[new_code_cell("x = 1"), cell])) == {"profile": None, "seed": 0}
+    assert lessons.read_parameters(new_notebook(cells=[new_code_cell("x = 1")])) == {}
+    for source in ("seed = draw()", "import os", "a, b = 1, 2", "seed ="):
+        cell.source = source
+        with pytest.raises(lessons.LessonFailed, match="more than lines like `seed = 0`"):
+            lessons.read_parameters(new_notebook(cells=[cell]))
 
 
 def make_finished_run(folder, *outputs, tags=()):

@@ -19,11 +19,6 @@ def run(tmp_path, monkeypatch):
     return runtime.start_run("03_tiny", "smoke", seed=7)
 
 
-def test_the_root_is_the_folder_that_holds_pyproject():
-    assert (runtime.ROOT / "pyproject.toml").is_file()
-    assert runtime.ROOT.is_absolute()
-
-
 def test_a_run_has_a_folder_for_its_lesson_and_profile(run, tmp_path):
     assert run.folder == tmp_path / "03_tiny" / "smoke"
     assert run.folder.is_dir()
@@ -85,23 +80,6 @@ def test_a_saved_figure_lies_under_its_lessons_number(run):
     plt.close(figure)
     assert path == run.folder / "figures" / "03_curves.png"
     assert path.read_bytes().startswith(b"\x89PNG")
-
-
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "results.json"
-    runtime.write_text(path, "old")
-
-    def write_half_and_stop():
-        with runtime.replace_when_complete(path) as partial:
-            partial.write_text("ne")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_half_and_stop()
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-    runtime.write_text(path, "new")
-    assert path.read_text() == "new"
 
 
 def test_the_cpu_is_described_without_naming_the_machine():

@@ -1,0 +1,51 @@
+"""What is settled before a run starts: the workbook's places, its budgets, and files that are whole or absent.
+
+Nothing heavy is imported here: what only starts and watches runs, up to hundreds of them, must not wait for PyTorch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, get_args
+
+RUNS_VARIABLE = "WORKBOOK_RUNS"
+PROFILE_VARIABLE = "WORKBOOK_PROFILE"
+
+ROOT = Path(__file__).resolve().parents[1]
+"""The workbook's folder: papermill and nbval start kernels in different ones, so no path is relative to the current."""
+DATA = ROOT / "data"
+HANDOUT = DATA / "handout"
+RUNS = Path(os.environ.get(RUNS_VARIABLE) or DATA / "runs")
+"""What runs make. A run of a grid has such a folder of its own, so that no two ever meet in a checkpoint."""
+GRIDS = "grids"  # the folder in RUNS that keeps the runs of all grids
+
+Profile = Literal["smoke", "quick", "full"]
+PROFILES: tuple[Profile, ...] = get_args(Profile)
+
+
+@contextlib.contextmanager
+def replace_when_complete(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path` and renames it at the end, so that `path` is whole or absent.
+
+    After an exception the temporary file is removed and `path` is left as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        partial.chmod(0o644)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` to `path`, whole or not at all."""
+    with replace_when_complete(path) as partial:
+        partial.write_text(text, encoding="utf-8")
