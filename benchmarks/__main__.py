@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import data_generation, digits, keypoints, training_step
+from benchmarks import batch, data_generation, digits, keypoints, training_step
 from helpers import runtime
 
 TO_REACH = {
@@ -18,6 +18,8 @@ TO_REACH = {
     "digits.ratio": "at most 1.10: full step, images from disk, against the network's own",
     "digits.decoding_share": "of a full step, if it decoded its own images",
     "digits.waiting_share": "of a full step: what it waits for the process that does",
+    "batch.overhead_seconds": "at most 0.50: a run of a grid beyond papermill by hand, its kernel's start in both",
+    "batch.two_workers_ratio": "at least 1.70: two workers to one, runs that leave a core free",
 }
 
 
@@ -25,7 +27,7 @@ def main() -> None:
     """Prints the table."""
     device = runtime.choose_device()
     print(f"{runtime.describe_device(device)}, steps in {runtime.choose_precision(device)}; quiet machines tell more\n")
-    for module in (data_generation, training_step, keypoints, digits):
+    for module in (data_generation, training_step, keypoints, digits, batch):
         for name, value in module.measure().items():
             print(f"{name:34} {value:9.3f}   {TO_REACH.get(name, '')}".rstrip(), flush=True)
 
