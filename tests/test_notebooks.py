@@ -103,6 +103,22 @@ def test_the_first_code_cell_alone_is_tagged_parameters_and_holds_plain_literals
 
 
 @each_lesson
+def test_a_parameter_keeps_its_value_until_the_exercises(stem):
+    parameters = {name.id for name in ast.walk(parse(find_code(stem)[0])) if isinstance(name, ast.Name)}
+    for heading, cells in find_sections(stem):
+        if heading == "Try it":
+            return
+        for cell in cells if heading else cells[1:]:
+            inner = (ast.GeneratorExp, ast.ListComp, ast.SetComp, ast.DictComp, ast.FunctionDef, ast.Lambda)
+            nodes = [parse(cell)]
+            while nodes:
+                node = nodes.pop()
+                stored = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+                assert not (stored and node.id in parameters), f"{node.id} is a parameter: {cell.source!r}"
+                nodes += [child for child in ast.iter_child_nodes(node) if not isinstance(child, inner)]
+
+
+@each_lesson
 def test_imports_stand_in_the_second_code_cell_only(stem):
     imports = [
         number

@@ -75,7 +75,7 @@ def ablation_study(
     folder: Path,
     device: torch.device,
 ) -> list[Row]:
-    """Returns the rows of all variants, each trained from the seeds 0, 1, …: same data, same seeds, same budget.
+    """Returns the rows of all variants, each trained from its own seed and those that follow: same data, same budget.
 
     `ablations.csv` in `folder` is written after every run, whole or not at all, and keeps the rows of earlier calls. A
     stopped study goes on where it was: a run that is there is loaded, and refused if it was made otherwise. All
@@ -88,8 +88,9 @@ def ablation_study(
     Source: `ablation_study` in section 2 of the assignment.
     """
     rows: list[Row] = []
-    for seed in range(num_seeds):
+    for number in range(num_seeds):
         for name, recipe in variants.items():
+            seed = recipe.training.seed + number
             recipe = replace(recipe, training=replace(recipe.training, seed=seed))
             own_folder = folder / training.variant_folder(name, seed)
             localizer = train_keypoints(recipe, train_set, selection_set, own_folder, device)

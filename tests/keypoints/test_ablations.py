@@ -85,6 +85,14 @@ def test_every_run_has_a_row_per_decoder_and_the_table_holds_them_all(tmp_path):
     np.testing.assert_equal(read_table(tmp_path / TABLE), rows)  # NaN is NaN here
 
 
+def test_seeds_are_counted_from_the_recipes_own(tmp_path):
+    recipe = TWO["32 cells, sigma 1"]
+    later = replace(recipe, training=replace(recipe.training, seed=3))
+    rows = select_rows(study({"a": later}, tmp_path, num_seeds=2), decoder="dark")
+    assert [row["seed"] for row in rows] == [3, 4]
+    assert {path.name for path in tmp_path.iterdir()} == {"a_seed3", "a_seed4", TABLE}
+
+
 def test_a_row_says_what_the_network_really_reaches(folder):
     name = "32 cells, sigma 2"
     rows = select_rows(read_table(folder / TABLE), variant=name)
