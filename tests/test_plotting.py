@@ -83,3 +83,42 @@ def test_a_table_aligns_its_numbers_under_their_names():
     assert first == "plain            0.500   0.750"
     assert second == "a longer one     0.250   1.000"
     assert head.index("AP@.5") + 5 == len(first) == len(second)
+
+
+GRID = [
+    {"sigma": sigma, "size": size, "look": "plain", "seed": seed, "ap": sigma + size / 100 + seed / 1000}
+    for sigma in (2, 1, 3)
+    for size in (64, 32)
+    for seed in (0, 1)
+]
+
+
+def test_a_grid_over_one_number_is_a_line_of_means_with_a_dot_per_run():
+    rows = [row for row in GRID if row["size"] == 32]
+    ax = plotting.plot_grid(rows, ["sigma"], "ap")
+    means, *dots = ax.lines
+    np.testing.assert_allclose(means.get_data(), [[1, 2, 3], [1.3205, 2.3205, 3.3205]])
+    assert sorted(value for line in dots for value in line.get_ydata()) == sorted(row["ap"] for row in rows)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("sigma", "ap")
+    assert ax.get_legend() is None
+
+
+def test_a_grid_over_two_parameters_has_a_line_for_each_value_of_the_one_with_fewer():
+    ax = plotting.plot_grid(GRID, ["size", "sigma"], "ap")
+    assert ax.get_xlabel() == "sigma"
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["size 64", "size 32"]
+    assert ax.get_xticks().tolist() == [1, 2, 3]
+
+
+def test_a_grid_without_a_number_has_a_row_for_each_combination():
+    rows = [{**row, "look": look} for row in GRID for look in ("plain", "busy")]
+    ax = plotting.plot_grid(rows, ["look"], "ap")
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["look plain", "look busy"]
+    ax = plotting.plot_grid(rows, [], "ap")
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["all runs"]
+
+
+def test_numbers_that_span_decades_are_drawn_on_a_logarithmic_axis():
+    rows = [{"rate": rate, "ap": 0.5} for rate in (0.0001, 0.001, 0.01)]
+    assert plotting.plot_grid(rows, ["rate"], "ap").get_xscale() == "log"
+    assert plotting.plot_grid(GRID, ["sigma"], "ap").get_xscale() == "linear"
