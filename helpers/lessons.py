@@ -200,10 +200,10 @@ def is_up_to_date(
     if not (executed.exists() and results.exists()):
         return False
     recorded = _read(executed)["metadata"].get("workbook", {})
-    seed = (read_parameters(notebook) | dict(parameters)).get("seed")
+    seed = (read_parameters(notebook) | dict(parameters)).get("seed", 0)
     return (
         recorded.get("digest") == compute_digest(notebook, profile, parameters)
-        and _read(results).get("seed") == seed  # a lesson run by hand leaves its results here, too
+        and _read(results).get("seed", 0) == seed  # a lesson run by hand leaves its results here, too
     )
 
 

@@ -138,7 +138,7 @@ def test_an_up_to_date_run_is_reported_and_else_what_is_saved_with_what_is_wrong
 
     executed = tmp_path / "runs" / "01_tiny" / "quick" / "01_tiny.ipynb"
     executed.parent.mkdir(parents=True)
-    notebook.metadata["workbook"] = {"digest": lessons.compute_digest(notebook, "quick", 0)}
+    notebook.metadata["workbook"] = {"digest": lessons.compute_digest(notebook, "quick")}
     nbformat.write(notebook, executed)
     (executed.parent / "results.json").write_text('{"seed": 0}')
     found, source = report.find_executed(path, "quick")
