@@ -21,12 +21,13 @@ help: ## list these targets
 run: data ## run every lesson in order, minutes on two cores (PROFILE=full: the assignment's own budget)
 	@$(BIN)/python -m helpers.lessons --profile $(PROFILE) $(LESSONS)
 
-test: .venv/.complete ## check style, run the unit tests, then every notebook as a test
+test: .venv/.complete ## check style, run the unit tests, every notebook as a test, and every explorer in a browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests --ignore tests/test_browser.py
 	@rm -rf data/runs/*/smoke  # so that the lessons train anew and no older recipe's checkpoint is met
 	$(BIN)/python -m pytest --nbval notebooks
+	$(BIN)/python -m pytest -rs tests/test_browser.py  # last: it loads what the notebooks have just trained
 
 student: .venv/.complete ## write the students' copies into data/student/: no solutions, no hidden tests (LESSONS="03 04")
 	@$(BIN)/python -m helpers.student $(LESSONS)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 
-from ipywidgets import Image, ValueWidget, VBox
+from ipywidgets import Image, Layout, ValueWidget, VBox
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 LABEL_WIDTH = "8em"
@@ -22,14 +23,15 @@ def join(figure: Figure, controls: Mapping[str, ValueWidget], draw: Callable[...
         controls: by the names under which `draw` takes their values.
         draw: shows these values in the figure.
     """
-    picture = Image(format="png")
+    picture = Image(format="png", layout=Layout(align_self="flex-start"))  # at its own size: a stretched one is blurred
+    canvas = FigureCanvasAgg(figure)  # kept, as `savefig` would make one per drawing, which forgets how texts are set
 
     def draw_values() -> None:
         draw(**{name: control.value for name, control in controls.items()})
 
     def show() -> None:
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png")
+        canvas.print_png(buffer, pil_kwargs={"compress_level": 1})  # it travels no further than to the browser
         picture.value = buffer.getvalue()
 
     def follow(_change: object) -> None:
