@@ -8,12 +8,15 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 
-from ipywidgets import Image, Layout, ValueWidget, VBox
+from ipywidgets import Image, Layout, ToggleButtons, ValueWidget, VBox
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 LABEL_WIDTH = "8em"
 """Holds a label of fourteen letters, its unit among them; Jupyter's own width cuts it."""
+
+SLIDER_WIDTH = "28em"
+"""With label and readout."""
 
 
 def join(figure: Figure, controls: Mapping[str, ValueWidget], draw: Callable[..., None]) -> VBox:
@@ -45,5 +48,7 @@ def join(figure: Figure, controls: Mapping[str, ValueWidget], draw: Callable[...
     show()
     for control in controls.values():
         control.style.description_width = LABEL_WIDTH
+        control.layout.width = "auto" if isinstance(control, ToggleButtons) else SLIDER_WIDTH
+        control.add_class("widget-inline-hbox")  # sliders have it; it puts a row of buttons beside its label
         control.observe(follow, names="value")
     return VBox([*controls.values(), picture])

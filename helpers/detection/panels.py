@@ -25,6 +25,7 @@ from helpers.plotting import (
     PREDICTION_STYLE,
     TRUTH_COLOUR,
     TRUTH_STYLE,
+    outline_boxes,
     plot_image,
 )
 
@@ -76,9 +77,9 @@ def update_findings(
     """
     ax.images[0].set_data(image)
     filled, true, predicted = ax.collections
-    filled.set_verts(_outline(true_boxes[hatched]))
-    true.set_segments(_outline(true_boxes))
-    predicted.set_segments(_outline(predicted_boxes))
+    filled.set_verts(outline_boxes(true_boxes[hatched]))
+    true.set_segments(outline_boxes(true_boxes))
+    predicted.set_segments(outline_boxes(predicted_boxes))
     wrong = predicted_boxes[crossed]
     ax.lines[0].set_data((wrong[:, 0] + wrong[:, 2]) / 2, (wrong[:, 1] + wrong[:, 3]) / 2)
     for artist in ax.texts:
@@ -118,7 +119,7 @@ def update_answers(
     paint[answers > 0] = to_rgb(colour)
     ax.images[0].set_data(paint)
     for lines, own in zip(ax.collections, (box, best_anchor), strict=True):
-        lines.set_segments(_outline(own[None]))
+        lines.set_segments(outline_boxes(own[None]))
     ax.set_title(title, fontsize=9)
 
 
@@ -192,7 +193,7 @@ def update_looking(
     felt = sensitivity[sensitivity > 0]
     shadow.set_data(np.clip(sensitivity / np.quantile(felt, 0.99), 0, 1) if len(felt) else sensitivity)
     for lines, boxes in zip(ax.collections, (true_boxes, view[None], predicted_box[None]), strict=True):
-        lines.set_segments(_outline(boxes))
+        lines.set_segments(outline_boxes(boxes))
     ax.collections[2].set_alpha(objectness)
     ax.lines[0].set_data(*([coordinate] for coordinate in place))
     ax.set_title(title, fontsize=9)
@@ -221,8 +222,3 @@ def _add_marker(ax: Axes, marker: str, colour: str, label: str) -> None:
     """Adds one artist for any number of crosses, with a white seam that shows them on everything."""
     seam = (withStroke(linewidth=4, foreground="white"),)
     ax.plot([], [], marker, color=colour, markersize=9, markeredgewidth=2, path_effects=seam, label=label)
-
-
-def _outline(boxes: Float[np.ndarray, "N 4"]) -> Float[np.ndarray, "N 5 2"]:
-    """Returns the corners (x, y) of each box, once around."""
-    return boxes[:, [0, 1, 2, 1, 2, 3, 0, 3, 0, 1]].reshape(-1, 5, 2)

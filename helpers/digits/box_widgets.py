@@ -63,8 +63,8 @@ def explore_losses() -> VBox:
     figure = Figure(figsize=(9.0, 3.4), layout="constrained")
     pair, values, pulls = figure.subplots(1, 3, width_ratios=(1.1, 1, 1))
     controls = {
-        "right": FloatSlider(1.5, min=-2, max=2, step=0.05, description="to the right"),
-        "down": FloatSlider(0.0, min=-2, max=2, step=0.05, description="down"),
+        "right": FloatSlider(1.5, min=-2, max=2, step=0.05, description="right (widths)"),
+        "down": FloatSlider(0.0, min=-2, max=2, step=0.05, description="down (widths)"),
         "width": FloatSlider(1.0, min=0.3, max=2, step=0.05, description="width ×"),
         "height": FloatSlider(1.0, min=0.3, max=2, step=0.05, description="height ×"),
     }
@@ -73,7 +73,7 @@ def explore_losses() -> VBox:
 
     def describe(loss: int, **where: float) -> tuple[PairDescription, str]:
         seen = describe_pair(**where)
-        return seen, f"IoU {seen.iou:.2f}, pull of {options[loss][0]}"
+        return seen, f"IoU {seen.iou:.2f}; arrows: {options[loss][0]}"
 
     def draw(loss: int, **where: float) -> None:
         seen, title = describe(loss, **where)
@@ -86,6 +86,4 @@ def explore_losses() -> VBox:
     plot_bars(seen.losses, BOX_LOSSES, values, "loss", limit=3.0)
     plot_bars(np.linalg.norm(seen.gradients, axis=1), BOX_LOSSES, pulls, "length of the gradient", limit=3.0)
     pulls.set_yticklabels([])
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # each drawing would lay out anew, and the panels would jump
     return join(figure, controls, draw)

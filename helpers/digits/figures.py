@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
@@ -21,6 +22,7 @@ from helpers.plotting import (
     PREDICTION_STYLE,
     TRUTH_COLOUR,
     TRUTH_STYLE,
+    outline_boxes,
     plot_history,
     plot_image,
 )
@@ -53,6 +55,11 @@ def _add_boxes(ax: Axes, boxes: Float[np.ndarray, "N 4"], colour: str, style: st
         shape = (x1, y1), x2 - x1, y2 - y1
         ax.add_patch(Rectangle(*shape, fill=False, edgecolor=colour, linestyle=style, linewidth=width))
     return ax
+
+
+def _add_outlines(ax: Axes, colour: str, style: str, width: float) -> None:
+    """Adds one artist for any number of boxes; an `update_…` gives them to it."""
+    ax.add_collection(LineCollection([], colors=colour, linestyles=style, linewidths=width), autolim=False)
 
 
 def plot_galleries(
@@ -156,19 +163,33 @@ def plot_anchors(
         shapes: anchors, all with the digit's centre.
         best: the one of them that overlaps the digit most.
     """
-    height, width = size
-    ax.clear()
     pale = (255 - (255 - image) * 0.5).astype(np.uint8)
-    ax.imshow(pale, extent=(0, width, height, 0), aspect="equal")
-    _add_boxes(ax, shapes, COLOURS[0], width=0.7)
-    _add_boxes(ax, best[None], PREDICTION_COLOUR, PREDICTION_STYLE, 1.8)
-    _add_boxes(ax, box[None], TRUTH_COLOUR, TRUTH_STYLE, 1.8)
-    ax.set_title(title, fontsize=9)
+    ax.imshow(pale)
+    _add_outlines(ax, COLOURS[0], "-", 0.7)
+    _add_outlines(ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.8)
+    _add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 1.8)
+    ax.tick_params(labelsize=7)
+    ax.grid(visible=False)
+    update_anchors(size, box, shapes, best, ax, title)
+    return ax
+
+
+def update_anchors(
+    size: tuple[int, int],
+    box: Float[np.ndarray, " 4"],
+    shapes: Float[np.ndarray, "A 4"],
+    best: Float[np.ndarray, " 4"],
+    ax: Axes,
+    title: str,
+) -> None:
+    """Shows the image of `plot_anchors` at another size, and other anchors."""
+    height, width = size
+    ax.images[0].set_extent((0, width, height, 0))
+    for lines, boxes in zip(ax.collections, (shapes, best[None], box[None]), strict=True):
+        lines.set_segments(outline_boxes(boxes))
     margin = 0.15 * max(height, width)  # the largest anchors reach beyond the image
     ax.set(xlim=(-margin, width + margin), ylim=(height + margin, -margin))
-    ax.tick_params(labelsize=7)
-    ax.grid(False)
-    return ax
+    ax.set_title(title, fontsize=9)
 
 
 # Training
@@ -212,14 +233,34 @@ def plot_reading(
     title: str = "",
 ) -> Axes:
     """Draws true boxes (green, solid) and detections (red, dashed), each with the digit that it was taken for."""
-    ax = plot_image(image, ax, title)
-    _add_boxes(ax, true_boxes, TRUTH_COLOUR, TRUTH_STYLE)
-    _add_boxes(ax, boxes, PREDICTION_COLOUR, PREDICTION_STYLE, 1.4)
+    ax = plot_image(image, ax)
+    _add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 1.0)
+    _add_outlines(ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.4)
+    update_reading(image, true_boxes, boxes, digits, ax, title)
+    return ax
+
+
+def update_reading(
+    image: UInt8[np.ndarray, "H W 3"],
+    true_boxes: Float[np.ndarray, "N 4"],
+    boxes: Float[np.ndarray, "D 4"],
+    digits: Int[np.ndarray, " D"],
+    ax: Axes,
+    title: str,
+) -> None:
+    """Shows another image, or other boxes, in the panel of `plot_reading`."""
+    height, width, _ = image.shape
+    ax.images[0].set(data=image, extent=(0, width, height, 0))
+    ax.set(xlim=(0, width), ylim=(height, 0))
+    for lines, own in zip(ax.collections, (true_boxes, boxes), strict=True):
+        lines.set_segments(outline_boxes(own))
+    for text in list(ax.texts):
+        text.remove()
     style = {"color": "white", "fontsize": 7, "ha": "center", "va": "center_baseline"}
     patch = {"facecolor": PREDICTION_COLOUR, "edgecolor": "none", "pad": 1.0, "alpha": 0.85}
     for (x1, _, x2, y2), digit in zip(boxes, digits, strict=True):
         ax.text((x1 + x2) / 2, y2, str(digit), bbox=patch, clip_on=True, **style)
-    return ax
+    ax.set_title(title, fontsize=9)
 
 
 def plot_confusions(confusions: Int[np.ndarray, "11 11"], ax: Axes) -> Axes:

@@ -16,12 +16,13 @@ from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 
 from helpers.digits.anchors import ANCHOR_SETS, STRIDES, AnchorSet, Resize, measure_best_iou
-from helpers.digits.figures import plot_anchors, plot_reading
+from helpers.digits.figures import plot_anchors, plot_reading, update_anchors, update_reading
 from helpers.digits.metrics import NO_NUMBER
 from helpers.digits.reading import ReadingConfig, read_numbers, suppress
 from helpers.evaluation import Detections
 from helpers.explorer import join
 
+NO_BOX = np.empty((0, 4))
 ASPECT = 1333 / 800
 """Of torchvision's two limits of an image's sides; the explorer keeps it."""
 
@@ -67,16 +68,20 @@ def explore_anchors(image: UInt8[np.ndarray, "H W 3"], box: Float[np.ndarray, " 
     ax = figure.subplots()
     sides = (32, 48, 64, 96, 128, 200, 300, 400, 600, 800)
     controls = {
-        "side": SelectionSlider(options=sides, value=800, description="shorter side"),
+        "side": SelectionSlider(options=sides, value=800, description="short side (px)"),
         "name": ToggleButtons(options=tuple(ANCHOR_SETS), value="report", description="anchors"),
     }
 
-    def draw(side: int, name: str) -> None:
-        resize = Resize(side, round(side * ASPECT))
-        seen = describe_anchors(image.shape[:2], box, ANCHOR_SETS[name], resize)
-        title = f"{seen.size[1]} × {seen.size[0]} px, anchors of the {name} set: best IoU {seen.best_iou:.2f}"
-        plot_anchors(image, seen.size, seen.box, seen.shapes, seen.shapes[seen.best], ax, title)
+    def describe(side: int, name: str) -> tuple[AnchorDescription, str]:
+        seen = describe_anchors(image.shape[:2], box, ANCHOR_SETS[name], Resize(side, round(side * ASPECT)))
+        return seen, f"{seen.size[1]} × {seen.size[0]} px, anchors of the {name} set: best IoU {seen.best_iou:.2f}"
 
+    def draw(side: int, name: str) -> None:
+        seen, title = describe(side, name)
+        update_anchors(seen.size, seen.box, seen.shapes, seen.shapes[seen.best], ax, title)
+
+    seen, title = describe(800, "report")
+    plot_anchors(image, seen.size, seen.box, seen.shapes, seen.shapes[seen.best], ax, title)
     return join(figure, controls, draw)
 
 
@@ -103,7 +108,7 @@ def explore_reading(
         numbers: the true ones.
     """
     figure = Figure(figsize=(4.6, 3.0), layout="constrained")
-    ax = figure.subplots()
+    ax = plot_reading(images[0], NO_BOX, NO_BOX, np.empty(0, int), figure.subplots())
     controls = {
         "index": IntSlider(0, min=0, max=len(images) - 1, description="image"),
         "score": FloatSlider(0.5, min=0.0, max=0.99, step=0.01, description="score from"),
@@ -113,8 +118,7 @@ def explore_reading(
     def draw(index: int, score: float, nms: float) -> None:
         seen = describe_reading(detections[index], score, nms)
         read = "nothing" if seen.number == NO_NUMBER else seen.number
-        ax.clear()
         boxes, digits = seen.kept.boxes.numpy(), seen.kept.labels.numpy() - 1
-        plot_reading(images[index], np.empty((0, 4)), boxes, digits, ax, f"{numbers[index]} is read as {read}")
+        update_reading(images[index], NO_BOX, boxes, digits, ax, f"{numbers[index]} is read as {read}")
 
     return join(figure, controls, draw)

@@ -32,7 +32,7 @@ def test_sliders_at_rest_hit_the_truth():
 
 
 @pytest.mark.parametrize(
-    ("description", "value"), [("to the right", -0.4), ("down", 0.5), ("width ×", 1.6), ("height ×", 0.5)]
+    ("description", "value"), [("right (widths)", -0.4), ("down (widths)", 0.5), ("width ×", 1.6), ("height ×", 0.5)]
 )
 def test_every_slider_moves_the_picture_and_moves_it_back(description, value):
     box = explore_losses()

@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
 from helpers.digits.figures import (
     plot_anchors,
@@ -16,6 +17,8 @@ from helpers.digits.figures import (
     plot_number,
     plot_reading,
     plot_training,
+    update_anchors,
+    update_reading,
 )
 from helpers.digits.layout import SVHN_LAYOUT, measure_layout
 from helpers.evaluation import TWELVE
@@ -31,6 +34,10 @@ def _close_figures():
 def build_item(width=90):
     boxes = np.array([[10.0, 5, 20, 35], [22, 6, 31, 36]])
     return np.full((40, width, 3), 90, np.uint8), boxes, np.array([0, 7])
+
+
+def find_boxes(lines):
+    return [[*corners.min(axis=0), *corners.max(axis=0)] for corners in lines.get_segments()]
 
 
 def test_a_number_is_drawn_with_its_boxes_and_read_in_the_title():
@@ -101,13 +108,12 @@ def test_anchors_are_drawn_in_the_pixels_of_the_resized_image():
     box, shapes = np.array([10.0, 10, 30, 50]), np.array([[0.0, 0, 40, 60], [15, 20, 25, 40]])
     ax = plot_anchors(build_item()[0], (80, 180), box, shapes, shapes[1], plt.figure().add_subplot(), "t")
     assert ax.images[0].get_extent() == [0, 180, 80, 0]
-    assert [patch.get_bbox().bounds for patch in ax.patches] == [
-        (0, 0, 40, 60),
-        (15, 20, 10, 20),
-        (15, 20, 10, 20),
-        (10, 10, 20, 40),
-    ]
+    every, best, digit = (find_boxes(lines) for lines in ax.collections)
+    assert (every, best, digit) == (shapes.tolist(), [shapes[1].tolist()], [box.tolist()])
     assert ax.get_title() == "t"
+    update_anchors((40, 90), box / 2, shapes[:1], shapes[0], ax, "half")
+    assert ax.images[0].get_extent() == [0, 90, 40, 0]
+    assert [find_boxes(lines) for lines in ax.collections] == [[shapes[0].tolist()]] * 2 + [[(box / 2).tolist()]]
 
 
 def test_training_is_drawn_as_four_losses_and_twelve_numbers():
@@ -122,10 +128,25 @@ def test_training_is_drawn_as_four_losses_and_twelve_numbers():
 def test_truth_is_green_and_what_is_read_is_red_with_its_digit():
     image, boxes, digits = build_item()
     ax = plot_reading(image, boxes, boxes[:1] + 1, digits[:1], title="read")
-    assert [patch.get_linestyle() for patch in ax.patches] == ["-", "-", "--"]
+    true, read = ax.collections
+    assert (find_boxes(true), find_boxes(read)) == (boxes.tolist(), (boxes[:1] + 1).tolist())
+    assert (to_hex(true.get_color()[0]), to_hex(read.get_color()[0])) == (
+        TRUTH_COLOUR.lower(),
+        PREDICTION_COLOUR.lower(),
+    )
+    assert [lines.get_linestyle()[0][1] is None for lines in (true, read)] == [True, False]
     assert [text.get_text() for text in ax.texts] == ["0"]
-    assert len({patch.get_edgecolor() for patch in ax.patches}) == 2
-    assert TRUTH_COLOUR != PREDICTION_COLOUR
+
+
+def test_a_panel_of_readings_goes_over_to_an_image_of_another_size():
+    image, boxes, digits = build_item()
+    ax = plot_reading(image, boxes, boxes, digits, title="first")
+    update_reading(build_item(50)[0], boxes[:0], boxes[1:], digits[1:], ax, "second")
+    assert ax.images[0].get_extent() == [0, 50, 40, 0]
+    assert (ax.get_xlim(), ax.get_ylim()) == ((0, 50), (40, 0))
+    assert [find_boxes(lines) for lines in ax.collections] == [[], boxes[1:].tolist()]
+    assert [text.get_text() for text in ax.texts] == ["7"]
+    assert ax.get_title() == "second"
 
 
 def test_confusions_carry_their_counts_and_rows_are_shares_of_the_true_digit():

@@ -58,7 +58,7 @@ def test_thresholds_decide_which_number_is_read(score, nms, number, kept):
     assert describe_reading(FOUND, 0.95, nms).number == NO_NUMBER
 
 
-@pytest.mark.parametrize(("description", "value"), [("shorter side", 64), ("anchors", "fitted")])
+@pytest.mark.parametrize(("description", "value"), [("short side (px)", 64), ("anchors", "fitted")])
 def test_every_control_moves_the_anchors_picture_and_moves_it_back(description, value):
     box = explore_anchors(IMAGE, BOX)
     before, control = see(box), find_control(box, description)
@@ -70,8 +70,10 @@ def test_every_control_moves_the_anchors_picture_and_moves_it_back(description, 
 
 
 @pytest.mark.parametrize(("description", "value"), [("image", 1), ("score from", 0.1), ("NMS above", 1.0)])
-def test_every_control_moves_the_readings_picture(description, value):
-    box = explore_reading([IMAGE, IMAGE[:, ::-1]], [FOUND, FOUND], ["10", "1"])
-    before = see(box)
-    find_control(box, description).value = value
+def test_every_control_moves_the_readings_picture_and_moves_it_back(description, value):
+    box = explore_reading([IMAGE, IMAGE[:30, :50]], [FOUND, FOUND], ["10", "1"])
+    before, control = see(box), find_control(box, description)
+    start, control.value = control.value, value
     assert not np.array_equal(see(box), before)
+    control.value = start
+    np.testing.assert_array_equal(see(box), before)
