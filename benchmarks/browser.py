@@ -240,7 +240,7 @@ class Explorer:
             self.page.keyboard.press("Tab")
         return flaws + [f"Tab does not reach {control.label!r}" for control in not_reached]
 
-    def move(self, control: Slider | Buttons, num_presses: int) -> list[float]:
+    def move(self, control: Slider | Menu | Buttons, num_presses: int) -> list[float]:
         """Returns the milliseconds from press to changed picture, as `control` goes away and comes back.
 
         What changes nothing in the picture does not count: between two thresholds there may be no box. Where no small
@@ -266,29 +266,31 @@ class Slider:
     A walk yields what to press next; each press has been made when the next is asked for.
     """
 
+    target, there, back = ".noUi-handle", "ArrowRight", "ArrowLeft"
+
     def __init__(self, element: Locator) -> None:
         self.element, self.label = element, element.locator("> label").inner_text()
-        self.targets = element.locator(".noUi-handle")
+        self.targets = element.locator(self.target)
 
     def holds_focus(self) -> bool:
-        """Returns whether arrow keys move this slider."""
-        return self.targets.evaluate("handle => handle === document.activeElement")
+        """Returns whether arrow keys move this control."""
+        return self.targets.evaluate("target => target === document.activeElement")
 
     def read(self) -> str:
         """Returns the value that a reader sees."""
         return self.element.locator(".widget-readout").inner_text()
 
     def walk(self, num_presses: int) -> Iterator[tuple[Locator, str]]:
-        """Yields at most so many presses to the right, as many back, and the same to the left."""
-        for there, back in (("ArrowRight", "ArrowLeft"), ("ArrowLeft", "ArrowRight")):
+        """Yields at most so many presses one way, as many back, and the same the other way."""
+        for away, home in ((self.there, self.back), (self.back, self.there)):
             places = [self.read()]
             while len(places) <= num_presses:
-                yield self.targets, there
+                yield self.targets, away
                 if self.read() == places[-1]:
                     break  # its end
                 places.append(self.read())
             for _ in places[1:]:
-                yield self.targets, back
+                yield self.targets, home
 
     def leap(self) -> Iterator[tuple[Locator, str]]:
         """Yields presses to one end, to the other, and back."""
@@ -296,7 +298,17 @@ class Slider:
         yield self.targets, "End"
         yield self.targets, "Home"
         while self.read() != start:
-            yield self.targets, "ArrowRight"
+            yield self.targets, self.there
+
+
+class Menu(Slider):
+    """A menu with its label: it is walked through as a slider is."""
+
+    target, there, back = "select", "ArrowDown", "ArrowUp"
+
+    def read(self) -> str:
+        """Returns the option that a reader sees."""
+        return self.targets.evaluate("menu => menu.selectedOptions[0].text")
 
 
 class Buttons:
@@ -326,13 +338,13 @@ class Buttons:
         return iter(())
 
 
-def _find_control(element: Locator) -> Slider | Buttons:
+def _find_control(element: Locator) -> Slider | Menu | Buttons:
     """Returns what moves the control in `element`.
 
     Raises:
         ValueError: nobody has taught this module to move such a control.
     """
-    for kind in (Slider, Buttons):
+    for kind in (Slider, Menu, Buttons):
         if kind(element).targets.count():
             return kind(element)
-    raise ValueError(f"neither a slider nor a row of buttons: {element.inner_text()!r}")
+    raise ValueError(f"neither a slider, a menu nor a row of buttons: {element.inner_text()!r}")

@@ -48,7 +48,10 @@ def join(figure: Figure, controls: Mapping[str, ValueWidget], draw: Callable[...
     show()
     for control in controls.values():
         control.style.description_width = LABEL_WIDTH
-        control.layout.width = "auto" if isinstance(control, ToggleButtons) else SLIDER_WIDTH
-        control.add_class("widget-inline-hbox")  # sliders have it; it puts a row of buttons beside its label
+        if isinstance(control, ToggleButtons):
+            control.add_class("widget-inline-hbox")  # as sliders have: the label stands beside the buttons, not above
+            control.layout.width = control.style.button_width = "auto"
+        else:
+            control.layout.width = SLIDER_WIDTH
         control.observe(follow, names="value")
     return VBox([*controls.values(), picture])

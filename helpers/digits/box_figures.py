@@ -139,7 +139,7 @@ def plot_pair(
     _add_box(predicted, ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.8)
     ax.quiver(np.zeros(4), np.zeros(4), np.zeros(4), np.zeros(4), angles="xy", scale_units="xy", scale=1, width=0.012)
     ax.set(xlim=(true[0] - reach, true[2] + reach), ylim=(true[3] + reach, true[1] - reach), aspect="equal")
-    ax.set(xticks=[], yticks=[])
+    ax.set_axis_off()
     update_pair(true, predicted, gradient, ax, title)
 
 

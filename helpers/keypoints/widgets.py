@@ -66,15 +66,15 @@ def describe_codec(
 
 def explore_codec() -> VBox:
     """Returns sliders for sigma, resolution, decoder, noise and the point's place above the map that follows them."""
-    figure = Figure(figsize=(7.2, 3.7), layout="constrained")
+    figure = Figure(figsize=(7.2, 3.9), layout="constrained")
     whole, near = figure.subplots(1, 2)
     controls = {
         "sigma": FloatSlider(2.0, min=0.5, max=4.0, step=0.25, description="σ (cells)"),
-        "size": SelectionSlider(options=(16, 32, 64, 128), value=32, description="map size"),
+        "size": SelectionSlider(options=(16, 32, 64, 128), value=32, description="map (cells)"),
         "decoder": ToggleButtons(options=get_args(Decoder), value="argmax", description="decoder"),
         "x": FloatSlider(61.3, min=0, max=IMAGE_SIZE, step=0.1, description="x (px)"),
         "y": FloatSlider(47.8, min=0, max=IMAGE_SIZE, step=0.1, description="y (px)"),
-        "noise": FloatSlider(0.0, min=0, max=0.2, step=0.01, description="noise"),
+        "noise": FloatSlider(0.0, min=0, max=0.2, step=0.01, description="noise (of peak)"),
     }
 
     def draw(draw_codec: Callable, sigma: float, size: int, decoder: Decoder, x: float, y: float, noise: float) -> None:
@@ -84,6 +84,8 @@ def explore_codec() -> VBox:
         draw_codec(heatmap, *points, near, f"{decoder}: {error:.2f} px off", REACH)
 
     draw(plot_codec, **{name: control.value for name, control in controls.items()})
+    whole.set(xlabel="x (px)", ylabel="y (px)")
+    near.set_xlabel("x (px)")
     figure.legend(*whole.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return join(figure, controls, lambda **values: draw(update_codec, **values))
 

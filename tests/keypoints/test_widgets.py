@@ -52,11 +52,11 @@ def test_noise_is_the_same_at_every_call():
     ("description", "value"),
     [
         ("σ (cells)", 3.0),
-        ("map size", 128),
+        ("map (cells)", 128),
         ("decoder", "dark"),
         ("x (px)", 0.0),
         ("y (px)", 128.0),
-        ("noise", 0.1),
+        ("noise (of peak)", 0.1),
     ],
 )
 def test_every_slider_moves_the_codecs_picture_and_moves_it_back(description, value):
