@@ -41,7 +41,7 @@ from nbgrader.preprocessors import DeduplicateIds
 from traitlets.config import Config
 
 from helpers import plotting, runtime
-from helpers.lessons import LessonFailed, find_code_cells, find_lessons, run_lesson
+from helpers.lessons import LessonFailed, find_code_cells, find_lessons, run_lesson, show
 from helpers.student import Lesson, Task, find_id
 
 GRADES = runtime.DATA / "grades"
@@ -458,7 +458,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     print(f"\n{plotting.format_table(numbers, decimals=0)}\n")
     print("\n".join(f"{row['submission']}: {row['remarks']}" for row in rows if row["remarks"]))
-    print(f"written to {GRADES}: points.csv, tasks.csv")
+    print(f"written to {show(GRADES)}: points.csv, tasks.csv")
     return 0
 
 

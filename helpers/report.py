@@ -25,7 +25,7 @@ import typst
 from nbformat import NotebookNode
 
 from helpers import runtime
-from helpers.lessons import LessonFailed, clean, find_lessons, find_problems, is_up_to_date
+from helpers.lessons import LessonFailed, clean, find_lessons, find_problems, is_up_to_date, show
 
 REPORTS = runtime.DATA / "reports"
 STYLE = Path(__file__).with_name("report.css")
@@ -239,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for path, (_, source) in zip(paths, executed, strict=True):
                 print(f"  {path.stem}: {source}", flush=True)
             for target in write_report(assignment, [notebook for notebook, _ in executed], paths, REPORTS):
-                print(f"{target} ({target.stat().st_size / 1e6:.1f} MB)", flush=True)
+                print(f"{show(target)} ({target.stat().st_size / 1e6:.1f} MB)", flush=True)
     except LessonFailed as failure:
         print(failure, file=sys.stderr)
         return 1

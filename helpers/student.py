@@ -23,7 +23,7 @@ from nbgrader.utils import is_grade, is_solution
 from traitlets.config import Config
 
 from helpers import runtime
-from helpers.lessons import LessonFailed, find_code_cells, find_lessons
+from helpers.lessons import LessonFailed, find_code_cells, find_lessons, show
 
 COPIES = runtime.DATA / "student"
 STUB = """\
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for path in find_lessons(options.lessons):
             lesson = Lesson.read(path)
             runtime.write_text(COPIES / path.name, nbformat.writes(lesson.copy) + "\n")
-            print(f"{COPIES / path.name}: {len(lesson.tasks)} tasks, {lesson.points:g} points")
+            print(f"{show(COPIES / path.name)}: {len(lesson.tasks)} tasks, {lesson.points:g} points")
     except LessonFailed as failure:
         print(failure, file=sys.stderr)
         return 1
