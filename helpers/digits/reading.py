@@ -35,6 +35,8 @@ SAME_LINE = 0.25
 """Share of a digit's height from which another one at its side stands in its line."""
 CANDIDATES = tuple(round(0.05 * step, 2) for step in range(1, 20))
 """Score thresholds among which a cascade is chosen."""
+NMS_THRESHOLDS = (0.3, 0.5, 0.7)
+"""IoUs of suppression among which one is chosen."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def order_digits(boxes: Float[Tensor, "N 4"]) -> list[int]:
 def choose_reading(
     detections: Sequence[Detections],
     numbers: Sequence[str],
-    nms_thresholds: Sequence[float] = (0.3, 0.5, 0.7),
+    nms_thresholds: Sequence[float] = NMS_THRESHOLDS,
     candidates: Sequence[float] = CANDIDATES,
 ) -> ReadingConfig:
     """Returns the config that reads most `numbers` right: choose it on a validation split, never on the one reported.
@@ -173,8 +175,13 @@ def write_numbers(path: Path, image_ids: Int64[np.ndarray, " M"], numbers: Seque
     write_text(path, "\n".join(lines) + "\n")
 
 
-def check_numbers(path: Path, image_ids: Int64[np.ndarray, " M"]) -> list[str]:
+def check_numbers(
+    path: Path, image_ids: Int64[np.ndarray, " M"], detections: Sequence[Detections] | None = None
+) -> list[str]:
     """Returns the numbers in a `pred.csv`, whoever wrote it, in the order of `image_ids`.
+
+    Args:
+        detections: of each image, in the `pred.json` that the numbers are made of: it tells whether zeros were lost.
 
     Raises:
         DatasetError: names file, line, what is wrong, and the remedy.
@@ -212,7 +219,42 @@ def check_numbers(path: Path, image_ids: Int64[np.ndarray, " M"]) -> list[str]:
             f"{path}: image_id {missing[0]} is missing ({len(missing)} of {len(known)} are). "
             f"Remedy: every image has a line, with {NO_NUMBER} where nothing is found"
         )
-    return [numbers[image_id] for image_id in image_ids.tolist()]
+    ordered = [numbers[image_id] for image_id in image_ids.tolist()]
+    lost = [] if detections is None else find_lost_zeros(ordered, detections)
+    if lost:
+        row, full = lost[0]
+        raise DatasetError(
+            f"{path}: image_id {image_ids[row]}: pred_label is {ordered[row]!r}, where the detections make {full!r} "
+            f"({len(lost)} of {len(known)} are so). Remedy: numbers were integers on their way, which have no zeros in "
+            "front: keep them as text"
+        )
+    return ordered
+
+
+def find_lost_zeros(numbers: Sequence[str], detections: Sequence[Detections]) -> list[tuple[int, str]]:
+    """Returns the rows of numbers that have lost zeros in front, each with the number as it was.
+
+    A number may lack a zero because it was not found. It has lost one if no score threshold gives the number, and some
+    threshold gives it with zeros in front. Integers lose all of them: where one number has kept its own, none is lost.
+    """
+    if any(number.startswith("0") and len(number) > 1 for number in numbers):
+        return []
+    lost = []
+    for row, (number, found) in enumerate(zip(numbers, detections, strict=True)):
+        kept = found.above(min(CANDIDATES))
+        if number == NO_NUMBER or DIGIT_NAMES.index("0") + 1 not in kept.labels:
+            continue
+        readings = {
+            _read_number(suppressed, [threshold])
+            for suppressed in (suppress(kept, nms_threshold) for nms_threshold in NMS_THRESHOLDS)
+            for threshold in suppressed.scores.tolist()
+        }
+        full = [
+            reading for reading in sorted(readings) if reading != number and reading.lstrip("0") == number.lstrip("0")
+        ]
+        if full and number not in readings:
+            lost.append((row, full[0]))
+    return lost
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -227,7 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = read_predictions(options.predictions, dataset)
         print(f"{options.predictions}: {sum(len(one.scores) for one in found)} detections in {len(found)} images")
         if options.numbers:
-            numbers = check_numbers(options.numbers, dataset.image_ids)
+            numbers = check_numbers(options.numbers, dataset.image_ids, found)
             print(f"{options.numbers}: {len(numbers)} images, {numbers.count(NO_NUMBER)} of them without a number")
     except DatasetError as error:
         print(error, file=sys.stderr)

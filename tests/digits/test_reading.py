@@ -15,6 +15,7 @@ from helpers.digits.reading import (
     ReadingConfig,
     check_numbers,
     choose_reading,
+    find_lost_zeros,
     main,
     order_digits,
     read_numbers,
@@ -268,6 +269,43 @@ def test_a_broken_table_is_refused_with_line_and_remedy(tmp_path, text, message)
         check_numbers(tmp_path / "pred.csv", IDS)
 
 
+@pytest.fixture
+def with_zeros() -> list[Detections]:
+    """Returns the detections of "09", of "9" with a weak 0 before it, and of "12"."""
+    return [
+        build_detections((LEFT, 0.9, 0), (RIGHT, 0.8, 9)),
+        build_detections((RIGHT, 0.8, 9), (LEFT, 0.3, 0)),
+        build_detections((LEFT, 0.8, 1), (RIGHT, 0.7, 2)),
+    ]
+
+
+def test_zeros_that_integers_have_lost_are_told_by_the_detections(with_zeros, tmp_path):
+    numbers = read_numbers(with_zeros)
+    assert numbers == ["09", "9", "12"]
+    write_numbers(tmp_path / "pred.csv", IDS, [str(int(number)) for number in numbers])
+    assert check_numbers(tmp_path / "pred.csv", IDS)[0] == "9"  # the table alone does not tell
+    with pytest.raises(
+        coco.DatasetError, match=r"image_id 1: pred_label is '9', .* make '09' \(1 of 3.*keep them as text"
+    ):
+        check_numbers(tmp_path / "pred.csv", IDS, with_zeros)
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.5, 0.85, 0.95])
+def test_what_some_threshold_reads_has_lost_no_zero(with_zeros, threshold):
+    numbers = read_numbers(with_zeros, ReadingConfig((threshold, 0.05)))
+    assert find_lost_zeros(numbers, with_zeros) == []
+
+
+def test_zeros_are_lost_all_together_or_not_at_all(with_zeros):
+    assert find_lost_zeros(["9", "09", "12"], with_zeros) == []
+    assert find_lost_zeros(["9", "9", "12"], with_zeros) == [(0, "09")]
+
+
+def test_of_zeros_alone_one_is_left():
+    found = [build_detections((LEFT, 0.9, 0), (RIGHT, 0.9, 0)), build_detections((LEFT, 0.9, 0))]
+    assert find_lost_zeros(["0", "0"], found) == [(0, "00")]
+
+
 def test_the_command_says_what_is_wrong_and_counts_what_is_right(written, dataset, tmp_path, capsys):
     path, detections = written
     write_numbers(tmp_path / "pred.csv", IDS, read_numbers(detections))
@@ -278,3 +316,7 @@ def test_the_command_says_what_is_wrong_and_counts_what_is_right(written, datase
     (tmp_path / "pred.csv").write_text("image_id,pred_label\n1,2\n")
     assert main(command) == 1
     assert "image_id 2 is missing" in capsys.readouterr().err
+    write_predictions(path, IDS, [build_detections((LEFT, 0.9, 0), (RIGHT, 0.9, 4)), *detections[1:]])
+    (tmp_path / "pred.csv").write_text("image_id,pred_label\n1,4\n2,-1\n5,4\n")
+    assert main(command) == 1
+    assert "the detections make '04'" in capsys.readouterr().err
