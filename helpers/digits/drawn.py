@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers import coco, generated, runtime
-from helpers.digits.dataset import DIGIT_NAMES
+from helpers.digits.dataset import DIGIT_NAMES, DigitDataset
 from helpers.digits.scenes import TEST_NUMBERS, TRAIN_NUMBERS, NumberConfig, draw_scene
 
 HOUSE_NUMBERS = runtime.DATA / "house_numbers"
@@ -54,8 +54,8 @@ def ensure_drawn(folder: Path = HOUSE_NUMBERS, config: DrawnConfig = DRAWN_CONFI
 def find_house_numbers(named: str | None = None) -> tuple[Path, Path | None]:
     """Returns the folder with the three splits to learn from, and one with real photos to look at, if there is one.
 
-    A named folder with all of `SPLITS` is both. One with a train split alone is looked at, and what is learned from is
-    drawn; without a name, nothing is real.
+    A named folder with the truth of train and valid is both. One with a train split alone is looked at, and what is
+    learned from is drawn; without a name, nothing is real.
 
     Args:
         named: a folder in the assignment's layout; `None` takes the environment variable `WORKBOOK_SVHN`.
@@ -69,8 +69,22 @@ def find_house_numbers(named: str | None = None) -> tuple[Path, Path | None]:
     real = Path(name).expanduser()
     if not (real / "train.json").is_file():
         raise coco.DatasetError(f"{real / 'train.json'}: the file is missing. Check `data_dir` or {REAL_VARIABLE}")
-    whole = all((real / f"{split}.json").is_file() for split in SPLITS)
-    return (real if whole else ensure_drawn()), real
+    return (real if (real / "valid.json").is_file() else ensure_drawn()), real
+
+
+def read_splits(folder: Path) -> tuple[DigitDataset, DigitDataset, DigitDataset]:
+    """Returns what is trained on, what chooses and what is reported: the splits train, valid and test of `folder`.
+
+    The assignment keeps the truth of its test split to itself. Without `test.json` every other image of valid is
+    reported in its place, and chooses nothing.
+
+    Raises:
+        coco.DatasetError: a split is missing, broken, or not what it is said to be.
+    """
+    train_set, valid_set = (DigitDataset.read(folder, split) for split in SPLITS[:2])
+    if (folder / "test.json").is_file():
+        return train_set, valid_set, DigitDataset.read(folder, "test")
+    return train_set, valid_set.select(slice(0, None, 2)), valid_set.select(slice(1, None, 2))
 
 
 def is_complete(folder: Path = HOUSE_NUMBERS, config: DrawnConfig = DRAWN_CONFIG) -> bool:

@@ -98,6 +98,22 @@ def test_a_named_folder_is_learned_from_if_it_is_whole_and_else_only_looked_at(
         drawn.find_house_numbers(named)
     (tmp_path / "train.json").touch()
     assert drawn.find_house_numbers(named) == (folder, tmp_path)
-    for split in ("valid", "test"):
-        (tmp_path / f"{split}.json").touch()
+    (tmp_path / "valid.json").touch()
     assert drawn.find_house_numbers(named) == (tmp_path, tmp_path)
+
+
+def test_three_splits_with_truth_are_read_as_they_are(folder):
+    for own, split in zip(drawn.read_splits(folder), drawn.SPLITS, strict=True):
+        expected = DigitDataset.read(folder, split)
+        assert own.folder == expected.folder
+        assert_array_equal(own.boxes, expected.boxes)
+
+
+def test_where_the_test_split_has_no_truth_half_of_valid_is_reported_and_chooses_nothing(tmp_path):
+    folder = ensure_drawn(tmp_path / "set", DrawnConfig(num_train=2, num_valid=5, num_test=1))
+    (folder / "test.json").unlink()
+    train_set, valid_set, test_set = drawn.read_splits(folder)
+    assert (len(train_set), valid_set.image_ids.tolist(), test_set.image_ids.tolist()) == (2, [1, 3, 5], [2, 4])
+    (folder / "valid.json").unlink()
+    with pytest.raises(DatasetError, match=r"valid\.json: the annotation file is missing"):
+        drawn.read_splits(folder)
