@@ -415,6 +415,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.publish and (options.profile, options.seed) != ("quick", 0):
         parser.error("only runs at profile quick and seed 0 are published")
+    if options.publish and (given := sorted(read_settings())):  # photos that are not ours to give away, for one
+        parser.error(f"unset {', '.join(given)}: what is published is what everybody gets without")
 
     seed = {"seed": options.seed} if options.seed else DEFAULTS
     started, executed = time.perf_counter(), []

@@ -8,6 +8,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from helpers import lessons, runtime, settings
+from helpers.digits.drawn import REAL_VARIABLE
 
 PARAMETERS = new_code_cell("profile = None\nseed = 0", metadata={"tags": ["parameters"]})
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
@@ -302,6 +303,15 @@ def test_only_quick_runs_of_seed_zero_can_be_asked_to_be_published(arguments, ca
     with pytest.raises(SystemExit):
         lessons.main(arguments)
     assert "only runs at profile quick and seed 0 are published" in capsys.readouterr().err
+
+
+def test_what_shows_photos_of_others_is_neither_published_nor_taken_for_a_run_without(tmp_path, monkeypatch, capsys):
+    without = lessons.compute_digest(new_notebook(), "quick")
+    monkeypatch.setenv(REAL_VARIABLE, str(tmp_path))
+    assert lessons.compute_digest(new_notebook(), "quick") != without
+    with pytest.raises(SystemExit):
+        lessons.main(["--publish", "--profile", "quick"])
+    assert f"unset {REAL_VARIABLE}" in capsys.readouterr().err
 
 
 def test_a_failure_ends_the_command_with_one_message_and_status_one(tmp_path, monkeypatch, capsys):
