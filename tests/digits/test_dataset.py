@@ -143,11 +143,10 @@ def test_nothing_is_decoded_before_it_is_asked_for(folder, dataset):
 
 def test_the_real_photos_are_read(svhn_folder):
     read = DigitDataset.read(svhn_folder, "train")
-    assert len(read) == 256
-    assert len(read.boxes) == 554
+    assert len(read) >= 256  # the sample, or as many as there are
     assert (read.boxes >= 0).all()
-    assert (read.boxes[:, 2:] <= read.sizes[read.owners, ::-1]).all()  # two leave the image in the file
-    assert "".join(str(label - 1) for label in read[0][1]["labels"].tolist()) == "19"
+    assert (read.boxes[:, 2:] <= read.sizes[read.owners, ::-1]).all()  # some leave the image in the file
+    assert np.bincount(read.labels).argmax() == 2  # the commonest digit is 1, wherever people live
 
 
 # Refusing
@@ -193,6 +192,9 @@ BROKEN = {
     "another format": (make_jpeg, r"7\.png: no PNG image"),
     "another size": (resize, r"7\.png: the image is \(4, 5\) \(height, width\), its record says.*not of the same set"),
     "zero width": (set_first(bbox=[1, 1, 0, 5], area=0), r"annotation 1 \(record 1\): bbox.*no width or no height"),
+    "zero height": (set_first(bbox=[1, 1, 5, 0], area=0), r"annotation 1 \(record 1\): bbox.*no width or no height"),
+    "negative width": (set_first(bbox=[9, 1, -5, 5], area=25), r"bbox \[9, 1, -5, 5\].*no width or no height"),
+    "no number": (set_first(bbox=[1, 1, float("nan"), 5]), r"bbox is \[1, 1, nan, 5\].*four finite numbers"),
     "outside": (set_first(bbox=[5000, 1, 5, 5], area=25), r"annotation 1 .*lies mostly outside the \d+ × \d+ image"),
     "mostly outside": (set_first(bbox=[-6, 1, 10, 5], area=50), r"lies mostly outside"),
     "unknown category": (set_first(category_id=11), r"category_id 11 is not in `categories`"),

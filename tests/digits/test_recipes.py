@@ -211,16 +211,28 @@ def test_variants_share_their_seeds_and_are_kept_for_the_next_call(train_set, va
     assert [one.history for one in again["CIoU"]] == [one.history for one in first["CIoU"]]
 
 
-def test_the_reports_recipe_runs_end_to_end_from_random_weights(train_set, valid_set, tmp_path):
-    recipe = replace(
+def test_what_full_trains_runs_end_to_end_without_the_weights_that_have_to_be_fetched(
+    train_set, valid_set, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(runtime, "RUNS", tmp_path)
+    run = runtime.Run("07_digit_detection", "full", 0, CPU, tmp_path)
+    # Smaller images, fewer regions and an epoch of two steps are budget; the code is what a connected machine runs.
+    small = replace(
         REPORT,
         training=replace(REPORT.training, epochs=1, batch_size=2),
         model=replace(REPORT.model, weights=None, resize=Resize(64, 128), num_proposals=(50, 50), num_regions=16),
-        box_loss=BoxLossConfig("ciou"),
     )
-    detector = train_digits(recipe, train_set.select(range(4)), valid_set.select(range(2)), tmp_path, CPU)
+    recipe, whole = (vary_anchors(own)["fitted"] for own in (small, REPORT))
+    assert changed_fields(recipe, whole) == {"training", "model"}
+    assert changed_fields(recipe.training, whole.training) == {"epochs", "batch_size"}
+    budget = {"resize", "anchors", "num_proposals", "num_regions"}
+    assert changed_fields(recipe.model, whole.model) == {"weights"} | budget
+    assert replace(recipe.model.anchors, scale=1.0) == whole.model.anchors
+    images, chooser = train_set.select(range(4)), valid_set.select(range(2))
+    detector = lesson_digits("main", recipe, run, images, chooser)
     assert len(detector.history) == 1
-    assert len(detector.detect(valid_set.select(range(2)))) == 2
+    write_predictions(tmp_path / "pred.json", chooser.image_ids, detector.detect(chooser))
+    assert len(read_predictions(tmp_path / "pred.json", chooser)) == 2
 
 
 def test_two_house_numbers_are_learned_by_heart_and_read_from_the_file(train_set, tmp_path):
