@@ -39,10 +39,10 @@ REPORT = Recipe()
 
 TERM_NAMES: dict[str, Term] = {"IoU": "iou", "GIoU": "giou", "DIoU": "diou", "CIoU": "ciou"}
 
-QUICK_RESIZE = Resize(shorter=80, longer=240)
+QUICK_RESIZE = Resize(shorter=64, longer=192)
 QUICK = Recipe(
     training=TrainingConfig(
-        epochs=8, batch_size=8, optimizer="adamw", learning_rate=2e-3, weight_decay=1e-2, schedule="one-cycle"
+        epochs=10, batch_size=8, optimizer="adamw", learning_rate=2e-3, weight_decay=1e-2, schedule="one-cycle"
     ),
     model=ModelConfig(
         backbone="small",
