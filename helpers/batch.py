@@ -226,7 +226,8 @@ def describe_run(grid: Grid, job: Job, reason: str = "") -> Row:
     Args:
         reason: why it failed.
     """
-    row = {"run": job.name, **job.parameters, "state": "failed" if reason else "missing", "reason": reason}
+    row = {"run": job.name, **job.parameters, "state": "failed" if reason else "missing"}
+    row["reason"] = " ".join(reason.split())  # on one line
     if not reason and grid.is_finished(job):
         executed = grid.find_executed(job)
         results, notebook = (
@@ -306,8 +307,12 @@ def connect(scheduler: str | None, num_workers: int | None, num_runs: int) -> It
         except (OSError, ValueError) as error:
             raise GridError(f"no cluster at {scheduler}: {error}") from None
         with client:
-            print(f"cluster at {scheduler} · dashboard {client.dashboard_link}", flush=True)
-            if not client.scheduler_info(n_workers=-1)["workers"]:
+            info = client.scheduler_info(n_workers=-1)
+            print(
+                f"cluster at {scheduler} · dashboard {client.dashboard_link if info['services'] else 'none'}",
+                flush=True,
+            )
+            if not info["workers"]:
                 print("it has no worker yet: the runs begin when one comes", flush=True)
             yield client
         return
@@ -321,7 +326,7 @@ def connect(scheduler: str | None, num_workers: int | None, num_runs: int) -> It
             host=LOCALHOST,
             dashboard_address=f"{LOCALHOST}:0",
             memory_limit=0,  # it would be the worker's alone, and its runs are other processes
-            silence_logs=logging.ERROR,
+            silence_logs=logging.CRITICAL,
             env={name: str(cores) for name in THREADS},
         )
     with cluster, Client(cluster) as client:
@@ -396,7 +401,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.workers is not None and options.workers < 1:
         parser.error("--workers: at least one")
-    logging.getLogger("distributed").setLevel(logging.ERROR)  # what its warnings say of runs, the table says better
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it logs of runs, the table says better
     try:
         grid = plan_grid(options.notebook, options.parameters)
         return run_grid(grid, options.scheduler, options.workers, options.metric)

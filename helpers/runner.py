@@ -50,8 +50,8 @@ def serve() -> None:
     os.dup2(2, 1)
     gpus = find_gpus()
     jobs: queue.Queue[str | None] = queue.Queue()
-    threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
     with contextlib.suppress(KeyboardInterrupt):  # that is how `_listen` ends a run
+        threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
         while (line := jobs.get()) is not None:
             reason = run_job(**json.loads(line), gpus=gpus)
             print(json.dumps({"reason": reason}), file=answers, flush=True)
