@@ -25,11 +25,13 @@ import re
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dask
 import nbformat
 from dask.system import CPU_COUNT
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
@@ -45,6 +47,10 @@ NAME_DIGITS = 16  # of a digest: names of a million runs still differ
 RUN_MEMORY = 4e9  # bytes that a run may need; more runs than fit into the memory are not begun by default
 CONNECT = 20.0  # seconds in which a scheduler must answer
 PART = 2**24  # bytes fetched at a time
+FETCHES = 3  # tries
+MEND = 5.0  # seconds between two looks after the local workers
+PATIENCE = {"distributed": {"scheduler": {"worker-ttl": None}, "deploy": {"lost-worker-timeout": "2 minutes"}}}
+"""With workers on this machine: it may have slept, so silence tells nothing; and while busy, it starts them slowly."""
 OWN_COLUMNS = ("run", "state", "reason", "run_seconds", "device")
 Row = dict[str, Any]
 """A line of the table: these columns, the run's parameters and its metrics."""
@@ -61,7 +67,6 @@ class Grid:
     """The runs that a call asks for."""
 
     stem: str  # of the notebook
-    notebook: nbformat.NotebookNode  # without outputs
     given: Mapping[str, tuple[Any, ...]]  # what the caller says of each parameter, and the profile
     jobs: tuple[Job, ...]
 
@@ -82,9 +87,8 @@ class Grid:
         return worker.find_folder(job.name) / self.stem / job.parameters["profile"] / f"{self.stem}.ipynb"
 
     def is_finished(self, job: Job) -> bool:
-        """Returns whether a run is here, whole."""
-        executed = self.find_executed(job)
-        return lessons.is_up_to_date(self.notebook, executed, job.parameters["profile"], job.parameters)
+        """Returns whether a run is here, whole, as it was planned: code may have been edited since."""
+        return lessons.is_run(self.find_executed(job), job.digest, job.parameters.get("seed", 0))
 
 
 def read_grid(texts: Sequence[str], known: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
@@ -140,7 +144,7 @@ def plan_grid(path: Path, texts: Sequence[str]) -> Grid:
         digest = lessons.compute_digest(notebook, parameters["profile"], parameters)
         place = str(path.absolute().parent)
         jobs.append(Job(digest[:NAME_DIGITS], parameters=parameters, digest=digest, working_folder=place, **shared))
-    return Grid(path.stem, notebook, given, tuple(jobs))
+    return Grid(path.stem, given, tuple(jobs))
 
 
 def run_jobs(client: Client, grid: Grid, jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
@@ -150,17 +154,33 @@ def run_jobs(client: Client, grid: Grid, jobs: Sequence[Job]) -> Iterator[tuple[
     """
     client.register_plugin(worker.Runners())
     futures = {_submit(client, job): job for job in jobs}
+    fetched: Counter[str] = Counter()
     try:
         ended = as_completed(futures)
         for future in ended:
             job = futures.pop(future)
-            reason = _end(client, grid, future, job)
-            if reason is None:  # its files went with their worker
-                again = _submit(client, job)
-                futures[again] = job
-                ended.add(again)
-            else:
-                yield job, reason
+            try:
+                outcome = future.result()
+            except KilledWorker as error:
+                yield job, f"{job.stem}: its worker died each time, last the one at {error.last_worker.address}"
+                continue
+            except Exception as error:
+                yield job, f"{job.stem}: the cluster lost it, {type(error).__name__}: {error}"
+                continue
+            reason = outcome.reason
+            try:
+                fetch(client, future, job, outcome)
+            except Exception as error:  # whatever a dying worker or a full disk causes
+                fetched[job.name] += 1
+                if fetched[job.name] < FETCHES:  # the worker has it still, or another one makes it again
+                    again = _submit(client, job)
+                    futures[again] = job
+                    ended.add(again)
+                    continue
+                reason = f"{job.stem}: could not be fetched from {outcome.host}, {type(error).__name__}: {error}"
+            if not reason and not grid.is_finished(job):
+                reason = f"{job.stem}: finished on {outcome.host}, but its files have not come here whole"
+            yield job, reason
     finally:
         if futures:
             client.cancel(list(futures), force=True)
@@ -171,32 +191,13 @@ def _submit(client: Client, job: Job) -> Future:
     return client.submit(worker.execute, job, key=f"{job.stem}-{job.name}", pure=False)
 
 
-def _end(client: Client, grid: Grid, future: Future, job: Job) -> str | None:
-    """Returns why a run did not finish, "" when it did, None when what it made cannot be had and it must run again."""
-    try:
-        outcome = future.result()
-    except KilledWorker as error:
-        return f"{job.stem}: its worker died each time, last the one at {error.last_worker.address}"
-    except Exception as error:
-        return f"{job.stem}: the cluster lost it, {type(error).__name__}: {error}"
-    try:
-        fetch(client, future, job, outcome)
-    except OSError as error:
-        return f"{job.stem}: could not be fetched from {outcome.host}: {error}"
-    except Exception:  # whatever a dead worker causes on the way
-        return None
-    if not outcome.reason and not grid.is_finished(job):
-        return f"{job.stem}: finished on {outcome.host}, but its files have not come here whole"
-    return outcome.reason
-
-
 def fetch(client: Client, future: Future, job: Job, outcome: Outcome) -> None:
     """Copies a run's files from its worker's disk into this host's folder of the same run, unless they are there.
 
     The executed notebook comes last: where it is, everything is.
 
     Raises:
-        OSError: a file could not be read there or written here.
+        Exception: the worker is gone, or a file could not be read there or written here.
     """
     folder = worker.find_folder(job.name)
     here = worker.list_files(job.name)
@@ -234,8 +235,8 @@ def describe_run(grid: Grid, job: Job, reason: str = "") -> Row:
             json.loads(path.read_text(encoding="utf-8")) for path in (executed.with_name("results.json"), executed)
         )
         seconds = round(notebook["metadata"]["papermill"]["duration"], 1)
-        row |= {"state": "finished", "run_seconds": seconds, "device": results["device"]}
-        row |= {f"metric {name}" if name in row else name: value for name, value in results["metrics"].items()}
+        row |= {"state": "finished", "run_seconds": seconds, "device": results.get("device", "")}
+        row |= {f"metric {name}" if name in row else name: value for name, value in results.get("metrics", {}).items()}
     return row
 
 
@@ -319,6 +320,7 @@ def connect(scheduler: str | None, num_workers: int | None, num_runs: int) -> It
     allowed = len(runner.find_gpus()) or min(CPU_COUNT, int(MEMORY_LIMIT // RUN_MEMORY)) or 1
     count = min(num_workers or allowed, num_runs)
     cores = max(1, CPU_COUNT // count)
+    dask.config.update_defaults(PATIENCE)
     with _deaf_to_interrupts():  # workers inherit it: Ctrl-C is for this process, which then ends them
         cluster = LocalCluster(
             n_workers=count,
@@ -329,13 +331,32 @@ def connect(scheduler: str | None, num_workers: int | None, num_runs: int) -> It
             silence_logs=logging.CRITICAL,
             env={name: str(cores) for name in THREADS},
         )
-    with cluster, Client(cluster) as client:
+    with cluster, _mend(cluster, count), Client(cluster) as client:
         print(f"workers: {count}, cores each: {cores} · dashboard {client.dashboard_link}", flush=True)
         yield client
 
 
 @contextlib.contextmanager
+def _mend(cluster: LocalCluster, count: int) -> Iterator[None]:
+    """Keeps the cluster at `count` workers: by itself it gives up one that died and comes back slowly."""
+    ended = threading.Event()
+
+    def mend() -> None:
+        while not ended.wait(MEND):
+            cluster.scale(count)
+
+    thread = threading.Thread(target=mend, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextlib.contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
+    """Ignores Ctrl-C meanwhile, as far as this thread can say so."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

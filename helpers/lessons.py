@@ -196,15 +196,18 @@ def is_up_to_date(
     notebook: NotebookNode, executed: Path, profile: str, parameters: Mapping[str, Any] = DEFAULTS
 ) -> bool:
     """Returns whether `executed` and the `results.json` beside it come from this very notebook, run with these."""
-    results = executed.with_name("results.json")
-    if not (executed.exists() and results.exists()):
-        return False
-    recorded = _read(executed)["metadata"].get("workbook", {})
     seed = (read_parameters(notebook) | dict(parameters)).get("seed", 0)
-    return (
-        recorded.get("digest") == compute_digest(notebook, profile, parameters)
-        and _read(results).get("seed", 0) == seed  # a lesson run by hand leaves its results here, too
-    )
+    return executed.exists() and is_run(executed, compute_digest(notebook, profile, parameters), seed)
+
+
+def is_run(executed: Path, digest: str, seed: int) -> bool:
+    """Returns whether `executed` and the `results.json` beside it are there, of the run with this digest and seed."""
+    try:
+        recorded = _read(executed)["metadata"]["workbook"]
+        # a lesson that is run by hand leaves its results here, too
+        return recorded["digest"] == digest and _read(executed.with_name("results.json")).get("seed", 0) == seed
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):  # missing, damaged, or nobody's
+        return False
 
 
 def run_lesson(

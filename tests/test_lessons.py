@@ -81,6 +81,10 @@ def test_another_profile_seed_source_or_a_lost_result_makes_a_run_out_of_date(tm
     (folder / "results.json").write_text('{"seed": 0}')
     assert lessons.is_up_to_date(notebook, executed, "quick")
 
+    for damaged in ("", "{", '{"seed": 1}'):
+        (folder / "results.json").write_text(damaged)
+        assert not lessons.is_up_to_date(notebook, executed, "quick")
+    (folder / "results.json").write_text('{"seed": 0}')
     assert not lessons.is_up_to_date(notebook, executed, "full")
     assert not lessons.is_up_to_date(notebook, executed, "quick", {"seed": 1})
     notebook.cells[-1].outputs = [new_output("stream", text="42")]
