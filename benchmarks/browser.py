@@ -240,7 +240,7 @@ class Explorer:
             self.page.keyboard.press("Tab")
         return flaws + [f"Tab does not reach {control.label!r}" for control in not_reached]
 
-    def move(self, control: Slider | Menu | Buttons, num_presses: int) -> list[float]:
+    def move(self, control: Slider | Buttons, num_presses: int) -> list[float]:
         """Returns the milliseconds from press to changed picture, as `control` goes away and comes back.
 
         What changes nothing in the picture does not count: between two thresholds there may be no box. Where no small
@@ -301,16 +301,6 @@ class Slider:
             yield self.targets, self.there
 
 
-class Menu(Slider):
-    """A menu with its label: it is walked through as a slider is."""
-
-    target, there, back = "select", "ArrowDown", "ArrowUp"
-
-    def read(self) -> str:
-        """Returns the option that a reader sees."""
-        return self.targets.evaluate("menu => menu.selectedOptions[0].text")
-
-
 class Buttons:
     """A row of buttons with its label; one of them is down."""
 
@@ -338,13 +328,13 @@ class Buttons:
         return iter(())
 
 
-def _find_control(element: Locator) -> Slider | Menu | Buttons:
+def _find_control(element: Locator) -> Slider | Buttons:
     """Returns what moves the control in `element`.
 
     Raises:
         ValueError: nobody has taught this module to move such a control.
     """
-    for kind in (Slider, Menu, Buttons):
+    for kind in (Slider, Buttons):
         if kind(element).targets.count():
             return kind(element)
-    raise ValueError(f"neither a slider, a menu nor a row of buttons: {element.inner_text()!r}")
+    raise ValueError(f"neither a slider nor a row of buttons: {element.inner_text()!r}")

@@ -11,7 +11,7 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
-from ipywidgets import Dropdown, FloatSlider, IntSlider, SelectionSlider, ToggleButtons, VBox
+from ipywidgets import FloatSlider, IntSlider, SelectionSlider, ToggleButtons, VBox
 from jaxtyping import Float, Float32, Float64, UInt8
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -172,10 +172,10 @@ def explore_rows(rows: Sequence[Row]) -> VBox:
     text = table.text(-0.05, 0.5, "", transform=table.transAxes, **style)
     variants = list(dict.fromkeys(row["variant"] for row in rows))
     decoders = (*get_args(Decoder), JOINT)
-    controls = {
-        "a": Dropdown(options=variants, value=variants[0], description="A"),
+    controls = {  # no menus: JupyterLab takes their arrow keys for its own
+        "a": SelectionSlider(options=variants, value=variants[0], description="A"),
         "a_decoder": ToggleButtons(options=decoders, value="dark", description="A read by"),
-        "b": Dropdown(options=variants, value=variants[1], description="B"),
+        "b": SelectionSlider(options=variants, value=variants[1], description="B"),
         "b_decoder": ToggleButtons(options=decoders, value="dark", description="B read by"),
     }
 
