@@ -119,6 +119,7 @@ def explore_reading(
         seen = describe_reading(detections[index], score, nms)
         read = "nothing" if seen.number == NO_NUMBER else seen.number
         boxes, digits = seen.kept.boxes.numpy(), seen.kept.labels.numpy() - 1
-        update_reading(images[index], NO_BOX, boxes, digits, ax, f"{numbers[index]} is read as {read}")
+        title = f"{numbers[index]} is read as {read}: score from {score:.2f}, NMS above {nms:.2f}"
+        update_reading(images[index], NO_BOX, boxes, digits, ax, title)
 
     return join(figure, controls, draw)
