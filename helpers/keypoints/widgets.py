@@ -191,6 +191,7 @@ def explore_rows(rows: Sequence[Row]) -> VBox:
             f"{name:21}" + "".join(f"{'–' if math.isnan(value) else f'{value:.3f}':>8}" for value in values)
             for name, *values in pairs
         ]
-        text.set_text("\n".join([f"{'':21}{'A':>8}{'B':>8}", *lines]))
+        names = (f"A  {a}", f"B  {b}", "")  # a slider has no room for them
+        text.set_text("\n".join([*names, f"{'':21}{'A':>8}{'B':>8}", *lines]))
 
     return join(figure, controls, draw)
