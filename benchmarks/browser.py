@@ -266,11 +266,9 @@ class Slider:
     A walk yields what to press next; each press has been made when the next is asked for.
     """
 
-    target, there, back = ".noUi-handle", "ArrowRight", "ArrowLeft"
-
     def __init__(self, element: Locator) -> None:
         self.element, self.label = element, element.locator("> label").inner_text()
-        self.targets = element.locator(self.target)
+        self.targets = element.locator(".noUi-handle")
 
     def holds_focus(self) -> bool:
         """Returns whether arrow keys move this control."""
@@ -282,7 +280,7 @@ class Slider:
 
     def walk(self, num_presses: int) -> Iterator[tuple[Locator, str]]:
         """Yields at most so many presses one way, as many back, and the same the other way."""
-        for away, home in ((self.there, self.back), (self.back, self.there)):
+        for away, home in (("ArrowRight", "ArrowLeft"), ("ArrowLeft", "ArrowRight")):
             places = [self.read()]
             while len(places) <= num_presses:
                 yield self.targets, away
@@ -297,8 +295,10 @@ class Slider:
         start = self.read()
         yield self.targets, "End"
         yield self.targets, "Home"
-        while self.read() != start:
-            yield self.targets, self.there
+        while (place := self.read()) != start:
+            yield self.targets, "ArrowRight"
+            if self.read() == place:
+                break  # no step ends where it started
 
 
 class Buttons:
