@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -47,6 +48,12 @@ def plot_image(image: np.ndarray, ax: Axes | None = None, title: str = "") -> Ax
 def outline_boxes(boxes: Float[np.ndarray, "N 4"]) -> Float[np.ndarray, "N 5 2"]:
     """Returns the corners (x, y) of each box, once around: what a `LineCollection` draws as one artist for all."""
     return boxes[:, [0, 1, 2, 1, 2, 3, 0, 3, 0, 1]].reshape(-1, 5, 2)
+
+
+def add_outlines(ax: Axes, colour: str, style: str, width: float, label: str | None = None) -> None:
+    """Adds one artist for any number of boxes; `set_segments` gives it their `outline_boxes`."""
+    lines = LineCollection([], colors=colour, linestyles=style, linewidths=width, label=label)
+    ax.add_collection(lines, autolim=False)
 
 
 def plot_pixels(image: np.ndarray, columns: range, rows: range, ax: Axes) -> Axes:

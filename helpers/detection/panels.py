@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.legend import Legend
 from matplotlib.patches import Rectangle
@@ -25,6 +25,7 @@ from helpers.plotting import (
     PREDICTION_STYLE,
     TRUTH_COLOUR,
     TRUTH_STYLE,
+    add_outlines,
     outline_boxes,
     plot_image,
 )
@@ -48,8 +49,8 @@ def plot_findings(ax: Axes, hatched: str, text_colour: str = PREDICTION_COLOUR) 
     _plot_frame(ax)
     style = {"facecolors": (1, 1, 1, 0.7), "edgecolors": TRUTH_COLOUR, "linewidths": 0, "hatch": "////"}
     ax.add_collection(PolyCollection([], label=hatched, **style), autolim=False)
-    _add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 1.6, "truth")
-    _add_outlines(ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.6, "detection")
+    add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 1.6, "truth")
+    add_outlines(ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.6, "detection")
     _add_marker(ax, "x", PREDICTION_COLOUR, "wrong")
     background = {"facecolor": text_colour, "edgecolor": "none", "pad": 1.0, "alpha": 0.85}
     for _ in range(MOST_TEXTS):
@@ -92,8 +93,8 @@ def update_findings(
 def plot_answers(ax: Axes, colour: str) -> Axes:
     """Returns a panel for one level's cells, an object (green) and the anchor that fits it best (in `colour`)."""
     _plot_frame(ax)
-    _add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 2.4, "object")
-    _add_outlines(ax, colour, "-", 1.2, "best anchor")
+    add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 2.4, "object")
+    add_outlines(ax, colour, "-", 1.2, "best anchor")
     ax.fill([], [], color=colour, label="cells with a positive anchor")
     ax.fill([], [], color=str(IGNORED_GREY), label="cells with none, but an ignored one")
     return ax
@@ -159,9 +160,9 @@ def plot_looking(ax: Axes, colour: str) -> Axes:
     _plot_frame(ax)
     style = {"cmap": SHADOW, "vmin": 0, "vmax": 1, "extent": (0, IMAGE_SIZE, IMAGE_SIZE, 0)}
     ax.imshow(np.zeros((1, 1)), **style)
-    _add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 1.2, "truth")
-    _add_outlines(ax, colour, "-", 2.2, "what the cell can see")
-    _add_outlines(ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.8, "its box, the paler the less sure")
+    add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 1.2, "truth")
+    add_outlines(ax, colour, "-", 2.2, "what the cell can see")
+    add_outlines(ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.8, "its box, the paler the less sure")
     _add_marker(ax, "+", "black", "place")
     ax.fill([], [], color="0.2", label="moves its objectness")
     ax.set(xlim=(-2, IMAGE_SIZE + 2), ylim=(IMAGE_SIZE + 2, -2))
@@ -210,12 +211,6 @@ def _plot_frame(ax: Axes) -> None:
     plot_image(np.full((IMAGE_SIZE, IMAGE_SIZE, 3), 255, np.uint8), ax)
     ax.add_patch(Rectangle((0, 0), IMAGE_SIZE, IMAGE_SIZE, fill=False, edgecolor="0.75", linewidth=0.8))
     ax.set(xlim=(-2, IMAGE_SIZE + 2), ylim=(IMAGE_SIZE + 2, -2))
-
-
-def _add_outlines(ax: Axes, colour: str, style: str, width: float, label: str) -> None:
-    """Adds one artist for any number of boxes."""
-    lines = LineCollection([], colors=colour, linestyles=style, linewidths=width, label=label)
-    ax.add_collection(lines, autolim=False)
 
 
 def _add_marker(ax: Axes, marker: str, colour: str, label: str) -> None:

@@ -11,7 +11,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
@@ -22,6 +21,7 @@ from helpers.plotting import (
     PREDICTION_STYLE,
     TRUTH_COLOUR,
     TRUTH_STYLE,
+    add_outlines,
     outline_boxes,
     plot_history,
     plot_image,
@@ -55,11 +55,6 @@ def _add_boxes(ax: Axes, boxes: Float[np.ndarray, "N 4"], colour: str, style: st
         shape = (x1, y1), x2 - x1, y2 - y1
         ax.add_patch(Rectangle(*shape, fill=False, edgecolor=colour, linestyle=style, linewidth=width))
     return ax
-
-
-def _add_outlines(ax: Axes, colour: str, style: str, width: float) -> None:
-    """Adds one artist for any number of boxes; an `update_…` gives them to it."""
-    ax.add_collection(LineCollection([], colors=colour, linestyles=style, linewidths=width), autolim=False)
 
 
 def plot_galleries(
@@ -165,9 +160,9 @@ def plot_anchors(
     """
     pale = (255 - (255 - image) * 0.5).astype(np.uint8)
     ax.imshow(pale)
-    _add_outlines(ax, COLOURS[0], "-", 0.7)
-    _add_outlines(ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.8)
-    _add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 1.8)
+    add_outlines(ax, COLOURS[0], "-", 0.7)
+    add_outlines(ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.8)
+    add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 1.8)
     ax.tick_params(labelsize=7)
     ax.grid(visible=False)
     update_anchors(size, box, shapes, best, ax, title)
@@ -234,8 +229,8 @@ def plot_reading(
 ) -> Axes:
     """Draws true boxes (green, solid) and detections (red, dashed), each with the digit that it was taken for."""
     ax = plot_image(image, ax)
-    _add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 1.0)
-    _add_outlines(ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.4)
+    add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 1.0)
+    add_outlines(ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.4)
     update_reading(image, true_boxes, boxes, digits, ax, title)
     return ax
 
