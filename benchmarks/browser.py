@@ -133,7 +133,7 @@ def _start_jupyterlab(folder: Path, paths: Sequence[Path]) -> Iterator[tuple[str
             yield address, token
         finally:
             server.terminate()  # it ends its kernels first
-            server.wait(SETTLE)
+            server.wait(START)
 
 
 def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
@@ -228,11 +228,11 @@ class Explorer:
         return self.picture.evaluate(script)
 
     def find_flaws(self) -> list[str]:
-        """Returns which labels are missing or cut, and which controls Tab does not reach from the first one."""
+        """Returns which texts are missing or cut, and which controls Tab does not reach from the first one."""
         flaws = []
-        for text in self.box.locator("label, button").all():
+        for text in self.box.locator("label, button, .widget-readout").all():
             if not text.inner_text() or text.evaluate("element => element.scrollWidth > element.clientWidth"):
-                flaws.append(f"the label {text.inner_text()!r} is cut")
+                flaws.append(f"the text {text.inner_text()!r} is cut")
         not_reached = list(self.controls)
         self.controls[0].targets.first.focus()
         while self.box.evaluate("box => box.contains(document.activeElement)"):
@@ -271,15 +271,15 @@ class Slider:
         self.targets = element.locator(".noUi-handle")
 
     def holds_focus(self) -> bool:
-        """Returns whether arrow keys move this control."""
-        return self.targets.evaluate("target => target === document.activeElement")
+        """Returns whether arrow keys move this slider."""
+        return self.targets.evaluate("handle => handle === document.activeElement")
 
     def read(self) -> str:
         """Returns the value that a reader sees."""
         return self.element.locator(".widget-readout").inner_text()
 
     def walk(self, num_presses: int) -> Iterator[tuple[Locator, str]]:
-        """Yields at most so many presses one way, as many back, and the same the other way."""
+        """Yields at most so many presses to the right, as many back, and the same to the left."""
         for away, home in (("ArrowRight", "ArrowLeft"), ("ArrowLeft", "ArrowRight")):
             places = [self.read()]
             while len(places) <= num_presses:

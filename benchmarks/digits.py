@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.timing import NUM_TURNS, time_call
 from helpers import runtime, training
-from helpers.digits.dataset import Batch, DigitDataset
+from helpers.digits.dataset import Batch, DigitBatches, DigitDataset, build_loader
 from helpers.digits.drawn import DrawnConfig, ensure_drawn
 from helpers.digits.model import build_digit_rcnn, prepare_image
 from helpers.digits.recipes import QUICK, DigitTask
@@ -41,14 +41,17 @@ def _measure_steps(images: DigitDataset, device: torch.device) -> dict[str, floa
     model = build_digit_rcnn(QUICK.model).to(device, memory_format=torch.channels_last).train()
     task = DigitTask(QUICK, images, images, device)
     optimizer = training.build_optimizer(model, config)
-    in_this_process = DigitTask(QUICK, images, images, device, num_workers=0)
     order = torch.Generator().manual_seed(0)
+
+    def in_this_process() -> DigitBatches:
+        return build_loader(images, config.batch_size, order.manual_seed(0), augment=task.augment)
+
     ready = [
         (
             [prepare_image(image, device) for image in batch],
             [{k: v.to(device) for k, v in one.items()} for one in truth],
         )
-        for batch, truth in in_this_process.batches(1, config.batch_size, order)
+        for batch, truth in in_this_process()
     ]
 
     def bare() -> None:
@@ -65,7 +68,7 @@ def _measure_steps(images: DigitDataset, device: torch.device) -> dict[str, floa
         return batches
 
     def decode() -> None:
-        for _ in in_this_process.batches(1, config.batch_size, order.manual_seed(0)):
+        for _ in in_this_process():
             pass
 
     full()

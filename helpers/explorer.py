@@ -23,7 +23,8 @@ def join(figure: Figure, controls: Mapping[str, ValueWidget], draw: Callable[...
     """Returns the controls above a picture of the figure; every change of a value draws it anew with all values.
 
     Args:
-        controls: by the names under which `draw` takes their values.
+        controls: by the names under which `draw` takes their values; sliders and rows of buttons, for JupyterLab takes
+            the arrow keys that would move a menu for its own.
         draw: shows these values in the figure.
     """
     picture = Image(format="png", layout=Layout(align_self="flex-start"))  # at its own size: a stretched one is blurred

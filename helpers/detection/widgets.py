@@ -357,8 +357,8 @@ def explore_cells(detectors: Mapping[str, Detector], dataset: ShapeDetectionData
     controls = {
         "network": ToggleButtons(options=tuple(detectors), description="network"),
         "image": IntSlider(0, min=0, max=len(dataset) - 1, description="image"),
-        "x": IntSlider(112, min=2, max=IMAGE_SIZE - 2, step=4, description="x (px)"),
-        "y": IntSlider(112, min=2, max=IMAGE_SIZE - 2, step=4, description="y (px)"),
+        "x": IntSlider(114, min=2, max=IMAGE_SIZE - 2, step=4, description="x (px)"),
+        "y": IntSlider(114, min=2, max=IMAGE_SIZE - 2, step=4, description="y (px)"),
     }
 
     @functools.lru_cache(maxsize=200)  # of 0.2 MB: a step to the next fine cell mostly stays in the same coarse one

@@ -26,16 +26,8 @@ from helpers.coco import DatasetError
 from helpers.digits.dataset import DigitDataset
 from helpers.digits.drawn import ensure_drawn, read_splits
 from helpers.digits.metrics import evaluate_digits, measure_accuracy, true_numbers
-from helpers.digits.reading import (
-    ReadingConfig,
-    check_numbers,
-    choose_reading,
-    read_numbers,
-    read_predictions,
-    write_numbers,
-    write_predictions,
-)
-from helpers.digits.recipes import QUICK, REPORT, DigitDetector, Recipe, lesson_digits, train_digits, vary_anchors
+from helpers.digits.reading import ReadingConfig, choose_reading, read_numbers, write_answers
+from helpers.digits.recipes import DigitDetector, Recipe, base_recipe, lesson_digits, train_digits
 from helpers.evaluation import Detections
 
 Grade = dict[str, float]
@@ -92,23 +84,13 @@ def grade_halves(
     return grades
 
 
-def write_answers(folder: Path, photos: DigitDataset, detections: Sequence[Detections], reading: ReadingConfig) -> None:
-    """Writes `pred.json` and, made of it alone, `pred.csv` to `folder`, and checks both."""
-    predictions, numbers = folder / "pred.json", folder / "pred.csv"
-    write_predictions(predictions, photos.image_ids, detections)
-    found = read_predictions(predictions, photos)
-    write_numbers(numbers, photos.image_ids, read_numbers(found, reading))
-    check_numbers(numbers, photos.image_ids, found)
-
-
 def compare(run: runtime.Run, photos: DigitDataset) -> dict[str, list[Grade]]:
     """Returns the grades with drawn numbers alone, after half of the photos, and the gain: two for every halving.
 
     Detectors, and both files of the first halving, are left in the folder `photos` of the run.
     """
     train_set, valid_set, _ = read_splits(ensure_drawn())
-    base = run.budget(QUICK, QUICK, vary_anchors(REPORT)["fitted"])
-    start = lesson_digits("main", base, run, train_set, valid_set)
+    start = lesson_digits("main", base_recipe(run), run, train_set, valid_set)
     chooser = valid_set.select(slice(run.budget(16, None, None)))
     reading = choose_reading(start.detect(chooser), true_numbers(chooser.file))
     untuned, folder = start.detect(photos), run.folder / "photos"

@@ -4,7 +4,7 @@ The value at a point between cells is bilinear: a weight of rows times a weight 
 is its rows' weights times the map times its columns' weights, and the gradient is products of the same matrices, where
 torchvision's adds numbers one by one.
 
-Shape letters: R regions of a batch, S cells down and across a region, h w a feature map.
+Shape letters: B images, R regions of all of them, P of one at most, S cells of a region each way, h w a feature map.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 
 class MatrixRoIAlign(nn.Module):
@@ -39,15 +40,19 @@ class MatrixRoIAlign(nn.Module):
     ) -> Float[Tensor, "R C S S"]:
         """Takes what torchvision's `MultiScaleRoIAlign` does; the regions of each image in pixels."""
         maps = features["0"]
-        channels, height, width = maps.shape[1:]
-        pooled = []
-        for image, boxes in zip(maps.permute(0, 2, 3, 1), regions, strict=True):  # channels last: no copy
-            x1, y1, x2, y2 = (boxes / self.stride).unbind(1)
-            rows, columns = self.weigh(y1, y2, height), self.weigh(x1, x2, width)
-            strips = rows.flatten(0, 1) @ image.flatten(1)  # [R * S, w * C]
-            strips = strips.view(len(boxes), self.output_size, width, channels)
-            pooled.append(columns.unsqueeze(1) @ strips)
-        return torch.cat(pooled).permute(0, 3, 1, 2)
+        batch, channels, height, width = maps.shape
+        boxes = pad_sequence(regions, batch_first=True)  # [B, P, 4]: as many for every image, the last may be empty
+        x1, y1, x2, y2 = (boxes.flatten(0, 1) / self.stride).unbind(1)
+        rows, columns = self.weigh(y1, y2, height), self.weigh(x1, x2, width)
+        # The longer axis first: house numbers are wide, and what lies between the two products is a map per region.
+        images = maps.permute(0, 3, 2, 1).reshape(batch, width, height * channels)
+        strips = columns.view(batch, boxes.shape[1] * self.output_size, width) @ images  # [B, P * S, h * C]
+        pooled = rows.unsqueeze(1) @ strips.view(len(rows), self.output_size, height, channels)
+        counts = torch.tensor([len(own) for own in regions])
+        there = torch.arange(boxes.shape[1]) < counts.unsqueeze(1)  # on the CPU: a GPU is not asked for shapes
+        if not there.all():
+            pooled = pooled[there.flatten().to(maps.device)]
+        return pooled.permute(0, 3, 2, 1)
 
     def weigh(self, start: Float[Tensor, " R"], end: Float[Tensor, " R"], length: int) -> Float[Tensor, "R S length"]:
         """Returns how much each cell of the map counts in each cell of the regions, along one axis.

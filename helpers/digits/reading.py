@@ -257,6 +257,21 @@ def find_lost_zeros(numbers: Sequence[str], detections: Sequence[Detections]) ->
     return lost
 
 
+# Both
+
+
+def write_answers(
+    folder: Path, images: DigitDataset, detections: Sequence[Detections], config: ReadingConfig
+) -> list[str]:
+    """Writes `pred.json` and, made of it alone, `pred.csv` to `folder`, checks both, and returns the numbers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    predictions, numbers = folder / "pred.json", folder / "pred.csv"
+    write_predictions(predictions, images.image_ids, detections)
+    found = read_predictions(predictions, images)
+    write_numbers(numbers, images.image_ids, read_numbers(found, config))
+    return check_numbers(numbers, images.image_ids, found)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Says what is wrong with a `pred.json`, and with a `pred.csv` if given, and returns 1, or 0 if nothing is."""
     parser = argparse.ArgumentParser(prog="python -m helpers.digits.reading", description=main.__doc__)

@@ -87,11 +87,9 @@ class DigitDetector:
     model: FasterRCNN
     history: list[training.Row]
 
-    def detect(
-        self, dataset: DigitDataset, thresholds: Thresholds = EVERYTHING, num_workers: int = 1
-    ) -> list[Detections]:
+    def detect(self, dataset: DigitDataset, thresholds: Thresholds = EVERYTHING) -> list[Detections]:
         """Returns the detections of each image of `dataset`, in its order; without thresholds, nothing is cut."""
-        return detect_all(self.model, dataset, thresholds, num_workers)
+        return detect_all(self.model, dataset, thresholds)
 
 
 def train_digits(
@@ -101,7 +99,6 @@ def train_digits(
     folder: Path,
     device: torch.device,
     on_epoch_end: Callable[[training.Row, FasterRCNN], None] | None = None,
-    num_workers: int = 1,
     start: FasterRCNN | None = None,
 ) -> DigitDetector:
     """Returns the detector that `recipe` makes of `train_set`; goes on where an interrupted run stopped.
@@ -110,14 +107,13 @@ def train_digits(
         selection_set: images that choose the best epoch. They must not be the ones that are reported on.
         folder: keeps `training_log.json`, `best_model.pth` and `last.pth`.
         on_epoch_end: see `training.train`.
-        num_workers: processes that decode and change images while the network is busy; the result is the same.
         start: a network of the same config to go on from, as fine-tuning does; `None` starts from the seed.
     """
     torch.manual_seed(recipe.training.seed)  # the same initial weights, whatever ran before
     model = build_digit_rcnn(recipe.model, recipe.box_loss.term).to(device, memory_format=torch.channels_last)
     if start is not None:
         model.load_state_dict(start.state_dict())
-    task = DigitTask(recipe, train_set, selection_set, device, num_workers)
+    task = DigitTask(recipe, train_set, selection_set, device)
     settings = {
         "recipe": asdict(recipe),
         "train_set": _fingerprint(train_set),
@@ -126,6 +122,11 @@ def train_digits(
     }
     history = training.train(model, task, recipe.training, folder, settings=settings, on_epoch_end=on_epoch_end)
     return DigitDetector(recipe, model, history)
+
+
+def base_recipe(run: runtime.Run) -> Recipe:
+    """Returns what the lessons train at `run`'s profile: a small network, or the report's with fitted anchors."""
+    return run.budget(QUICK, QUICK, vary_anchors(REPORT)["fitted"])
 
 
 def lesson_digits(
@@ -177,25 +178,19 @@ class DigitTask:
     monitor = "ap"
 
     def __init__(
-        self,
-        recipe: Recipe,
-        train_set: DigitDataset,
-        selection_set: DigitDataset,
-        device: torch.device,
-        num_workers: int = 1,
+        self, recipe: Recipe, train_set: DigitDataset, selection_set: DigitDataset, device: torch.device
     ) -> None:
         self.recipe = recipe
         self.device = device
         self.train_set = train_set
         self.selection_set = selection_set
-        self.num_workers = num_workers
         self.augment = build_augmentation(recipe.augmentation)
         self.epoch = 1  # the one whose batches are under way: the weight of a box loss may depend on it
 
     def batches(self, epoch: int, batch_size: int, generator: torch.Generator) -> training.Batches:
-        """Returns the epoch's batches, decoded ahead of the network; images of one batch are of about one shape."""
+        """Returns the epoch's batches; images of one batch are of about one shape."""
         self.epoch = epoch
-        return build_loader(self.train_set, batch_size, generator, self.num_workers, self.augment)
+        return build_loader(self.train_set, batch_size, generator, count_workers(self.device), self.augment)
 
     def losses(self, model: FasterRCNN, batch: Batch) -> dict[str, Tensor]:
         """Returns the losses of one batch; "loss" is torchvision's sum of four, with the recipe's box loss for one."""
@@ -220,7 +215,6 @@ def detect_all(
     model: FasterRCNN,
     dataset: DigitDataset,
     thresholds: Thresholds,
-    num_workers: int = 0,
     batch_size: int = 16,
 ) -> list[Detections]:
     """Returns what `model`, in evaluation mode, finds in each image of `dataset`, in its order.
@@ -229,10 +223,20 @@ def detect_all(
         batch_size: images per forward pass, of about one shape.
     """
     found: dict[int, Detections] = {}
+    num_workers = count_workers(next(model.parameters()).device)
     for images, targets in build_loader(dataset, batch_size, num_workers=num_workers):
         ids = [int(target["image_id"]) for target in targets]
         found.update(zip(ids, detect(model, images, thresholds), strict=True))
     return [found[image_id] for image_id in dataset.image_ids.tolist()]
+
+
+def count_workers(device: torch.device) -> int:
+    """Returns how many processes decode for a network on `device`: one, which keeps ahead of it, or none on a CPU.
+
+    There all cores are the network's. A worker would take its share of them, and more: it begins as a copy of this
+    process, and until it ends, what this process writes to has to be copied for it page by page.
+    """
+    return 0 if device.type == "cpu" else 1
 
 
 def _fingerprint(dataset: DigitDataset) -> str:

@@ -171,11 +171,12 @@ def explore_rows(rows: Sequence[Row]) -> VBox:
     style = {"family": "monospace", "fontsize": 8, "va": "center", "linespacing": 1.6}
     text = table.text(-0.05, 0.5, "", transform=table.transAxes, **style)
     variants = list(dict.fromkeys(row["variant"] for row in rows))
+    options = [(name.replace(" cells", "").replace("sigma", "σ"), name) for name in variants]  # more would be cut
     decoders = (*get_args(Decoder), JOINT)
-    controls = {  # no menus: JupyterLab takes their arrow keys for its own
-        "a": SelectionSlider(options=variants, value=variants[0], description="A"),
+    controls = {
+        "a": SelectionSlider(options=options, value=variants[0], description="A (cells, σ)"),
         "a_decoder": ToggleButtons(options=decoders, value="dark", description="A read by"),
-        "b": SelectionSlider(options=variants, value=variants[1], description="B"),
+        "b": SelectionSlider(options=options, value=variants[1], description="B (cells, σ)"),
         "b_decoder": ToggleButtons(options=decoders, value="dark", description="B read by"),
     }
 

@@ -13,11 +13,15 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from torch.testing import assert_close
 from torchvision.transforms import v2
+from torchvision.transforms.v2.functional import gaussian_blur
 
+from helpers import coco
 from helpers.coco import DatasetError
+from helpers.digits import dataset as dataset_room
 from helpers.digits.dataset import (
     AugmentationConfig,
     DigitDataset,
+    blur,
     build_augmentation,
     build_loader,
     group_by_shape,
@@ -237,6 +241,24 @@ def test_a_grey_image_is_refused_when_it_is_decoded(folder, dataset):
         DigitDataset.read(folder, "train")[6]
 
 
+def test_as_many_images_are_decoded_once_as_may_be_kept_and_none_is_spoilt(folder, monkeypatch):
+    read = DigitDataset.read(folder, "train")
+    decoded = []
+
+    def read_image(path, size, mode, decode=coco.read_image):
+        decoded.append(path.stem)
+        return decode(path, size, mode)
+
+    monkeypatch.setattr(coco, "read_image", read_image)
+    monkeypatch.setattr(dataset_room, "KEPT_BYTES", int(3 * read.sizes[:4].prod(axis=1).sum()))
+    first = [read[row][0] for row in range(6)]
+    expected = [image.clone() for image in first]
+    for image in first:
+        image.zero_()
+    assert_close([read[row][0] for row in range(6)], expected)
+    assert decoded == ["1", "2", "3", "4", "5", "6", "5", "6"]
+
+
 # Batches
 
 
@@ -358,6 +380,14 @@ def test_colour_and_blur_change_pixels_and_nothing_else(dataset):
                 assert image.shape == original.shape
                 assert_close(target, truth)
         assert changed > 16  # of 24: the weakest blur changes no byte of a soft picture
+
+
+@pytest.mark.parametrize("sigma", [0.3, 0.55, 0.8])
+def test_blurring_is_torchvisions_within_one_level(sigma):
+    image = torch.randint(0, 256, (3, 31, 45), dtype=torch.uint8, generator=seeded(0))
+    expected = gaussian_blur(image, [3, 3], [sigma, sigma])
+    assert (blur(image, sigma).int() - expected.int()).abs().max() <= 1
+    assert (blur(image, sigma) != image).any()
 
 
 def test_without_probability_nothing_changes(dataset):

@@ -12,8 +12,8 @@ from helpers import runtime
 from helpers.digits import photos as room
 from helpers.digits.dataset import DigitDataset
 from helpers.digits.drawn import DrawnConfig, ensure_drawn
-from helpers.digits.metrics import NO_NUMBER, true_numbers
-from helpers.digits.photos import detect_unseen, grade_halves, halve, main, soften, summarise, write_answers
+from helpers.digits.metrics import true_numbers
+from helpers.digits.photos import detect_unseen, grade_halves, halve, main, soften, summarise
 from helpers.digits.reading import ReadingConfig, check_numbers, read_numbers, read_predictions
 from helpers.digits.recipes import QUICK, REPORT, DigitDetector
 from helpers.evaluation import Detections
@@ -108,15 +108,6 @@ def test_the_summary_has_mean_lowest_and_highest():
         ["before,", "highest", "0.500"],
         *[["gain,", way, "-0.200"] for way in ("mean", "lowest", "highest")],
     ]
-
-
-def test_the_table_is_made_with_the_reading_and_the_list_without_it(pictures, tmp_path):
-    found = tell_truth(pictures)
-    found[1] = found[1]._replace(scores=found[1].scores / 2)
-    write_answers(tmp_path, pictures, found, READING)
-    numbers, true = check_numbers(tmp_path / "pred.csv", pictures.image_ids), true_numbers(pictures.file)
-    assert (numbers[0], numbers[1], numbers[2:]) == (true[0], NO_NUMBER, true[2:])
-    assert len(read_predictions(tmp_path / "pred.json", pictures)[1].scores) == len(true[1])
 
 
 @pytest.fixture

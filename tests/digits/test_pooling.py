@@ -48,6 +48,8 @@ def test_a_map_that_rises_to_the_right_is_read_at_the_middle_of_each_cell():
     assert pooled[0, 0, 3].tolist() == pytest.approx([2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5])
 
 
-def test_an_image_without_regions_has_none():
-    pooled = MatrixRoIAlign(7)({"0": torch.ones(2, 5, 8, 8)}, [torch.zeros(0, 4), draw_regions(0, 3)], [(32, 32)] * 2)
-    assert pooled.shape == (3, 5, 7, 7)
+@pytest.mark.parametrize("counts", [(0, 3), (3, 0), (0, 0)])
+def test_an_image_without_regions_has_none(counts):
+    regions = [draw_regions(seed, count) for seed, count in enumerate(counts)]
+    pooled = MatrixRoIAlign(7)({"0": torch.ones(2, 5, 8, 8)}, regions, [(32, 32)] * 2)
+    assert pooled.shape == (sum(counts), 5, 7, 7)

@@ -21,6 +21,7 @@ from helpers.digits.reading import (
     read_numbers,
     read_predictions,
     suppress,
+    write_answers,
     write_numbers,
     write_predictions,
 )
@@ -304,6 +305,15 @@ def test_zeros_are_lost_all_together_or_not_at_all(with_zeros):
 def test_of_zeros_alone_one_is_left():
     found = [build_detections((LEFT, 0.9, 0), (RIGHT, 0.9, 0)), build_detections((LEFT, 0.9, 0))]
     assert find_lost_zeros(["0", "0"], found) == [(0, "00")]
+
+
+def test_both_files_are_made_of_all_detections_and_the_table_with_the_reading(dataset, tmp_path):
+    sure, unsure = build_detections((LEFT, 0.9, 0), (RIGHT, 0.8, 7)), build_detections((LEFT, 0.4, 3))
+    numbers = write_answers(tmp_path / "new", dataset, [sure, unsure, unsure], ReadingConfig((0.5,)))
+    assert numbers == ["07", NO_NUMBER, NO_NUMBER]
+    found = read_predictions(tmp_path / "new" / "pred.json", dataset)
+    assert [len(one.scores) for one in found] == [2, 1, 1]
+    assert check_numbers(tmp_path / "new" / "pred.csv", dataset.image_ids, found) == numbers
 
 
 def test_the_command_says_what_is_wrong_and_counts_what_is_right(written, dataset, tmp_path, capsys):

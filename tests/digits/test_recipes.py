@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from helpers import runtime, training
+from helpers.digits import recipes
 from helpers.digits.anchors import ANCHOR_SETS, FITTED_ANCHORS, Resize
 from helpers.digits.dataset import AugmentationConfig, DigitDataset
 from helpers.digits.drawn import DrawnConfig, ensure_drawn
@@ -110,7 +111,7 @@ def test_variants_of_box_losses_differ_in_nothing_else():
 def build_task(recipe: Recipe, dataset: DigitDataset) -> tuple[DigitTask, torch.nn.Module]:
     torch.manual_seed(0)
     network = build_digit_rcnn(recipe.model, recipe.box_loss.term)
-    return DigitTask(recipe, dataset, dataset, CPU, num_workers=0), network
+    return DigitTask(recipe, dataset, dataset, CPU), network
 
 
 def test_losses_are_torchvisions_four_and_their_sum(train_set):
@@ -146,21 +147,24 @@ def test_validation_is_coco_s_twelve_numbers(train_set):
     assert task.monitor in TWELVE
 
 
-def test_an_interrupted_detector_goes_on_to_the_same_weights_with_any_number_of_workers(train_set, valid_set, tmp_path):
+def test_an_interrupted_detector_goes_on_to_the_same_weights_though_a_worker_decodes(
+    train_set, valid_set, tmp_path, monkeypatch
+):
     def interrupt(row, model):
         raise KeyboardInterrupt
 
-    whole = train_digits(TINY, train_set, valid_set, tmp_path / "whole", CPU, num_workers=0)
+    whole = train_digits(TINY, train_set, valid_set, tmp_path / "whole", CPU)
+    monkeypatch.setattr(recipes, "count_workers", lambda device: 1)
     with pytest.raises(KeyboardInterrupt):
-        train_digits(TINY, train_set, valid_set, tmp_path / "stopped", CPU, on_epoch_end=interrupt, num_workers=1)
-    resumed = train_digits(TINY, train_set, valid_set, tmp_path / "stopped", CPU, num_workers=1)
+        train_digits(TINY, train_set, valid_set, tmp_path / "stopped", CPU, on_epoch_end=interrupt)
+    resumed = train_digits(TINY, train_set, valid_set, tmp_path / "stopped", CPU)
     expected = whole.model.state_dict()
     assert all(torch.equal(expected[name], value) for name, value in resumed.model.state_dict().items())
     assert [row["loss"] for row in resumed.history] == [row["loss"] for row in whole.history]
 
 
 def test_a_detector_of_other_data_or_another_recipe_is_refused_by_name(train_set, valid_set, tmp_path):
-    train_digits(ONCE, train_set, valid_set, tmp_path, CPU, num_workers=0)
+    train_digits(ONCE, train_set, valid_set, tmp_path, CPU)
     with pytest.raises(training.CheckpointError, match="train_set is"):
         train_digits(ONCE, train_set.select(range(6)), valid_set, tmp_path, CPU)
     with pytest.raises(training.CheckpointError, match=r"recipe\.box_loss\.term is None there and 'giou' here"):
@@ -177,20 +181,20 @@ def test_a_lessons_detector_is_kept_for_the_next_lesson(train_set, valid_set, tm
 
 
 def test_fine_tuning_starts_from_the_weights_it_is_given_and_remembers_them(train_set, valid_set, tmp_path):
-    first = train_digits(ONCE, train_set, valid_set, tmp_path / "first", CPU, num_workers=0)
+    first = train_digits(ONCE, train_set, valid_set, tmp_path / "first", CPU)
     still = replace(ONCE, training=replace(ONCE.training, learning_rate=0.0))
-    tuned = train_digits(still, train_set, valid_set, tmp_path / "tuned", CPU, num_workers=0, start=first.model)
+    tuned = train_digits(still, train_set, valid_set, tmp_path / "tuned", CPU, start=first.model)
     for own, other in zip(tuned.model.parameters(), first.model.parameters(), strict=True):
         assert torch.equal(own, other)
     with pytest.raises(training.CheckpointError, match=r"start is '\w+' there and None here"):
-        train_digits(still, train_set, valid_set, tmp_path / "tuned", CPU, num_workers=0)
+        train_digits(still, train_set, valid_set, tmp_path / "tuned", CPU)
 
 
 def test_detections_come_in_the_order_of_the_dataset(train_set, tmp_path):
-    detector = train_digits(ONCE, train_set, train_set, tmp_path, CPU, num_workers=0)
+    detector = train_digits(ONCE, train_set, train_set, tmp_path, CPU)
     order = [3, 11, 0, 7]
-    found = detector.detect(train_set.select(sorted(order)), num_workers=0)
-    shuffled = detector.detect(train_set.select(order), num_workers=1)
+    found = detector.detect(train_set.select(sorted(order)))
+    shuffled = detector.detect(train_set.select(order))
     for place, row in enumerate(order):
         expected = found[sorted(order).index(row)]
         assert len(expected.scores) > 0
@@ -244,7 +248,7 @@ def test_two_house_numbers_are_learned_by_heart_and_read_from_the_file(train_set
         augmentation=AugmentationConfig(0, 0, 0),
     )
     repeated = train_set.select([0, 1] * 40)
-    detector = train_digits(recipe, repeated, images, tmp_path, CPU, num_workers=0)
+    detector = train_digits(recipe, repeated, images, tmp_path, CPU)
     write_predictions(tmp_path / "pred.json", images.image_ids, detector.detect(images))
     found, numbers = read_predictions(tmp_path / "pred.json", images), true_numbers(images.file)
     write_numbers(tmp_path / "pred.csv", images.image_ids, read_numbers(found, choose_reading(found, numbers)))

@@ -136,7 +136,8 @@ def test_what_was_trained_by_expectation_has_one_reading_and_no_error_of_maps():
 
 
 @pytest.mark.parametrize(
-    ("description", "value"), [("A", "expected"), ("A read by", "argmax"), ("B", "coarse"), ("B read by", JOINT)]
+    ("description", "value"),
+    [("A (cells, σ)", "expected"), ("A read by", "argmax"), ("B (cells, σ)", "coarse"), ("B read by", JOINT)],
 )
 def test_every_control_moves_the_rows_picture_and_moves_it_back(description, value):
     box = explore_rows(TABLE)
