@@ -13,6 +13,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -42,6 +43,19 @@ def plot_image(image: np.ndarray, ax: Axes | None = None, title: str = "") -> Ax
     ax.imshow(image, extent=(0, width, height, 0), cmap="gray", vmin=0, vmax=255)
     ax.set_title(title, fontsize=9)
     ax.set_axis_off()
+    return ax
+
+
+def plot_framed_image(image: np.ndarray, ax: Axes | None = None, title: str = "", margin: float = 1) -> Axes:
+    """Draws what `plot_image` does in a thin frame, for it may be white on a white page, and shows nothing beyond it.
+
+    Args:
+        margin: pixels around it that are seen, whatever is drawn over it later.
+    """
+    ax = plot_image(image, ax, title)
+    height, width = image.shape[:2]
+    ax.add_patch(Rectangle((0, 0), width, height, fill=False, edgecolor="0.8", linewidth=0.8))
+    ax.set(xlim=(-margin, width + margin), ylim=(height + margin, -margin))
     return ax
 
 

@@ -30,6 +30,7 @@ from helpers.plotting import (
     TRUTH_COLOUR,
     TRUTH_STYLE,
     image_grid,
+    plot_framed_image,
     plot_image,
 )
 
@@ -84,9 +85,7 @@ def plot_detections(
     Args:
         detections: what is to be shown; apply the score threshold first (`Detections.above`).
     """
-    ax = plot_image(image, ax, title)
-    height, width = image.shape[:2]
-    ax.add_patch(Rectangle((0, 0), width, height, fill=False, edgecolor="0.8", linewidth=0.8))  # white on white
+    ax = plot_framed_image(image, ax, title)
     plot_boxes(true_boxes, ax, colour=TRUTH_COLOUR, style=TRUTH_STYLE)
     boxes = detections.boxes.numpy()
     plot_boxes(boxes, ax, colour=PREDICTION_COLOUR, style=PREDICTION_STYLE)
@@ -95,7 +94,7 @@ def plot_detections(
         for label, score in zip(detections.labels.tolist(), detections.scores.tolist(), strict=True)
     ]
     text_size = np.array([33.0, 12.0])  # pixels of the image, at 2.2 inches for 224 of them
-    for (x, y), text in zip(place_texts(boxes, text_size, (height, width)), texts, strict=True):
+    for (x, y), text in zip(place_texts(boxes, text_size, image.shape[:2]), texts, strict=True):
         ax.text(
             *(x + text_size[0] / 2, y + text_size[1] / 2),
             text,
@@ -207,14 +206,8 @@ def plot_precision_recall(curves: Mapping[str, PrecisionRecall], ax: Axes | None
     """Draws precision against recall for each named curve, with the envelope whose area is its average precision."""
     ax = ax or plt.figure(figsize=(4.5, 3.2)).add_subplot()
     for (name, curve), colour in zip(curves.items(), COLOURS, strict=False):
-        envelope = np.maximum.accumulate(curve.precision[::-1])[::-1]
         ax.plot(curve.recall, curve.precision, color=colour, linewidth=0.8, alpha=0.5)
-        # The envelope holds at a recall and all lower ones; where recall ends, it falls to zero.
-        steps = (
-            np.concatenate([[0.0], curve.recall, curve.recall[-1:]]),
-            np.concatenate([envelope[:1], envelope, [0.0]]),
-        )
-        ax.step(*steps, where="pre", color=colour, label=f"{name}, AP {compute_ap(curve.recall, curve.precision):.2f}")
+        ax.plot(*curve.outline(), color=colour, label=f"{name}, AP {compute_ap(curve.recall, curve.precision):.2f}")
     ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.03))
     ax.legend(loc="lower left")
     return ax
@@ -260,11 +253,8 @@ def plot_match_map(
 
 
 def _plot_faded(image: UInt8[np.ndarray, "H W 3"], ax: Axes, title: str) -> None:
-    """Draws `image` so pale that what is drawn over it stands out, with a frame, and shows nothing beyond it."""
-    height, width = image.shape[:2]
-    plot_image((255 - (255 - image) * 0.2).astype(np.uint8), ax, title)
-    ax.add_patch(Rectangle((0, 0), width, height, fill=False, edgecolor="0.8", linewidth=0.8))
-    ax.set(xlim=(-1, width + 1), ylim=(height + 1, -1))
+    """Draws `image` so pale that what is drawn over it stands out."""
+    plot_framed_image((255 - (255 - image) * 0.2).astype(np.uint8), ax, title)
 
 
 def plot_best_iou(
@@ -364,9 +354,7 @@ def plot_truth(
     filled: Bool[np.ndarray, " N"] | None = None,
 ) -> Axes:
     """Draws an image with its true boxes in green, each with its text at its centre; the `filled` ones are hatched."""
-    ax = plot_image(image, ax, title)
-    height, width = image.shape[:2]
-    ax.add_patch(Rectangle((0, 0), width, height, fill=False, edgecolor="0.8", linewidth=0.8))  # white on white
+    ax = plot_framed_image(image, ax, title)
     plot_boxes(boxes, ax, colour=TRUTH_COLOUR, style=TRUTH_STYLE)
     if filled is not None:
         for x1, y1, x2, y2 in boxes[filled]:

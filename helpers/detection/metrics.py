@@ -72,7 +72,7 @@ def compute_ap(
     """
     recall = np.concatenate([[0.0], recall, [1.0]])
     precision = np.concatenate([[0.0], precision, [0.0]])
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    envelope = best_from_here(precision)
     if method == "all-point":
         return float(np.sum(np.diff(recall) * envelope[1:]))
     if method == "11-point":
@@ -82,12 +82,22 @@ def compute_ap(
     raise ValueError(f"method is {method!r}; choose 'all-point' or '11-point'")
 
 
+def best_from_here(precision: Float[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:
+    """Returns the best precision at each recall or a higher one: the envelope."""
+    return np.maximum.accumulate(precision[::-1])[::-1]
+
+
 class PrecisionRecall(NamedTuple):
     """What keeping the best 1, 2, ... P detections of a class finds, and how often it is right."""
 
     recall: Float[np.ndarray, " P"]
     precision: Float[np.ndarray, " P"]
     scores: Float[np.ndarray, " P"]  # of the last detection kept
+
+    def outline(self) -> tuple[Float[np.ndarray, " corners"], Float[np.ndarray, " corners"]]:
+        """Returns recall and precision at the corners of the envelope, down to zero where recall ends."""
+        recall = np.repeat(np.concatenate([[0.0], self.recall]), 2)[1:]
+        return recall, np.append(np.repeat(best_from_here(self.precision), 2), 0.0)
 
 
 def precision_recall_curve(

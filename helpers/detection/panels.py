@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.legend import Legend
-from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from helpers.detection.figures import CLASS_MARKERS
@@ -27,7 +26,7 @@ from helpers.plotting import (
     TRUTH_STYLE,
     add_outlines,
     outline_boxes,
-    plot_image,
+    plot_framed_image,
 )
 
 MOST_TEXTS = 10
@@ -142,17 +141,10 @@ def update_cut_curves(whole: Sequence[PrecisionRecall], kept: Sequence[Precision
     """Shows the classes' curves, and what of them is kept, in the panel of `plot_cut_curves`."""
     for number, (all_of_it, cut) in enumerate(zip(whole, kept, strict=True)):
         pale, bold, end = ax.lines[3 * number : 3 * number + 3]
-        pale.set_data(*_envelope(all_of_it))
-        bold.set_data(*_envelope(cut))
+        pale.set_data(*all_of_it.outline())
+        bold.set_data(*cut.outline())
         end.set_data(cut.recall[-1:], cut.precision[-1:])
     ax.set_title(title, fontsize=9)
-
-
-def _envelope(curve: PrecisionRecall) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, " P"]]:
-    """Returns the corners of the steps whose area is the average precision, down to zero where recall ends."""
-    best = np.maximum.accumulate(curve.precision[::-1])[::-1]
-    recall = np.repeat(np.concatenate([[0.0], curve.recall]), 2)[1:]
-    return recall, np.append(np.repeat(best, 2), 0.0)
 
 
 def plot_looking(ax: Axes, colour: str) -> Axes:
@@ -207,10 +199,8 @@ def plot_legend(ax: Axes) -> Legend:
 
 
 def _plot_frame(ax: Axes) -> None:
-    """Draws an empty image with a thin frame, for it may be white on a white page, and shows nothing beyond it."""
-    plot_image(np.full((IMAGE_SIZE, IMAGE_SIZE, 3), 255, np.uint8), ax)
-    ax.add_patch(Rectangle((0, 0), IMAGE_SIZE, IMAGE_SIZE, fill=False, edgecolor="0.75", linewidth=0.8))
-    ax.set(xlim=(-2, IMAGE_SIZE + 2), ylim=(IMAGE_SIZE + 2, -2))
+    """Draws an empty image in a thin frame."""
+    plot_framed_image(np.full((IMAGE_SIZE, IMAGE_SIZE, 3), 255, np.uint8), ax, margin=2)
 
 
 def _add_marker(ax: Axes, marker: str, colour: str, label: str) -> None:

@@ -26,6 +26,7 @@ from helpers.plotting import (
     PREDICTION_STYLE,
     TRUTH_COLOUR,
     image_grid,
+    plot_framed_image,
     plot_image,
 )
 
@@ -44,7 +45,7 @@ def plot_points(
     image: UInt8[np.ndarray, "H W"], points: Float[np.ndarray, "5 2"], ax: Axes | None = None, title: str = ""
 ) -> Axes:
     """Draws a faded image with a frame and its points `(x, y)` in pixels, each in its own colour and shape."""
-    ax = _plot_framed(_fade(image), ax, title)
+    ax = plot_framed_image(_fade(image), ax, title)
     for point, colour, marker, name in zip(points, POINT_COLOURS, POINT_MARKERS, SPOKEN_NAMES, strict=True):
         ax.scatter(*point, s=34, color=colour, marker=marker, linewidths=0, label=name, zorder=3)
     return ax
@@ -55,15 +56,6 @@ def _fade(image: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
     return (255 - (255 - image) * 0.35).astype(np.uint8)
 
 
-def _plot_framed(image: UInt8[np.ndarray, "H W"], ax: Axes | None, title: str) -> Axes:
-    """Draws `image` with a thin frame: it is white on a white page."""
-    ax = plot_image(image, ax, title)
-    height, width = image.shape
-    ax.add_patch(Rectangle((0, 0), width, height, fill=False, edgecolor="0.8", linewidth=0.8))
-    ax.set(xlim=(-1, width + 1), ylim=(height + 1, -1))  # whatever is drawn over it later
-    return ax
-
-
 def plot_examples(
     images: UInt8[np.ndarray, "M H W"], points: Float[np.ndarray, "M 5 2"], indices: Sequence[int]
 ) -> Figure:
@@ -72,7 +64,7 @@ def plot_examples(
     for index, ax in zip(indices, axes, strict=False):
         plot_points(images[index], points[index], ax, f"figure {index}")
     for ax, title, shown in zip(axes[-2:], ("all heads and feet", "all hands"), (~IS_HAND, IS_HAND), strict=True):
-        _plot_framed(np.full_like(images[0], 255), ax, title)
+        plot_framed_image(np.full_like(images[0], 255), ax, title)
         for number in np.flatnonzero(shown):
             style = {"color": POINT_COLOURS[number], "marker": POINT_MARKERS[number], "linewidths": 0, "alpha": 0.6}
             ax.scatter(*points[:, number].T, s=10, **style)
@@ -320,7 +312,7 @@ def plot_maps(
     """Draws each point's map over the faded image in a panel of its own, coloured up to its peak, which it names."""
     height, width = image.shape
     for ax, title in zip(axes, titles, strict=True):
-        _plot_framed(_fade(image), ax, title)
+        plot_framed_image(_fade(image), ax, title)
         ax.imshow(maps[0], cmap=HEAT, extent=(0, width, height, 0))
         ax.set(xlim=(-1, width + 1), ylim=(height + 1, -1))
         ax.text(3, 3, "", va="top", fontsize=8)
