@@ -259,7 +259,7 @@ def test_a_cell_depends_on_nothing_beyond_its_view(recipe):
 
 
 @pytest.mark.parametrize(
-    ("description", "value"), [("network", "wide"), ("image", 2), ("x (px)", 114), ("y (px)", 106)]
+    ("description", "value"), [("network", "wide"), ("image", 2), ("x (px)", 122), ("y (px)", 106)]
 )
 def test_every_control_moves_the_cells_picture_and_moves_it_back(description, value):
     detectors = {"plain": build_detector(replace(TUNED, dilations=ASSIGNMENT.dilations)), "wide": build_detector()}
