@@ -109,7 +109,8 @@ def plot_overlaps(
     for number, (name, values) in enumerate(overlaps.items()):
         weights = np.full(len(values), 1 / max(1, len(values)))
         style = {"histtype": "step", "color": COLOURS[number], "linewidth": 1.8}
-        ax.hist(values, np.linspace(0, 1, 41), weights=weights, label=f"{name}: mean {values.mean():.2f}", **style)
+        label = f"{name}: mean {values.mean():.2f}" if len(values) else f"{name}: none"
+        ax.hist(values, np.linspace(0, 1, 41), weights=weights, label=label, **style)
     if threshold is not None:
         ax.axvline(threshold, color="0.5", linestyle=":")
     ax.set(xlabel="IoU with the truth", ylabel="share", xlim=(0, 1))

@@ -57,6 +57,8 @@ def test_overlaps_are_shares_and_named_with_their_mean():
     ax = plot_overlaps({"before": np.array([0.5, 0.7]), "after": np.array([0.9])}, threshold=0.5)
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["before: mean 0.60", "after: mean 0.90"]
     assert ax.lines[0].get_xdata()[0] == 0.5
+    nothing = plot_overlaps({"before": np.zeros(0)})
+    assert nothing.get_legend().get_texts()[0].get_text() == "before: none"
 
 
 def test_a_pair_is_shown_with_its_hull_and_sides_that_go_downhill():
