@@ -125,6 +125,8 @@ def plan_grid(path: Path, texts: Sequence[str]) -> Grid:
     try:
         notebook = nbformat.read(path, as_version=4)
         known = lessons.read_parameters(notebook)
+    except FileNotFoundError:
+        raise GridError(f"{path}: there is no such notebook") from None
     except (OSError, nbformat.reader.NotJSONError, lessons.LessonFailed) as error:
         raise GridError(f"{path}: {error}") from None
     for cell in lessons.find_code_cells(notebook):

@@ -37,7 +37,7 @@ _OTHER: dict[Dialect, Dialect] = {"coco": "handout", "handout": "coco"}
 
 PIXEL_CENTRE = 0.5  # from a pixel's index to its centre
 _ROUNDING = 0.01  # pixels by which decimals written to two places may leave the image
-_REMEDY = "Make the images again (`make data`) or take the record out of the annotation file"
+_REMEDY = "Restore it (`make data` makes the workbook's own), or take it and its record out"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _Record = dict[str, Any]
@@ -539,7 +539,7 @@ def read_image_sizes(folder: Path, file_names: Sequence[str]) -> Int64[np.ndarra
 
 def _read_json(path: Path, kind: str = "annotation file") -> Any:
     """Returns what the JSON in `path`, a file of `kind`, says."""
-    again = "make it again (`make data`)" if kind == "annotation file" else "write it again"
+    again = "restore it (`make data` makes the handout's)" if kind == "annotation file" else "write it again"
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty
@@ -45,6 +45,7 @@ from helpers.lessons import LessonFailed, find_code_cells, find_lessons, run_les
 from helpers.student import Lesson, Task, find_id
 
 GRADES = runtime.DATA / "grades"
+INTERRUPTED = "not graded: interrupted"
 LONGEST_REMARK = 300  # characters of an error message in a table
 LARGEST_SUBMISSION = 50_000_000  # bytes of a notebook; outputs count, and some students keep films in them
 LARGEST_MESSAGE = 10_000_000  # bytes of a kernel's answer: an error's text is in it
@@ -165,10 +166,13 @@ def _take(submission: Submission, place: Path, cells: list[tuple[str | None, str
     for task in lesson.tasks:
         if task.solution not in known:
             _add(submission.remarks, lesson.stem, f"the solution cell of task {task.number} is gone")
-    ours = [(find_id(cell), cell.source) for cell in find_code_cells(lesson.copy)]
-    checks = {task.check for task in lesson.tasks}
-    if any(cell not in cells for cell in ours if cell[0] in checks):
-        _add(submission.remarks, lesson.stem, "a check cell was edited or is gone; the original was run")
+    ours = {
+        (find_id(cell), str(cell.source)) for own in (lesson.copy, lesson.notebook) for cell in find_code_cells(own)
+    }
+    for task in lesson.tasks:
+        if (task.check, known.get(task.check)) not in ours:
+            remark = f"the check cell of task {task.number} was edited or is gone; the original was run"
+            _add(submission.remarks, lesson.stem, remark)
     sources = {source for _, source in ours} | {""}
     if other := sum(source.strip() not in sources and name not in known.keys() - {None} for name, source in cells):
         _add(submission.remarks, lesson.stem, f"cells that are not ours and were not run: {other}")
@@ -369,7 +373,10 @@ def grade_folder(
     limits: Limits = DEFAULT_LIMITS,
     workbook: Callable[[Path, str], None] | None = None,
 ) -> tuple[list[Submission], list[Mark]]:
-    """Returns all submissions in `folder` and their marks, one core per attempt; a line tells of each as it is done."""
+    """Returns all submissions in `folder` and their marks, one core per attempt; a line tells of each as it is done.
+
+    After Ctrl-C those that have not been graded have no points, and the remark `INTERRUPTED`.
+    """
     submissions = collect_submissions(folder, lessons)
 
     def grade(pair: tuple[Submission, Lesson]) -> list[Mark]:
@@ -386,10 +393,15 @@ def grade_folder(
 
     pairs = [(one, lesson) for one in submissions for lesson in lessons]
     pool = ThreadPoolExecutor(os.cpu_count())
-    try:
-        return submissions, [mark for marks in pool.map(grade, pairs) for mark in marks]
-    finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C waits for the attempts that run, and starts no other
+    graded = [pool.submit(grade, pair) for pair in pairs]
+    with contextlib.suppress(KeyboardInterrupt):  # it waits for the attempts that run, and starts no other
+        wait(graded)
+    pool.shutdown(cancel_futures=True)
+    marks = []
+    for (submission, lesson), future in zip(pairs, graded, strict=True):
+        missing = [Mark(submission.name, lesson.stem, task, False, INTERRUPTED) for task in lesson.tasks]
+        marks += missing if future.cancelled() else future.result()
+    return submissions, marks
 
 
 def tabulate(submissions: Sequence[Submission], lessons: Sequence[Lesson], marks: Sequence[Mark]) -> list[dict]:
@@ -421,7 +433,7 @@ def _defuse(value: object) -> object:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0 when every submission has its row, 1 when nothing can be graded, 130 when the user stopped it."""
+    """Returns 0 when every submission is graded, 1 when nothing can be, 130 when the user stopped it."""
     parser = argparse.ArgumentParser(prog="python -m helpers.grading", description="Grade a folder of submissions.")
     parser.add_argument("folder", type=Path, help="a subfolder per student, or a notebook each")
     parser.add_argument("lessons", nargs="*", metavar="NN", help="numbers or names of lessons; none means all")
@@ -459,7 +471,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"\n{plotting.format_table(numbers, decimals=0)}\n")
     print("\n".join(f"{row['submission']}: {row['remarks']}" for row in rows if row["remarks"]))
     print(f"written to {show(GRADES)}: points.csv, tasks.csv")
-    return 0
+    return 130 if any(mark.remark == INTERRUPTED for mark in marks) else 0
 
 
 if __name__ == "__main__":

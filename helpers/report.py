@@ -236,8 +236,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for assignment in ASSIGNMENTS:
             paths = find_lessons(assignment.lessons)
             executed = [find_executed(path, options.profile) for path in paths]
-            for path, (_, source) in zip(paths, executed, strict=True):
+            for path, (notebook, source) in zip(paths, executed, strict=True):
                 print(f"  {path.stem}: {source}", flush=True)
+                notebook.cells[0].source += f"\n\n*Figures and numbers: {source}. The text speaks of a run at quick.*"
             for target in write_report(assignment, [notebook for notebook, _ in executed], paths, REPORTS):
                 print(f"{show(target)} ({target.stat().st_size / 1e6:.1f} MB)", flush=True)
     except LessonFailed as failure:

@@ -313,7 +313,7 @@ def test_what_is_no_grid_is_refused_before_anything_starts(texts, message, tmp_p
 
 
 def test_a_notebook_that_is_not_there_or_has_a_column_of_the_table_is_refused(tmp_path):
-    with pytest.raises(batch.GridError, match="No such file"):
+    with pytest.raises(batch.GridError, match="there is no such notebook"):
         batch.plan_grid(tmp_path / "none.ipynb", [])
     cell = new_code_cell("state = 1", metadata={"tags": ["parameters"]})
     nbformat.write(new_notebook(cells=[cell]), tmp_path / "tiny.ipynb")

@@ -213,7 +213,8 @@ def test_checks_hidden_tests_and_the_lesson_itself_are_the_sources_whatever_come
     ]
     assert submission.remarks == {
         "09_tiny": [
-            "a check cell was edited or is gone; the original was run",
+            "the check cell of task 1 was edited or is gone; the original was run",
+            "the check cell of task 2 was edited or is gone; the original was run",
             "cells that are not ours and were not run: 1",
         ]
     }
@@ -326,6 +327,20 @@ def test_a_fault_of_the_grader_costs_one_row_and_shows_there(lesson, tmp_path):
     _, marks = grading.grade_folder(tmp_path, [lesson], QUICK, fail_once)
     assert sorted(sum(mark.points for mark in marks if mark.submission == name) for name in ("ann", "bob")) == [0, 7]
     assert sum("not graded: OSError: no space left" in mark.remark for mark in marks) == 2
+
+
+def test_what_was_graded_before_an_interruption_keeps_its_points(lesson, tmp_path, monkeypatch):
+    def stop(attempts):
+        attempts[0].result()
+        raise KeyboardInterrupt
+
+    for name in ("ann", "bob", "cem"):
+        hand_in(tmp_path / name, solve(lesson))
+    monkeypatch.setattr(grading, "wait", stop)
+    monkeypatch.setattr(grading.os, "cpu_count", lambda: 1)
+    _, marks = grading.grade_folder(tmp_path, [lesson], QUICK, make_bare_workbook)
+    assert [mark.points for mark in marks if mark.submission == "ann"] == [3, 4]
+    assert [(mark.points, mark.remark) for mark in marks if mark.submission == "cem"] == [(0, grading.INTERRUPTED)] * 2
 
 
 def test_a_table_keeps_what_spreadsheets_would_compute_as_text(tmp_path):

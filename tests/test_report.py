@@ -151,6 +151,17 @@ def test_an_up_to_date_run_is_reported_and_else_what_is_saved_with_what_is_wrong
     assert report.find_executed(path, "quick")[1] == "its saved outputs, but code cell 1 never ran"
 
 
+def test_a_report_says_what_its_numbers_are_from(tmp_path, monkeypatch):
+    monkeypatch.setattr(report.runtime, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(report, "REPORTS", tmp_path / "reports")
+    monkeypatch.setattr(report, "ASSIGNMENTS", [TINY])
+    _, paths = make_lessons(tmp_path)
+    monkeypatch.setattr(report, "find_lessons", lambda numbers: paths)
+    assert report.main(["--profile", "smoke"]) == 0
+    page = (tmp_path / "reports" / "tiny.html").read_text(encoding="utf-8")
+    assert page.count("Figures and numbers: its saved outputs") == 2
+
+
 def test_every_lesson_is_in_one_report():
     numbers = [number for assignment in report.ASSIGNMENTS for number in assignment.lessons]
     assert numbers == [path.stem[:2] for path in lessons.find_lessons()]

@@ -30,6 +30,8 @@ IMAGE_MEAN = (0.485, 0.456, 0.406)
 """Of ImageNet's red, green and blue, from 0 to 1: what a network that normalises its input takes for nothing."""
 GROUP_SIZE = 16
 """Batches among which images are sorted by shape: sorting them all would give every epoch the same batches."""
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+"""Of files that are taken for images, in a folder without a list of them."""
 KEPT_BYTES = 2**27
 """Of decoded images, per set: what the lessons draw is kept whole, of SVHN's photos a sixth."""
 BLUR_SIGMAS = (0.3, 0.8)
@@ -77,12 +79,21 @@ class DigitDataset(Dataset):
         """Returns the images `<folder>/<split>/<image id>.png` without truth, as the assignment's test split comes.
 
         Raises:
-            coco.DatasetError: there are none, or one has no number for a name or a damaged beginning.
+            coco.DatasetError: there are none, or one has no number for a name, is no PNG or has a damaged beginning.
         """
         images = Path(folder) / split
-        paths = [path for path in images.glob("*.png") if path.stem.isdecimal()]
+        if not images.is_dir():
+            raise coco.DatasetError(f"{images}: the folder of the images is missing. {_describe_layout(Path(folder))}")
+        paths = sorted(path for path in images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
         if not paths:
-            raise coco.DatasetError(f"{images}: holds no image that a number names. {_describe_layout(Path(folder))}")
+            raise coco.DatasetError(f"{images}: holds no image. {_describe_layout(Path(folder))}")
+        unnamed = [path for path in paths if path.suffix != ".png" or not path.stem.isdecimal()]
+        if unnamed:
+            others = f" ({len(unnamed)} of {len(paths)} images are so)" if len(unnamed) > 1 else ""
+            raise coco.DatasetError(
+                f"{unnamed[0]}: its name is no image_id with .png{others}, and its answer would be missing. "
+                f"{_describe_layout(Path(folder))}, or take it out"
+            )
         ids = np.array([int(path.stem) for path in paths], np.int64)
         order = np.argsort(ids, kind="stable")
         names = tuple(paths[row].name for row in order)

@@ -191,11 +191,13 @@ def update_anchors(
 
 
 def plot_training(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Draws the losses, and COCO's twelve numbers in two panels, against the epoch."""
+    """Draws the losses, and those of COCO's twelve numbers that have a truth, in two panels, against the epoch."""
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.2))
     plot_history(history, ("objectness", "proposal", "class", "box"), axes[0], ylabel="training loss")
-    plot_history(history, ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"), axes[1], ylabel="AP, valid")
-    plot_history(history, ("ar_1", "ar_10", "ar", "ar_small", "ar_medium", "ar_large"), axes[2], ylabel="AR, valid")
+    precision, recall = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"), ("ar_1", "ar_10", "ar", "ar_small")
+    for names, ax in ((precision, axes[1]), ((*recall, "ar_medium", "ar_large"), axes[2])):
+        measured = [name for name in names if history[-1][name] >= 0]
+        plot_history(history, measured, ax, ylabel=f"{names[0][:2].upper()}, valid")
     for ax in axes[1:]:
         for line, colour in zip(ax.lines, COLOURS, strict=False):
             line.set_color(colour)

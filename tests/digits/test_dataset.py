@@ -141,7 +141,7 @@ def test_nothing_is_decoded_before_it_is_asked_for(folder, dataset):
     path.write_bytes(path.read_bytes()[:-40])
     read = DigitDataset.read(folder, "train")
     assert_close(read[1][0], dataset[1][0])
-    with pytest.raises(DatasetError, match=r"3\.png: the image is truncated or damaged.*Make the images again"):
+    with pytest.raises(DatasetError, match=r"3\.png: the image is truncated or damaged.*Restore it"):
         read[2]
 
 
@@ -191,8 +191,8 @@ def add_category(folder):
 BROKEN = {
     "no annotations": (remove_annotations, r"train\.json: the annotation file is missing.*check the path"),
     "no images": (remove_images, r"train: the folder of the images is missing.*check the path"),
-    "an image is missing": (remove_image, r"7\.png: the image cannot be read.*take the record out"),
-    "an empty image": (make_empty, r"7\.png: no PNG image.*Make the images again"),
+    "an image is missing": (remove_image, r"7\.png: the image cannot be read.*take it and its record out"),
+    "an empty image": (make_empty, r"7\.png: no PNG image.*Restore it"),
     "another format": (make_jpeg, r"7\.png: no PNG image"),
     "another size": (resize, r"7\.png: the image is \(4, 5\) \(height, width\), its record says.*not of the same set"),
     "zero width": (set_first(bbox=[1, 1, 0, 5], area=0), r"annotation 1 \(record 1\): bbox.*no width or no height"),
@@ -227,10 +227,16 @@ def test_a_broken_dataset_is_refused_with_file_record_and_remedy(folder, name):
         DigitDataset.read(folder, "train")
 
 
-def test_a_folder_without_numbered_images_is_refused(tmp_path):
+def test_images_without_truth_that_no_answer_could_name_are_refused(tmp_path):
+    with pytest.raises(DatasetError, match="test: the folder of the images is missing"):
+        DigitDataset.read_unlabelled(tmp_path, "test")
     (tmp_path / "test").mkdir()
-    Image.new("RGB", (5, 4)).save(tmp_path / "test" / "house.png")
-    with pytest.raises(DatasetError, match="holds no image that a number names"):
+    (tmp_path / "test" / "notes.txt").write_text("no image")
+    with pytest.raises(DatasetError, match="test: holds no image"):
+        DigitDataset.read_unlabelled(tmp_path, "test")
+    for name in ("1.png", "2.jpg", "house.png"):
+        Image.new("RGB", (5, 4)).save(tmp_path / "test" / name)
+    with pytest.raises(DatasetError, match=r"2\.jpg: its name is no image_id with \.png \(2 of 3 images are so\)"):
         DigitDataset.read_unlabelled(tmp_path, "test")
 
 

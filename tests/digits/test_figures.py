@@ -123,6 +123,9 @@ def test_training_is_drawn_as_four_losses_and_twelve_numbers():
     assert [len(ax.lines) for ax in figure.axes] == [4, 6, 6]
     shown = [line.get_label() for ax in figure.axes[1:] for line in ax.lines]
     assert shown == [name.replace("_", " ") for name in TWELVE]
+    for row in history:
+        row["ap_large"] = row["ar_large"] = -1.0  # no digit is large
+    assert [len(ax.lines) for ax in plot_training(history).axes] == [4, 5, 5]
 
 
 def test_truth_is_green_and_what_is_read_is_red_with_its_digit():

@@ -47,7 +47,10 @@ def test_what_is_missing_is_said_before_anything_is_trained(assignment, tmp_path
     assert main([str(assignment), "--profile", "smoke"]) == 1
     assert "valid.json: the annotation file is missing" in capsys.readouterr().err
     assert main([str(tmp_path), "--profile", "smoke"]) == 1
-    assert "test: holds no image that a number names" in capsys.readouterr().err
+    assert "test: the folder of the images is missing" in capsys.readouterr().err
+    (assignment / "test" / "3.png").write_bytes((assignment / "test" / "3.png").read_bytes()[:300])
+    assert main([str(assignment), "--profile", "smoke"]) == 1
+    assert "3.png: the image is truncated" in capsys.readouterr().err
     assert not list((tmp_path / "runs").glob("**/*.pth"))
 
 

@@ -181,7 +181,7 @@ def train(network: nn.Module, num_steps: int, learning_rate: float) -> list[floa
 
 def test_two_images_are_learned_by_heart():
     network = build(SMALL)
-    train(network, num_steps=100, learning_rate=5e-3)
+    train(network, num_steps=200, learning_rate=5e-3)
     network.eval()
     images, targets = draw_batch()
     for found, target in zip(detect(network, images), targets, strict=True):
