@@ -48,10 +48,10 @@ class MatrixRoIAlign(nn.Module):
         images = maps.permute(0, 3, 2, 1).reshape(batch, width, height * channels)
         strips = columns.view(batch, boxes.shape[1] * self.output_size, width) @ images  # [B, P * S, h * C]
         pooled = rows.unsqueeze(1) @ strips.view(len(rows), self.output_size, height, channels)
-        counts = torch.tensor([len(own) for own in regions])
-        there = torch.arange(boxes.shape[1]) < counts.unsqueeze(1)  # on the CPU: a GPU is not asked for shapes
-        if not there.all():
-            pooled = pooled[there.flatten().to(maps.device)]
+        counts = torch.tensor([[len(own)] for own in regions])  # on the CPU: no GPU is waited for
+        (real,) = torch.nonzero((torch.arange(boxes.shape[1]) < counts).flatten(), as_tuple=True)
+        if len(real) < len(pooled):
+            pooled = pooled[real.to(maps.device)]
         return pooled.permute(0, 3, 2, 1)
 
     def weigh(self, start: Float[Tensor, " R"], end: Float[Tensor, " R"], length: int) -> Float[Tensor, "R S length"]:
