@@ -134,7 +134,7 @@ def plan_grid(path: Path, texts: Sequence[str]) -> Grid:
     if taken := known.keys() & set(OWN_COLUMNS):
         raise GridError(f"the table has a column {taken.pop()!r} of its own: give the parameter another name")
     given = read_grid(texts, known)
-    given.setdefault("profile", (os.environ.get(settings.PROFILE_VARIABLE, "quick"),))
+    given.setdefault("profile", (settings.default_profile(),))
     for profile in given["profile"]:
         if profile not in settings.PROFILES:
             raise GridError(f"the profile is {profile!r}; choose of {', '.join(settings.PROFILES)}")

@@ -406,12 +406,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 when every chosen lesson ran to its end, 1 when one failed, 130 when the user stopped it."""
     parser = argparse.ArgumentParser(prog="python -m helpers.lessons", description="Run the lessons in order.")
     parser.add_argument("lessons", nargs="*", metavar="NN", help="numbers or names of lessons; none means all")
-    parser.add_argument(
-        "--profile",
-        choices=settings.PROFILES,
-        default=os.environ.get(settings.PROFILE_VARIABLE, "quick"),
-        help="the budget (default: $WORKBOOK_PROFILE, or else quick)",
-    )
+    settings.add_profile_option(parser)
     parser.add_argument("--seed", type=int, default=0, help="every random choice follows from it (default: 0)")
     parser.add_argument("--force", action="store_true", help="run lessons that are up to date, too")
     parser.add_argument("--publish", action="store_true", help="copy notebooks and figures into the repository")

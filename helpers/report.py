@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import struct
 import sys
@@ -225,12 +224,7 @@ def write_report(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 when both reports are written, 1 when one cannot be made."""
     parser = argparse.ArgumentParser(prog="python -m helpers.report", description="Write a report per assignment.")
-    parser.add_argument(
-        "--profile",
-        choices=runtime.PROFILES,
-        default=os.environ.get(runtime.PROFILE_VARIABLE, "quick"),
-        help="of the runs to report, where they are up to date (default: $WORKBOOK_PROFILE, or else quick)",
-    )
+    runtime.add_profile_option(parser, "of the runs to report, where they are up to date")
     options = parser.parse_args(arguments)
     try:
         for assignment in ASSIGNMENTS:

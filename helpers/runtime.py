@@ -6,7 +6,6 @@ import importlib.metadata
 import inspect
 import json
 import math
-import os
 import platform
 import random
 from dataclasses import dataclass
@@ -24,6 +23,8 @@ from helpers.settings import (  # noqa: F401 - handed on, so that the other room
     ROOT,
     RUNS,
     Profile,
+    add_profile_option,
+    default_profile,
     replace_when_complete,
     write_text,
 )
@@ -88,7 +89,7 @@ def start_run(lesson: str, profile: Profile | None = None, seed: int = 0) -> Run
     source = "the parameter `profile`"
     if profile is None:
         source = f"the environment variable {PROFILE_VARIABLE}"
-        profile = os.environ.get(PROFILE_VARIABLE, "quick")
+        profile = default_profile()
     if profile not in PROFILES:
         raise ValueError(f"{source} is {profile!r}; choose one of {', '.join(PROFILES)}")
     seed_everything(seed)

@@ -5,6 +5,7 @@ Nothing heavy is imported here: what only starts and watches runs, up to hundred
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import tempfile
@@ -25,6 +26,17 @@ GRIDS = "grids"  # the folder in RUNS that keeps the runs of all grids
 
 Profile = Literal["smoke", "quick", "full"]
 PROFILES: tuple[Profile, ...] = get_args(Profile)
+
+
+def default_profile() -> str:
+    """Returns the profile of a run that names none: the environment's, whatever it says, or else "quick"."""
+    return os.environ.get(PROFILE_VARIABLE, "quick")
+
+
+def add_profile_option(parser: argparse.ArgumentParser, purpose: str = "the budget") -> None:
+    """Adds `--profile` to a command; `purpose` says what it decides there."""
+    text = f"{purpose} (default: ${PROFILE_VARIABLE}, or else quick)"
+    parser.add_argument("--profile", choices=PROFILES, default=default_profile(), help=text)
 
 
 @contextlib.contextmanager

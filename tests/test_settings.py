@@ -1,5 +1,6 @@
 """What is settled before a run starts."""
 
+import argparse
 import os
 import subprocess
 import sys
@@ -23,6 +24,16 @@ def test_runs_lie_in_the_workbook_unless_the_environment_says_where(variable, fo
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
     assert printed.stdout.strip() == str(folder)
+
+
+@pytest.mark.parametrize(("arguments", "profile"), [([], "full"), (["--profile", "smoke"], "smoke")])
+def test_a_command_takes_its_profile_from_its_option_or_else_the_environment(arguments, profile, monkeypatch):
+    monkeypatch.setenv(settings.PROFILE_VARIABLE, "full")
+    parser = argparse.ArgumentParser()
+    settings.add_profile_option(parser)
+    assert parser.parse_args(arguments).profile == profile
+    monkeypatch.delenv(settings.PROFILE_VARIABLE)
+    assert settings.default_profile() == "quick"
 
 
 def test_what_starts_and_watches_runs_does_not_wait_for_pytorch():

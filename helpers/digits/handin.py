@@ -7,7 +7,6 @@ chosen on `DIR/valid`, as in the lesson.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,12 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Writes pred.json and pred.csv for the images of a test split; trains lesson 7's detector if it is not there."""
     parser = argparse.ArgumentParser(prog="python -m helpers.digits.handin", description=main.__doc__)
     parser.add_argument("folder", type=Path, help="in the assignment's layout: train/, valid/, test/, and their .json")
-    parser.add_argument(
-        "--profile",
-        choices=runtime.PROFILES,
-        default=os.environ.get(runtime.PROFILE_VARIABLE, "quick"),
-        help="the budget (default: $WORKBOOK_PROFILE, or else quick)",
-    )
+    runtime.add_profile_option(parser)
     options = parser.parse_args(arguments)
     run = runtime.start_run("07_digit_detection", options.profile)
     try:

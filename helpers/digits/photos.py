@@ -11,7 +11,6 @@ Shape letters: M photos, H photos of a half.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -120,12 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Says what lesson 7's detector reaches on photos, before and after half of them; writes pred.json and pred.csv."""
     parser = argparse.ArgumentParser(prog="python -m helpers.digits.photos", description=main.__doc__)
     parser.add_argument("folder", type=Path, help="holds the photos in train/, and train.json beside it")
-    parser.add_argument(
-        "--profile",
-        choices=runtime.PROFILES,
-        default=os.environ.get(runtime.PROFILE_VARIABLE, "quick"),
-        help="the budget; quick takes the first 256 photos (default: $WORKBOOK_PROFILE, or else quick)",
-    )
+    runtime.add_profile_option(parser, "the budget; quick takes the first 256 photos")
     options = parser.parse_args(arguments)
     run = runtime.start_run("07_digit_detection", options.profile)
     try:
