@@ -2,7 +2,7 @@
 
 A full step is everything `training.train_epoch` does for a batch: gathering it, mirroring, scaling to 0..1, targets,
 all losses, bookkeeping. A bare step is the network's own forward pass on a ready batch, the backward pass from a ready
-gradient, and the optimizer.
+gradient, and the optimizer. A GPU replays both, as far as they can be recorded.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers import runtime, training
+from helpers.replay import ReplayedLosses
 
 NUM_TURNS = 7  # of full and bare epochs, which alternate
 
@@ -44,18 +45,23 @@ def time_steps(
     model = model.to(device, memory_format=torch.channels_last).train()
     optimizer = training.build_optimizer(model, config)
     batches = task.batches(1, config.batch_size, torch.Generator().manual_seed(0))
+    losses = training.choose_losses(task, device)
     ready = [(batch.images, _draw_gradients(model, batch.images, device)) for batch in batches]
+    network = nn.Sequential(model)  # to be recorded: the model itself is called by `losses`
+    if isinstance(losses, ReplayedLosses):
+        with runtime.autocast(device):
+            network = torch.cuda.make_graphed_callables(network, (ready[0][0].clone(),))
 
     def bare() -> None:
         for images, gradients in ready:
             with runtime.autocast(device):
-                outputs = model(images)
+                outputs = network(images)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(outputs, gradients)
             optimizer.step()
 
     def full() -> None:
-        training.train_epoch(model, batches, task.losses, optimizer, config)
+        training.train_epoch(model, batches, losses, optimizer, config)
 
     full()
     bare()

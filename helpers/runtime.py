@@ -84,7 +84,7 @@ def start_run(lesson: str, profile: Profile | None = None, seed: int = 0) -> Run
         seed: seeds Python, NumPy and PyTorch; variants inside a lesson reseed from their own config.
 
     Raises:
-        ValueError: the profile is not one of `PROFILES`.
+        ValueError: the profile is not one of `PROFILES`, or the seed is none.
     """
     source = "the parameter `profile`"
     if profile is None:
@@ -92,6 +92,8 @@ def start_run(lesson: str, profile: Profile | None = None, seed: int = 0) -> Run
         profile = default_profile()
     if profile not in PROFILES:
         raise ValueError(f"{source} is {profile!r}; choose one of {', '.join(PROFILES)}")
+    if not isinstance(seed, int) or not 0 <= seed < 2**32:  # what NumPy takes
+        raise ValueError(f"the parameter `seed` is {seed!r}; choose a whole number from 0 to {2**32 - 1}")
     seed_everything(seed)
     folder = RUNS / lesson / profile
     folder.mkdir(parents=True, exist_ok=True)
@@ -117,10 +119,12 @@ def choose_precision(device: torch.device) -> torch.dtype:
 def autocast(device: torch.device) -> torch.autocast:
     """Returns the context in which networks run in the precision that pays off on `device`.
 
-    One optimizer step per context: it keeps copies of the weights, and steps inside would train on stale ones.
+    One optimizer step per context: it keeps copies of the weights, and steps inside would train on stale ones. On a GPU
+    it keeps none, because a recorded step (`helpers.replay`) has to make its own every time.
     """
     precision = choose_precision(device)
-    return torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32)
+    on_cpu = device.type == "cpu"
+    return torch.autocast(device.type, precision, enabled=precision != torch.float32, cache_enabled=on_cpu)
 
 
 def describe_device(device: torch.device) -> str:

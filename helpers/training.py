@@ -21,9 +21,12 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from helpers import runtime
+from helpers.replay import Losses, ReplayedLosses
 
 LAST, BEST, LOG = "last.pth", "best_model.pth", "training_log.json"
 FORMAT = "localisation-workbook checkpoint 1"
+SAVING_SHARE = 0.05
+"""Of the time that training takes: what saving may. Epochs shorter than twenty savings share one."""
 
 R = TypeVar("R")  # a wing's recipe, a frozen dataclass whose field `training` is a TrainingConfig
 T = TypeVar("T")  # what a recipe becomes
@@ -60,6 +63,7 @@ class Task(Protocol):
     """What a wing brings to the loop: batches, losses and a measure of quality."""
 
     monitor: str  # the column of the history that selects the best epoch; larger is better
+    replayable: bool  # whether `losses` is what `ReplayedLosses` asks for
 
     def batches(self, epoch: int, batch_size: int, generator: torch.Generator) -> Batches:
         """Returns the epoch's batches, which depend on `epoch` and `generator` alone."""
@@ -86,9 +90,10 @@ def train(
 ) -> list[Row]:
     """Returns the history of training `model` in place; it ends with the weights of the best epoch.
 
-    Writes into `folder`, each file whole or not at all: `best_model.pth` (weights of the best epoch so far),
-    `training_log.json` (the history so far) and `last.pth` (everything needed to go on). Called again after an
-    interruption it goes on; called again after the end it loads.
+    Writes into `folder`, each file whole or not at all: `training_log.json` (the history so far), `best_model.pth`
+    (weights of the best epoch) and `last.pth` (everything needed to go on); the last two after every epoch, or more
+    rarely where that would take too long a time (`SAVING_SHARE`). Called again after an interruption it goes on; called
+    again after the end it loads. On a GPU the steps are replayed, if the task allows it.
 
     Args:
         settings: whatever else decides the result (data, loss, recipe) as plain JSON values. A checkpoint made with
@@ -114,6 +119,9 @@ def train(
         history = state["history"]
         write_log(folder / LOG, settings, history)
 
+    losses = choose_losses(task, device)
+    best = None  # what `BEST` has yet to hold
+    saved, saving = time.perf_counter(), 0.0  # when, and how long it took
     epochs = range(len(history) + 1, config.epochs + 1)
     bar = tqdm(epochs, desc=folder.name, initial=len(history), total=config.epochs, unit="epoch", disable=not epochs)
     for epoch in bar:
@@ -121,24 +129,37 @@ def train(
         epoch_seed = config.seed * 1_000_003 + epoch
         torch.manual_seed(epoch_seed)
         batches = task.batches(epoch, config.batch_size, torch.Generator().manual_seed(epoch_seed))
-        row: Row = {"epoch": epoch, **train_epoch(model, batches, task.losses, optimizer, config, epoch)}
+        row: Row = {"epoch": epoch, **train_epoch(model, batches, losses, optimizer, config, epoch)}
         model.eval()
         row |= task.validate(model)
         row["seconds"] = round(time.perf_counter() - started, 2)
         history.append(row)
         bar.set_postfix({"loss": f"{row['loss']:.3f}", task.monitor: f"{row[task.monitor]:.3f}"})
-        # The order of the three writes makes every moment safe: whatever a kill leaves newer than LAST is written
-        # again, with the same content, when the epoch is repeated.
         if row[task.monitor] >= max(earlier[task.monitor] for earlier in history):
-            write_checkpoint(folder / BEST, settings, {"model": model.state_dict(), "epoch": epoch})
+            best = {"model": {name: value.clone() for name, value in model.state_dict().items()}, "epoch": epoch}
+        # The order of the three writes makes every moment safe: whatever a kill leaves newer than LAST is written
+        # again, with the same content, when the epochs since then are repeated.
+        now = time.perf_counter()
+        is_due = epoch == config.epochs or saving <= SAVING_SHARE * (now - saved)
+        if is_due and best is not None:
+            write_checkpoint(folder / BEST, settings, best)
+            best = None
         write_log(folder / LOG, settings, history)
-        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "history": history}
-        write_checkpoint(folder / LAST, settings, state)
+        if is_due:
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "history": history}
+            write_checkpoint(folder / LAST, settings, state)
+            saved = time.perf_counter()
+            saving = saved - now
         if on_epoch_end is not None:
             on_epoch_end(row, model)
     model.load_state_dict(read_checkpoint(folder / BEST, settings, device)["model"])
     model.eval()
     return history
+
+
+def choose_losses(task: Task, device: torch.device) -> Losses:
+    """Returns the losses that train one network on `device`: the task's, which a GPU replays where it can."""
+    return ReplayedLosses(task.losses) if device.type == "cuda" and task.replayable else task.losses
 
 
 def train_variants(
@@ -175,7 +196,7 @@ def fingerprint(columns: Iterable[Tensor]) -> str:
 def train_epoch(
     model: nn.Module,
     batches: Batches,
-    losses: Callable[[nn.Module, Any], dict[str, Tensor]],
+    losses: Losses,
     optimizer: torch.optim.Optimizer,
     config: TrainingConfig,
     epoch: int = 1,

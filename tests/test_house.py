@@ -14,7 +14,7 @@ from helpers.plotting import plot_image
 from helpers.runtime import ROOT
 
 HELPERS = ROOT / "helpers"
-CORRIDOR = {"settings", "runtime", "coco", "training", "plotting", "evaluation", "generated", "explorer"}
+CORRIDOR = {"settings", "runtime", "coco", "training", "replay", "plotting", "evaluation", "generated", "explorer"}
 WINGS = {"detection", "keypoints", "digits"}
 DOORS = {"handout", "lessons", "student", "grading", "report", "runner", "worker", "batch"}
 

@@ -45,6 +45,14 @@ def test_an_unknown_profile_is_refused_with_its_source(monkeypatch):
         runtime.start_run("01_tiny")
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_no_generator_takes_is_refused_before_anything_is_made(tmp_path, monkeypatch, seed):
+    monkeypatch.setattr(runtime, "RUNS", tmp_path)
+    with pytest.raises(ValueError, match=rf"the parameter `seed` is {seed}; choose a whole number from 0 to 4294967295"):
+        runtime.start_run("01_tiny", "smoke", seed)
+    assert not list(tmp_path.iterdir())
+
+
 def test_pytest_runs_notebooks_at_some_named_profile():
     assert os.environ[runtime.PROFILE_VARIABLE] in runtime.PROFILES
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import signal
 import subprocess
@@ -25,6 +26,7 @@ class LineTask:
     """Points on a line: batches in an order drawn from the generator, so that a lost generator state would show."""
 
     monitor = "agreement"
+    replayable = True
 
     def __init__(self, scores: list[float] | None = None) -> None:
         self.inputs = torch.linspace(-1, 1, 16).unsqueeze(1)
@@ -66,20 +68,27 @@ def kill_after(count: int, function):
     return wrapped
 
 
+ALWAYS, SELDOM = math.inf, -1.0
+"""Shares of the time that saving may take: after every epoch, or after the last alone."""
+
+
 @pytest.mark.parametrize(
-    ("moment", "count"),
+    ("moment", "count", "share"),
     [
-        pytest.param("step", 3, id="in the first epoch, before anything is saved"),
-        pytest.param("step", 7, id="in the middle of the second epoch"),
-        pytest.param("rename", 1, id="while the first best model is being saved"),
-        pytest.param("rename", 5, id="between the second best model and its log"),
-        pytest.param("rename", 6, id="between the second log and its checkpoint"),
-        pytest.param("rename", 9, id="while the last checkpoint is being saved"),
+        pytest.param("step", 3, ALWAYS, id="in the first epoch, before anything is saved"),
+        pytest.param("step", 7, ALWAYS, id="in the middle of the second epoch"),
+        pytest.param("rename", 1, ALWAYS, id="while the first best model is being saved"),
+        pytest.param("rename", 5, ALWAYS, id="between the second best model and its log"),
+        pytest.param("rename", 6, ALWAYS, id="between the second log and its checkpoint"),
+        pytest.param("rename", 9, ALWAYS, id="while the last checkpoint is being saved"),
+        pytest.param("step", 7, SELDOM, id="after an epoch that was logged and not saved"),
+        pytest.param("rename", 3, SELDOM, id="between the best model and the last log"),
+        pytest.param("rename", 5, SELDOM, id="while the only checkpoint is being saved"),
     ],
 )
-def test_a_run_killed_with_signal_9_ends_with_the_weights_of_one_that_never_was(tmp_path, moment, count):
+def test_a_run_killed_with_signal_9_ends_with_the_weights_of_one_that_never_was(tmp_path, moment, count, share):
     _, expected = run(tmp_path / "whole")
-    command = [sys.executable, __file__, str(tmp_path / "killed"), moment, str(count)]
+    command = [sys.executable, __file__, str(tmp_path / "killed"), moment, str(count), str(share)]
     environment = {**os.environ, "PYTHONPATH": str(runtime.ROOT)}
     killed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -99,6 +108,17 @@ def test_a_run_killed_with_signal_9_ends_with_the_weights_of_one_that_never_was(
 
 def without_seconds(history):
     return [{name: value for name, value in row.items() if name != "seconds"} for row in history]
+
+
+def test_short_epochs_share_a_saving_and_long_ones_do_not(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(training, "write_checkpoint", lambda path, settings, state: saved.append(path.name))
+    monkeypatch.setattr(training, "read_checkpoint", lambda *arguments: {"model": build_network().state_dict()})
+    for share, expected in ((ALWAYS, 3), (SELDOM, 1)):
+        saved.clear()
+        monkeypatch.setattr(training, "SAVING_SHARE", share)
+        run(tmp_path / str(share), task=LineTask(scores=[0.1, 0.2, 0.3]))
+        assert saved == [training.BEST, training.LAST] * expected
 
 
 def test_a_finished_run_is_loaded_and_not_repeated(tmp_path):
@@ -206,6 +226,7 @@ def test_a_damaged_or_foreign_checkpoint_is_refused_with_its_name_and_a_remedy(t
 
 if __name__ == "__main__":  # the process that is killed
     folder, moment, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    training.SAVING_SHARE = float(sys.argv[4])
     task = LineTask()
     if moment == "step":
         task.losses = kill_after(count, task.losses)

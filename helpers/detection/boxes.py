@@ -14,6 +14,9 @@ from torch import Tensor
 MAXIMUM_LOG_SCALE = math.log(1000 / 16)
 """Largest log size that `decode` follows: one wild prediction must not overflow `exp` (Detectron's bound)."""
 
+SMALLEST_AREA = 1e-6
+"""Square pixels: below it a shared area is not divided by, so that a loss of empty boxes is finite."""
+
 
 def area(boxes: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch"]:
     """Returns the boxes' areas in square pixels; a box whose corners are swapped is empty."""
@@ -36,6 +39,22 @@ def compute_iou(
     intersection.mul_(torch.minimum(y2, other_y2).sub_(torch.maximum(y1, other_y1)).clamp_(min=0))
     union = (area(boxes).unsqueeze(-1) + area(others).unsqueeze(-2)).sub_(intersection)
     return intersection.div_(union.clamp_(min=torch.finfo(union.dtype).tiny))
+
+
+def paired_overlap(
+    boxes: Float[Tensor, "*batch 4"], others: Float[Tensor, "*batch 4"]
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+    """Returns the IoU of each box with the other one in its place, and their generalised IoU, in -1..1.
+
+    GIoU is the IoU less the share of the smallest box around both that neither of them covers: boxes apart, of IoU 0,
+    differ in it by how far apart they are (Rezatofighi et al. 2019, arXiv:1902.09630).
+    """
+    (start, end), (other_start, other_end) = boxes.split(2, dim=-1), others.split(2, dim=-1)
+    intersection = area(torch.cat([torch.maximum(start, other_start), torch.minimum(end, other_end)], dim=-1))
+    hull = area(torch.cat([torch.minimum(start, other_start), torch.maximum(end, other_end)], dim=-1))
+    union = area(boxes) + area(others) - intersection
+    iou = intersection / union.clamp(min=SMALLEST_AREA)
+    return iou, iou - (hull - union) / hull.clamp(min=SMALLEST_AREA)
 
 
 def encode(boxes: Float[Tensor, "*#batch 4"], anchors: Float[Tensor, "*#batch 4"]) -> Float[Tensor, "*#batch 4"]:

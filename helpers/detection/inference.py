@@ -104,12 +104,12 @@ def suppress(candidates: Candidates, config: InferenceConfig) -> list[Detections
         softened = soft_nms(*candidates, config.nms_threshold, num_rounds=most)
         scores, order = softened.topk(min(most, softened.shape[1]), dim=1)
         boxes = candidates.boxes.gather(1, order.unsqueeze(-1).expand(-1, -1, 4))
-        kept = zip(boxes, scores, candidates.labels.gather(1, order), strict=True)
+        kept = zip(*(column.cpu() for column in (boxes, scores, candidates.labels.gather(1, order))), strict=True)
     else:
-        images = list(zip(*candidates, strict=True))
+        images = list(zip(*(column.cpu() for column in candidates), strict=True))  # a GPU would wait for each of them
         rows = [batched_nms(*image, config.nms_threshold)[:most] for image in images]
         kept = ([column[row] for column in image] for image, row in zip(images, rows, strict=True))
-    return [Detections(*(column.cpu() for column in image)) for image in kept]
+    return [Detections(*image) for image in kept]
 
 
 def soft_nms(

@@ -1,6 +1,6 @@
 """What the detector is punished for: objectness, class and box, anchor by anchor.
 
-Shape letters: B images, N objects per image (padded), A anchors, C classes, P positive anchors of the batch.
+Shape letters: B images, N objects per image (padded), A anchors, C classes, P positive anchors per image (padded).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torchvision.ops import generalized_box_iou_loss
 
-from helpers.detection.boxes import decode, encode
+from helpers.detection.boxes import decode, encode, paired_overlap
+from helpers.detection.dataset import PADDING
 from helpers.detection.matching import IGNORED, NEGATIVE, hard_negative_mining
 
 BoxLoss = Literal["smooth-l1", "giou"]
@@ -41,44 +41,49 @@ class DetectionLoss(nn.Module):
         predictions: Float[Tensor, "B A outputs"],
         anchors: Float[Tensor, "A 4"],
         index: Int[Tensor, "B A"],
+        positives: Int[Tensor, "B P"],
         boxes: Float[Tensor, "B N 4"],
         labels: Int[Tensor, "B N"],
     ) -> dict[str, Float[Tensor, ""]]:
         """Returns "loss" and its three parts.
 
+        No shape depends on a value, so nothing has to be read before the next operation can be queued: a GPU is never
+        waited for, and can replay the whole step as one graph (`helpers.replay`).
+
         Args:
             predictions: per anchor 4 offsets, 1 objectness logit, C class logits.
             index: for each anchor the row of its object, `matching.NEGATIVE` or `matching.IGNORED`.
+            positives: the anchors that answer for an object, as `matching.list_positives` has them.
         """
-        positive = index >= 0
-        image, anchor = positive.nonzero(as_tuple=True)
-        row = index[image, anchor].long()
-        matched, chosen = predictions[image, anchor].float(), anchors[anchor]
-        num_positives = max(1, len(row))
+        is_real = positives >= 0
+        num_positives = is_real.sum().clamp(min=1)
+        anchor = positives.clamp(min=0).long()
+        row = index.gather(1, anchor).clamp(min=0).long()
+        offsets, _, class_logits = _pick(predictions, anchor).float().split([4, 1, predictions.shape[-1] - 5], dim=-1)
+        chosen, true_boxes = anchors[anchor], _pick(boxes, row)
+        iou, giou = paired_overlap(decode(offsets, chosen), true_boxes)
 
-        true_boxes = boxes[image, row]
+        true_labels = labels.gather(1, row).masked_fill(~is_real, PADDING)
+        label = F.cross_entropy(class_logits.mT, true_labels, ignore_index=PADDING, reduction="sum") / num_positives
         if self.box_loss == "smooth-l1":
-            box = F.smooth_l1_loss(matched[:, :4], encode(true_boxes, chosen), reduction="sum") / (4 * num_positives)
+            box = F.smooth_l1_loss(offsets, encode(true_boxes, chosen), reduction="none").mean(-1)
         else:
-            box = generalized_box_iou_loss(decode(matched[:, :4], chosen), true_boxes, reduction="sum") / num_positives
-        label = F.cross_entropy(matched[:, 5:], labels[image, row], reduction="sum") / num_positives
+            box = 1 - giou
+        box = torch.where(is_real, box, 0.0).sum() / num_positives
 
         logits = predictions[..., 4].float()
         if self.objectness == "mined":
+            positive, negative, most = index >= 0, index == NEGATIVE, positives.shape[1]
             losses = F.binary_cross_entropy_with_logits(logits, positive.float(), reduction="none")
-            kept = positive | hard_negative_mining(losses.detach(), positive, index == NEGATIVE)
-            objectness = losses[kept].sum() / max(1, int(kept.sum()))
+            kept = positive | hard_negative_mining(losses, positive, negative, most_positives=most)
+            objectness = torch.where(kept, losses, 0.0).sum() / kept.sum().clamp(min=1)
         else:
-            quality = torch.zeros_like(logits)
-            quality[image, anchor] = paired_iou(decode(matched[:, :4], chosen), true_boxes).detach()
+            quality = torch.zeros_like(logits).scatter_add_(1, anchor, torch.where(is_real, iou.detach(), 0.0))
             weight = (quality - logits.detach().sigmoid()).square_().mul_(index != IGNORED)
             objectness = F.binary_cross_entropy_with_logits(logits, quality, weight, reduction="sum") / num_positives
         return {"loss": objectness + label + 2 * box, "objectness": objectness, "class": label, "box": box}
 
 
-def paired_iou(boxes: Float[Tensor, "P 4"], others: Float[Tensor, "P 4"]) -> Float[Tensor, " P"]:
-    """Returns the intersection over union of each box with the one in the same row."""
-    corners = torch.maximum(boxes[:, :2], others[:, :2]), torch.minimum(boxes[:, 2:], others[:, 2:])
-    intersection = (corners[1] - corners[0]).clamp(min=0).prod(dim=1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1) + (others[:, 2:] - others[:, :2]).prod(dim=1)
-    return intersection / (areas - intersection).clamp(min=1e-6)
+def _pick(rows: Float[Tensor, "B M K"], chosen: Int[Tensor, "B P"]) -> Float[Tensor, "B P K"]:
+    """Returns the chosen rows of each image."""
+    return rows.gather(1, chosen.unsqueeze(-1).expand(-1, -1, rows.shape[-1]))

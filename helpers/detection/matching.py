@@ -17,6 +17,7 @@ NEGATIVE = -1  # the anchor has to say "nothing here"
 IGNORED = -2  # the anchor may say what it likes: it takes no part in the loss
 
 IMAGES_AT_ONCE = 16  # x 5 objects x 12348 anchors x 4 bytes = 4 MB of overlaps: they stay in a CPU's cache
+POSITIVES_STEP = 64  # of the width of `list_positives`
 
 
 class Matches(NamedTuple):
@@ -91,8 +92,31 @@ def count_positives(index: Int[Tensor, "*batch A"], num_objects: int) -> Int[Ten
     return counts.scatter_add_(-1, index.clamp(min=0), (index >= 0).long())
 
 
+def list_positives(index: Int[Tensor, "*batch A"]) -> Int[Tensor, "*batch P"]:
+    """Returns the anchors that answer for an object, in order, and -1 behind them.
+
+    They are one of a hundred: what is computed for them alone costs next to nothing. P is the most that any image has,
+    rounded up to a multiple of `POSITIVES_STEP`: data drawn anew then seldom change it.
+
+    Args:
+        index: of `Matches`.
+    """
+    positive = index >= 0
+    places = positive.cumsum(-1).sub_(1)[positive]
+    most = int(positive.sum(-1).max()) if positive.numel() else 0
+    most = -(-most // POSITIVES_STEP) * POSITIVES_STEP
+    listed = torch.full((*index.shape[:-1], most), -1, device=index.device)
+    *images, anchor = positive.nonzero(as_tuple=True)
+    listed[(*images, places)] = anchor
+    return listed
+
+
 def hard_negative_mining(
-    losses: Float[Tensor, "B A"], positive: Bool[Tensor, "B A"], negative: Bool[Tensor, "B A"], ratio: int = 3
+    losses: Float[Tensor, "B A"],
+    positive: Bool[Tensor, "B A"],
+    negative: Bool[Tensor, "B A"],
+    ratio: int = 3,
+    most_positives: int | None = None,
 ) -> Bool[Tensor, "B A"]:
     """Returns which negatives to learn from: in each image the `ratio * num_positives` of highest loss.
 
@@ -104,11 +128,14 @@ def hard_negative_mining(
         positive: anchors that answer for an object.
         negative: anchors that answer for none; anchors that are neither are never kept.
         ratio: negatives per positive.
+        most_positives: what no image has more of, if that is known; finding out makes a GPU wait.
 
     Source: Liu et al., "SSD", section 2.2 (arXiv:1512.02325); handout, part A.
     """
     quota = torch.minimum(ratio * positive.sum(dim=1), negative.sum(dim=1))
-    longest = int(quota.max()) if len(quota) else 0
+    if most_positives is None:
+        most_positives = int(positive.sum(dim=1).max()) if len(positive) else 0
+    longest = min(ratio * most_positives, losses.shape[1])
     ranked = losses.detach().masked_fill(~negative, -torch.inf).topk(longest, dim=1).indices
     within_quota = torch.arange(longest, device=losses.device) < quota.unsqueeze(1)
     return torch.zeros_like(negative).scatter_(1, ranked, within_quota)

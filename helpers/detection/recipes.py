@@ -20,7 +20,7 @@ from helpers.detection.anchors import ANCHOR_SCALES, flatten_predictions, genera
 from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.detection.inference import Candidates, InferenceConfig, detect, prepare_images, propose, suppress
 from helpers.detection.loss import BoxLoss, DetectionLoss, Objectness
-from helpers.detection.matching import match_anchors_to_targets
+from helpers.detection.matching import list_positives, match_anchors_to_targets
 from helpers.detection.metrics import evaluate_detections
 from helpers.detection.model import Dilations, MultiScaleDetector
 from helpers.detection.scenes import SceneConfig
@@ -203,6 +203,7 @@ class DetectorTask:
     """Brings a recipe's batches, losses and validation to `training.train`; nothing per image or anchor in Python."""
 
     monitor = "ap"
+    replayable = True
 
     def __init__(
         self,
@@ -234,7 +235,7 @@ class DetectorTask:
         """Returns the losses of one batch, computed in float32 whatever the network ran in."""
         predictions = flatten_predictions(model(batch.images), model.num_anchors)
         with torch.autocast(self.device.type, enabled=False):
-            return self.criterion(predictions, self.anchors, batch.index, batch.boxes, batch.labels)
+            return self.criterion(predictions, self.anchors, *batch[1:])
 
     def validate(self, model: MultiScaleDetector) -> training.Row:
         """Returns average precision on the selection set: one ruler for all recipes.
@@ -255,6 +256,7 @@ class Batch(NamedTuple):
 
     images: Float[Tensor, "B 3 H W"]
     index: Int[Tensor, "B A"]  # row of each anchor's object, NEGATIVE or IGNORED
+    positives: Int[Tensor, "B P"]  # the anchors that have one, padded with -1
     boxes: Float[Tensor, "B N 4"]
     labels: Int[Tensor, "B N"]
 
@@ -266,6 +268,7 @@ class MatchedDataset(NamedTuple):
     labels: Int[Tensor, "M N"]
     boxes: Float[Tensor, "M views N 4"]
     index: Int[Tensor, "M views A"]  # one byte each
+    positives: Int[Tensor, "M views P"]
 
 
 def match_dataset(
@@ -286,7 +289,7 @@ def match_dataset(
     boxes = torch.stack(views, dim=1)
     labels, ignored = (column.unsqueeze(1).expand(boxes.shape[:3]) for column in (dataset.labels, dataset.ignored))
     index = match_anchors_to_targets(anchors, boxes, labels, *thresholds, ignored).index.to(torch.int8)
-    return MatchedDataset(dataset.images, dataset.labels, boxes, index)
+    return MatchedDataset(dataset.images, dataset.labels, boxes, index, list_positives(index))
 
 
 def mirror_boxes(boxes: Float[Tensor, "*batch 4"], width: int) -> Float[Tensor, "*batch 4"]:
@@ -321,5 +324,7 @@ class MatchedBatches:
             images = self.matched.images[rows]
             images = torch.where(mirrored[:, None, None, None], images.flip(2), images)
             view = mirrored.long()
-            index, boxes = self.matched.index[rows, view], self.matched.boxes[rows, view]
-            yield Batch(prepare_images(images), index, boxes, self.matched.labels[rows])
+            index, positives, boxes = (
+                column[rows, view] for column in (self.matched.index, self.matched.positives, self.matched.boxes)
+            )
+            yield Batch(prepare_images(images), index, positives, boxes, self.matched.labels[rows])

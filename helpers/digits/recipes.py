@@ -176,6 +176,7 @@ class DigitTask:
     """Brings a recipe's batches, losses and validation to `training.train`."""
 
     monitor = "ap"
+    replayable = False  # how many regions there are depends on the images
 
     def __init__(
         self, recipe: Recipe, train_set: DigitDataset, selection_set: DigitDataset, device: torch.device

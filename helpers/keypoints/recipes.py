@@ -248,6 +248,7 @@ class KeypointTask:
     """
 
     monitor = "pck"
+    replayable = True
 
     def __init__(
         self, recipe: Recipe, train_set: KeypointDataset, selection_set: KeypointDataset, device: torch.device

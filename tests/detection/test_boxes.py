@@ -6,7 +6,7 @@ import torchvision
 from torch.testing import assert_close
 from torchvision.models.detection._utils import BoxCoder
 
-from helpers.detection.boxes import MAXIMUM_LOG_SCALE, area, compute_iou, decode, encode
+from helpers.detection.boxes import MAXIMUM_LOG_SCALE, area, compute_iou, decode, encode, paired_overlap
 
 
 def draw_boxes(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -120,6 +120,21 @@ def test_the_gradient_of_iou_is_torchvisions():
     compute_iou(ours, others).square().sum().backward()
     torchvision.ops.box_iou(theirs, others).square().sum().backward()
     assert_close(ours.grad, theirs.grad)
+
+
+def test_paired_overlaps_are_the_diagonals_of_torchvisions_matrices():
+    boxes, others = draw_boxes(50), draw_boxes(50, seed=1)
+    iou, giou = paired_overlap(boxes, others)
+    assert_close(iou, torchvision.ops.box_iou(boxes, others).diagonal())
+    assert_close(giou, torchvision.ops.generalized_box_iou(boxes, others).diagonal())
+
+
+def test_paired_overlaps_of_empty_boxes_are_finite():
+    empty = torch.zeros(1, 4, requires_grad=True)
+    iou, giou = paired_overlap(empty, torch.zeros(1, 4))
+    (iou + giou).backward()
+    assert (iou.item(), giou.item()) == (0, 0)
+    assert torch.isfinite(empty.grad).all()
 
 
 def test_offsets_are_those_of_torchvisions_coder():

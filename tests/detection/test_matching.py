@@ -11,8 +11,10 @@ from helpers.detection.matching import (
     IGNORED,
     IMAGES_AT_ONCE,
     NEGATIVE,
+    POSITIVES_STEP,
     count_positives,
     hard_negative_mining,
+    list_positives,
     match_anchors_to_targets,
 )
 
@@ -76,6 +78,25 @@ def test_an_ignored_object_takes_no_anchor_from_another():
 def test_each_object_is_told_how_many_anchors_answer_for_it():
     index = torch.tensor([[2, NEGATIVE, 0, 2, IGNORED, 2], [NEGATIVE] * 6])
     assert count_positives(index, num_objects=4).tolist() == [[1, 0, 3, 0], [0, 0, 0, 0]]
+
+
+def test_positives_are_listed_in_order_with_padding_behind_them():
+    index = torch.tensor([[0, NEGATIVE, 2, 2, IGNORED], [NEGATIVE, 0, NEGATIVE, IGNORED, NEGATIVE]])
+    listed = list_positives(index)
+    assert listed.shape == (2, POSITIVES_STEP)
+    assert listed[:, :4].tolist() == [[0, 2, 3, -1], [1, -1, -1, -1]]
+    assert (listed[:, 4:] == -1).all()
+    assert torch.equal(list_positives(index[:, None]), listed[:, None])  # views of an image have lists of their own
+
+
+def test_the_list_holds_every_positive_of_the_fullest_image():
+    index = torch.zeros(2, POSITIVES_STEP + 1, dtype=torch.int8)
+    index[1, 1:] = NEGATIVE
+    listed = list_positives(index)
+    assert listed.shape == (2, 2 * POSITIVES_STEP)
+    assert (listed >= 0).sum(1).tolist() == [POSITIVES_STEP + 1, 1]
+    assert list_positives(torch.full((3, 9), NEGATIVE)).shape == (3, 0)
+    assert list_positives(torch.zeros(0, 9, dtype=torch.int8)).shape == (0, 0)
 
 
 def test_mining_keeps_the_hardest_three_per_positive():
@@ -206,6 +227,14 @@ def test_mining_keeps_all_negatives_where_there_are_too_few():
     positive = torch.tensor([[True, True, False, False], [True, False, False, False]])
     kept = hard_negative_mining(torch.rand(2, 4), positive, ~positive, ratio=3)
     assert torch.equal(kept, ~positive)
+
+
+def test_a_known_number_of_positives_changes_no_choice():
+    generator = torch.Generator().manual_seed(0)
+    losses, positive = torch.rand(4, 50, generator=generator), torch.rand(4, 50, generator=generator) < 0.1
+    expected = hard_negative_mining(losses, positive, ~positive)
+    for most in (int(positive.sum(1).max()), 30):
+        assert torch.equal(hard_negative_mining(losses, positive, ~positive, most_positives=most), expected)
 
 
 def test_mining_an_empty_batch_keeps_nothing():

@@ -1,0 +1,234 @@
+"""Recorded steps against plain ones: on a GPU where there is one, and elsewhere with a stand-in for the recorder."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from helpers import training
+from helpers.detection import recipes as detection
+from helpers.detection.dataset import ShapeDetectionDataset
+from helpers.digits.recipes import DigitTask
+from helpers.keypoints import recipes as keypoints
+from helpers.keypoints.dataset import KeypointDataset
+from helpers.replay import ReplayedLosses
+from helpers.training import TrainingConfig
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+CONFIG = TrainingConfig(epochs=3, batch_size=4, optimizer="adamw", learning_rate=0.05, seed=7)
+
+
+class Points(NamedTuple):
+    inputs: Float[Tensor, "B 1"]
+    targets: Float[Tensor, "B 1"]
+
+
+class LineTask:
+    """Points on a line in batches of two shapes: the last of an epoch is shorter."""
+
+    monitor = "agreement"
+    replayable = True
+
+    def __init__(self, device: torch.device) -> None:
+        inputs = torch.linspace(-1, 1, 18, device=device).unsqueeze(1)
+        self.points = Points(inputs, 3 * inputs)
+
+    def batches(self, epoch, batch_size, generator):
+        order = torch.randperm(18, generator=generator).to(self.points.inputs.device)
+        return [Points(*(column[rows] for column in self.points)) for rows in order.split(batch_size)]
+
+    def losses(self, model, batch):
+        error = (model(batch.inputs).float() - batch.targets).square().mean()
+        return {"loss": error, "twice": 2 * error}
+
+    def validate(self, model):
+        return {"agreement": -self.losses(model, self.points)["loss"].item()}
+
+
+def build_network() -> nn.Module:
+    """Returns a small network with all that a recording could disturb: running statistics and random dropout."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(1, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 1))
+
+
+def record_on_cpu(step: nn.Module, samples: tuple[Tensor, ...], allow_unused_input: bool) -> nn.Module:
+    """Stands for `torch.cuda.make_graphed_callables`, with all its traps.
+
+    It warms up, which moves running statistics and random generators, and what it returns has one place for every
+    input, loss and gradient, which the next call overwrites.
+    """
+    parameters, forward = tuple(step.parameters()), step.forward
+    for _ in range(3):
+        torch.autograd.grad(forward(*samples)["loss"], parameters)
+    losses = {name: value.detach().clone() for name, value in forward(*samples).items()}
+    gradients = [torch.zeros_like(parameter) for parameter in parameters]
+
+    class Recorded(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *inputs):
+            for sample, column in zip(samples, inputs, strict=False):  # behind the columns come the parameters
+                assert sample.shape == column.shape
+                sample.copy_(column)
+            with torch.enable_grad():
+                ctx.losses = forward(*samples)
+            for name, value in ctx.losses.items():
+                losses[name].copy_(value.detach())
+            return tuple(value.detach() for value in losses.values())
+
+        @staticmethod
+        def backward(ctx, *gradients_of_losses):
+            of_loss = gradients_of_losses[list(losses).index("loss")]
+            for place, gradient in zip(
+                gradients, torch.autograd.grad(ctx.losses["loss"], parameters, of_loss), strict=True
+            ):
+                place.copy_(gradient)
+            return (*[None] * len(samples), *(place.detach() for place in gradients))
+
+    step.forward = lambda *columns: dict(zip(losses, Recorded.apply(*columns, *parameters), strict=True))
+    return step
+
+
+def train(folder, device=CPU):
+    network = build_network().to(device)
+    history = training.train(network, LineTask(device), CONFIG, folder, settings={})
+    return network.state_dict(), [{name: value for name, value in row.items() if name != "seconds"} for row in history]
+
+
+def replay_everything(monkeypatch) -> list[ReplayedLosses]:
+    """Makes training replay on every device, and returns what it will have used."""
+    used = []
+
+    def choose(task, device):
+        used.append(ReplayedLosses(task.losses))
+        return used[-1]
+
+    monkeypatch.setattr(training, "choose_losses", choose)
+    return used
+
+
+def test_a_replayed_training_is_the_plain_one_bit_for_bit(tmp_path, monkeypatch):
+    plain_weights, plain_history = train(tmp_path / "plain")
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", record_on_cpu)
+    used = replay_everything(monkeypatch)
+    weights, history = train(tmp_path / "replayed")
+    assert history == plain_history
+    assert all(torch.equal(weights[name], plain_weights[name]) for name in plain_weights)
+    assert len(used[0]._steps) == 2  # a whole batch and the last one: each recorded once in three epochs
+
+
+def test_a_step_that_cannot_be_recorded_is_computed_and_a_warning_says_why(tmp_path, monkeypatch):
+    def fail(step, samples, allow_unused_input):
+        step(*samples)  # as a warm-up does
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    plain_weights, plain_history = train(tmp_path / "plain")
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", fail)
+    replay_everything(monkeypatch)
+    with pytest.warns(UserWarning, match="cannot record the training step.*not permitted when stream is capturing"):
+        weights, history = train(tmp_path / "replayed")
+    assert history == plain_history
+    assert all(torch.equal(weights[name], plain_weights[name]) for name in plain_weights)
+
+
+def test_only_a_gpu_replays_and_only_what_it_can():
+    line = LineTask(CPU)
+    assert training.choose_losses(line, CPU) == line.losses
+    assert isinstance(training.choose_losses(line, GPU), ReplayedLosses)
+    digits = object.__new__(DigitTask)
+    assert training.choose_losses(digits, GPU) == digits.losses
+
+
+SCENES, FIGURES = ShapeDetectionDataset.draw(4, seed=1), KeypointDataset.draw(4, seed=1)
+DETECTORS = {
+    **detection.ladder(width=4, epochs=1),
+    "flips": detection.replace(detection.TUNED, width=4, fresh_scenes=None, flips=True),
+}
+LOCALIZERS = {
+    **keypoints.repair_ladder(epochs=1),
+    "tuned heatmap": keypoints.TUNED_HEATMAP,
+    "tuned DSNT": keypoints.TUNED_DSNT,
+    "tuned regression": keypoints.TUNED_REGRESSION,
+}
+
+
+class OnOneDevice(TorchDispatchMode):
+    """Refuses operations on anything that lies elsewhere: to be fetched from there, such as a list of indices.
+
+    Numbers without axes may: they travel with the kernel.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self.device = device
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        tensors = [value for value in tree_leaves((arguments, keywords or {})) if isinstance(value, Tensor)]
+        assert all(tensor.device.type == self.device.type or tensor.ndim == 0 for tensor in tensors), function
+        return function(*arguments, **(keywords or {}))
+
+
+def build_detector(recipe):
+    return detection.MultiScaleDetector(width=recipe.width, dilations=recipe.dilations)
+
+
+@pytest.mark.parametrize(
+    ("task", "build"),
+    [
+        *(
+            pytest.param(detection.DetectorTask(recipe, SCENES, SCENES, CPU), build_detector, id=name)
+            for name, recipe in DETECTORS.items()
+        ),
+        *(
+            pytest.param(keypoints.KeypointTask(recipe, FIGURES, FIGURES, CPU), keypoints.build_network, id=name)
+            for name, recipe in LOCALIZERS.items()
+        ),
+    ],
+)
+@pytest.mark.parametrize("device", [CPU, GPU], ids=str)
+def test_the_losses_of_every_recipe_can_be_replayed(task, build, device, monkeypatch):
+    """Fake tensors have shapes, but no values: whoever asks for one, or for a shape that depends on one, is refused.
+
+    They can be on a GPU that is not there, and refuse to meet those of a CPU. Only a backward pass needs the GPU.
+    """
+    (batch,) = task.batches(1, 4, torch.Generator().manual_seed(0))
+    fakes = FakeTensorMode()
+    with fakes, device:
+        model = build(task.recipe)
+        columns = [torch.empty(column.shape, dtype=column.dtype) for column in batch]
+        if isinstance(task, detection.DetectorTask):
+            monkeypatch.setattr(task, "anchors", torch.empty(task.anchors.shape))
+    monkeypatch.setattr(task, "device", device)
+    with fakes, OnOneDevice(device):
+        losses = task.losses(model, type(batch)(*columns))
+        if device == CPU:
+            losses["loss"].backward()
+    assert {value.device.type for value in losses.values()} == {device.type}
+    assert {value.shape for value in losses.values()} == {torch.Size([])}
+
+
+def test_what_a_graph_could_not_replay_is_refused():
+    with FakeTensorMode():
+        with pytest.raises(DynamicOutputShapeException):
+            torch.ones(3, device=GPU).nonzero()
+        with pytest.raises(DataDependentOutputException):
+            torch.ones(3, device=GPU).max().item()
+        with pytest.raises(AssertionError, match="aten"), OnOneDevice(GPU):
+            torch.ones(3, device=GPU)[[2, 0]]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: there is none here")
+def test_on_a_gpu_a_replayed_training_is_the_plain_one(tmp_path, monkeypatch, recwarn):
+    weights, history = train(tmp_path / "replayed", GPU)
+    assert not [warning for warning in recwarn if "record" in str(warning.message)]
+    monkeypatch.setattr(training, "choose_losses", lambda task, device: task.losses)
+    plain_weights, plain_history = train(tmp_path / "plain", GPU)
+    assert [row["loss"] for row in history] == pytest.approx([row["loss"] for row in plain_history], rel=1e-3)
+    for name, value in plain_weights.items():
+        torch.testing.assert_close(weights[name], value, rtol=1e-2, atol=1e-3)
