@@ -48,7 +48,7 @@ def test_an_unknown_profile_is_refused_with_its_source(monkeypatch):
 @pytest.mark.parametrize("seed", [-1, 2**32])
 def test_a_seed_that_no_generator_takes_is_refused_before_anything_is_made(tmp_path, monkeypatch, seed):
     monkeypatch.setattr(runtime, "RUNS", tmp_path)
-    with pytest.raises(ValueError, match=rf"the parameter `seed` is {seed}; choose a whole number from 0 to 4294967295"):
+    with pytest.raises(ValueError, match=rf"`seed` is {seed}; choose a whole number from 0 to 4294967295"):
         runtime.start_run("01_tiny", "smoke", seed)
     assert not list(tmp_path.iterdir())
 
