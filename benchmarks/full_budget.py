@@ -72,11 +72,11 @@ def main() -> None:
     name = re.sub(r"[^a-z0-9]+", "_", f"{record['device']} {arguments.profile}".lower())
     runtime.write_text(RECORDS / f"{name}.json", json.dumps(record, indent=2) + "\n")
     for lesson, result in record["lessons"].items():
-        print(f"{lesson:50} {result['seconds']:9.1f} s")
+        print(f"{lesson:64} {result['seconds']:9.1f} s")
     for training_name, result in record["trainings"].items():
-        print(f"{training_name:50} {result['seconds']:9.1f} s for {result['epochs']} epochs")
+        print(f"{training_name:64} {result['seconds']:9.1f} s for {result['epochs']} epochs")
     for step, value in record["steps"].items():
-        print(f"{step:50} {value:9.3f}")
+        print(f"{step:64} {value:9.3f}")
     print(f"kept in {RECORDS / f'{name}.json'}")
 
 
