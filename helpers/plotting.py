@@ -97,7 +97,7 @@ def plot_history(
             label=name.replace("_", " "),
         )
     ax.set(xlabel="epoch", ylabel=ylabel)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.legend()
     return ax
 
@@ -116,6 +116,7 @@ def plot_variants(values: Mapping[str, Sequence[float]], ax: Axes | None = None,
         ax.text(1.02, row, f"{mean:.3f}", va="center", fontsize=9, transform=ax.get_yaxis_transform())
     ax.set_yticks(range(len(values)), list(values))
     ax.set_ylim(len(values) - 0.5, -0.5)
+    ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.set_xlabel(xlabel)
     return ax
 
