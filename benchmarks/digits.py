@@ -41,6 +41,7 @@ def _measure_steps(images: DigitDataset, device: torch.device) -> dict[str, floa
     model = build_digit_rcnn(QUICK.model).to(device, memory_format=torch.channels_last).train()
     task = DigitTask(QUICK, images, images, device)
     optimizer = training.build_optimizer(model, config)
+    step = training.choose_step(task, device)
     order = torch.Generator().manual_seed(0)
 
     def in_this_process() -> DigitBatches:
@@ -64,7 +65,7 @@ def _measure_steps(images: DigitDataset, device: torch.device) -> dict[str, floa
 
     def full() -> WaitingBatches:
         batches = WaitingBatches(task.batches(1, config.batch_size, order.manual_seed(0)))
-        training.train_epoch(model, batches, task.losses, optimizer, config)
+        training.train_epoch(model, batches, step, optimizer, config)
         return batches
 
     def decode() -> None:

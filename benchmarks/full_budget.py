@@ -27,6 +27,7 @@ from helpers.lessons import find_lessons
 RECORDS = Path(__file__).with_suffix("")
 LESSONS = ("03", "05", "06")
 STEPS = ("benchmarks.training_step", "benchmarks.keypoints")
+REFUSAL = "cannot record the step"  # of a GPU: `helpers.replay` warns so
 
 
 def measure(lessons: Sequence[str], profile: settings.Profile, kernel: str) -> dict[str, Any]:
@@ -48,7 +49,8 @@ def measure(lessons: Sequence[str], profile: settings.Profile, kernel: str) -> d
             results = json.loads((runs / path.stem / profile / "results.json").read_text(encoding="utf-8"))
             record |= {"device": results["device"], "versions": results["versions"]}
             seconds = round(time.perf_counter() - started, 1)
-            record["lessons"][path.stem] = {"seconds": seconds, "metrics": results["metrics"]}
+            replayed = REFUSAL not in (runs / path.name).read_text(encoding="utf-8")
+            record["lessons"][path.stem] = {"seconds": seconds, "replayed": replayed, "metrics": results["metrics"]}
         for log in sorted(runs.rglob(training.LOG)):
             history = training.read_log(log)
             seconds = round(sum(row["seconds"] for row in history), 1)  # saving is not counted
@@ -56,7 +58,9 @@ def measure(lessons: Sequence[str], profile: settings.Profile, kernel: str) -> d
             record["trainings"][name] = {"epochs": len(history), "seconds": seconds}
     for module in STEPS:
         command = [sys.executable, "-m", module]
-        lines = subprocess.run(command, env=environment, cwd=settings.ROOT, capture_output=True, text=True, check=True)
+        lines = subprocess.run(
+            command, env=environment, cwd=settings.ROOT, stdout=subprocess.PIPE, text=True, check=True
+        )
         record["steps"] |= {name: float(value) for name, value in re.findall(r"^(\S+) +(\S+)$", lines.stdout, re.M)}
     return record
 

@@ -6,6 +6,7 @@ python -m benchmarks.launching
 from __future__ import annotations
 
 import statistics
+from functools import partial
 
 import torch
 from torch import nn
@@ -17,7 +18,7 @@ from helpers.detection.model import MultiScaleDetector
 from helpers.detection.recipes import ASSIGNMENT, DetectorTask
 from helpers.keypoints.dataset import KeypointDataset
 from helpers.keypoints.recipes import ASSIGNMENT_HEATMAP, KeypointTask, build_network
-from helpers.replay import Losses
+from helpers.replay import Step
 
 NUM_STEPS = 3  # per epoch
 
@@ -42,18 +43,19 @@ def _compare(
 ) -> dict[str, float]:
     model = model.to(device, memory_format=torch.channels_last)
     compiled = torch.compile(model)
-    ways: dict[str, Losses] = {"plain": task.losses}
+    plain = partial(training.compute_gradients, task.losses)
+    ways: dict[str, Step] = {"plain": plain}
     if device.type == "cuda":
-        ways["replayed"] = training.choose_losses(task, device)
-    ways["compiled"] = lambda _, batch: task.losses(compiled, batch)
+        ways["replayed"] = training.choose_step(task, device)
+    ways["compiled"] = lambda _, batch: plain(compiled, batch)
     optimizer = training.build_optimizer(model, config)
     batches = task.batches(1, config.batch_size, torch.Generator().manual_seed(0))
 
-    def time_epoch(losses: Losses) -> float:
-        return time_call(lambda: training.train_epoch(model, batches, losses, optimizer, config), device)
+    def time_epoch(step: Step) -> float:
+        return time_call(lambda: training.train_epoch(model, batches, step, optimizer, config), device)
 
-    first = {way: time_epoch(losses) for way, losses in ways.items()}
-    turns = [{way: time_epoch(losses) for way, losses in ways.items()} for _ in range(NUM_TURNS)]
+    first = {way: time_epoch(step) for way, step in ways.items()}
+    turns = [{way: time_epoch(step) for way, step in ways.items()} for _ in range(NUM_TURNS)]
     results = {}
     for way in list(ways)[1:]:
         results[f"launch.{name}_{way}_ratio"] = statistics.median(turn[way] / turn["plain"] for turn in turns)

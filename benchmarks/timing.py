@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers import runtime, training
-from helpers.replay import ReplayedLosses
+from helpers.replay import ReplayedStep
 
 NUM_TURNS = 7  # of full and bare epochs, which alternate
 
@@ -45,23 +45,17 @@ def time_steps(
     model = model.to(device, memory_format=torch.channels_last).train()
     optimizer = training.build_optimizer(model, config)
     batches = task.batches(1, config.batch_size, torch.Generator().manual_seed(0))
-    losses = training.choose_losses(task, device)
+    step = training.choose_step(task, device)
+    bare_step = ReplayedStep(_compute_bare_gradients) if isinstance(step, ReplayedStep) else _compute_bare_gradients
     ready = [(batch.images, _draw_gradients(model, batch.images, device)) for batch in batches]
-    network = nn.Sequential(model)  # to be recorded: the model itself is called by `losses`
-    if isinstance(losses, ReplayedLosses):
-        with runtime.autocast(device):
-            network = torch.cuda.make_graphed_callables(network, (ready[0][0].clone(),))
 
     def bare() -> None:
-        for images, gradients in ready:
-            with runtime.autocast(device):
-                outputs = network(images)
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(outputs, gradients)
+        for batch in ready:
+            bare_step(model, batch)
             optimizer.step()
 
     def full() -> None:
-        training.train_epoch(model, batches, losses, optimizer, config)
+        training.train_epoch(model, batches, step, optimizer, config)
 
     full()
     bare()
@@ -70,6 +64,16 @@ def time_steps(
         bare=statistics.median(bare for _, bare in turns) / len(batches),
         ratio=statistics.median(full / bare for full, bare in turns),
     )
+
+
+def _compute_bare_gradients(model: nn.Module, batch: tuple[Tensor, Tensor | list[Tensor]]) -> dict[str, Tensor]:
+    """Leaves the gradients that ready ones of the outputs give; there is no loss."""
+    images, gradients = batch
+    with runtime.autocast(images.device):
+        outputs = model(images)
+    model.zero_grad(set_to_none=True)
+    torch.autograd.backward(outputs, gradients)
+    return {}
 
 
 def _draw_gradients(model: nn.Module, images: Tensor, device: torch.device) -> Tensor | list[Tensor]:

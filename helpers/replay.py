@@ -3,73 +3,100 @@
 The workbook's networks are small. A GPU is done with a step before Python has told it what to compute, one kernel after
 the other; a graph is told once.
 
-Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs.
+Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs, "whole-network capture".
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
 
-Losses = Callable[[nn.Module, Any], dict[str, Tensor]]
-"""Maps a network and a batch to scalar losses; the one named "loss" is minimised."""
+T = TypeVar("T")
+Step = Callable[[nn.Module, Any], dict[str, Tensor]]
+"""Leaves a batch's gradients in the parameters of a network, and returns its losses without their history."""
+
+WARM_UPS = 3  # before recording: libraries choose algorithms and reserve memory in the first calls
 
 
-class ReplayedLosses:
-    """Takes the place of `losses` in the training of one network: records the first batch of every shape.
+class Recording(NamedTuple):
+    """A step on a GPU that waits to be repeated; all tensors keep their places in memory."""
 
-    Law: losses, gradients, running statistics and random numbers are those of `losses`; recording leaves no trace.
+    replay: Callable[[], None]
+    batch: Any
+    losses: dict[str, Tensor]
+    gradients: list[Tensor | None]
+
+
+class ReplayedStep:
+    """Takes the place of `step` in the training of one network: records the first batch of every shape.
+
+    Law: losses, gradients, running statistics and random numbers are those of `step`; recording leaves no trace.
 
     Args:
-        losses: starts the same kernels for any two batches of equal shapes, whatever their values, and asks for none of
-            their results. Its batches are named tuples of tensors on the GPU.
+        step: starts the same kernels for any two batches of equal shapes, whatever their values, and asks for none of
+            their results. Batches are tensors on the GPU, in any tuple.
     """
 
-    def __init__(self, losses: Losses) -> None:
-        self._losses = losses
-        self._steps: dict[tuple[torch.Size, ...], nn.Module] = {}
+    def __init__(self, step: Step) -> None:
+        self._step = step
+        self._recordings: dict[tuple[torch.Size, ...], Recording | None] = {}
 
-    def __call__(self, model: nn.Module, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """Returns the losses of `batch`; their backward pass is replayed too."""
-        shapes = tuple(column.shape for column in batch)
-        if shapes not in self._steps:
-            self._steps[shapes] = self._record(model, batch)
-        # The graph writes its results to the same place every time: who keeps them must keep copies.
-        return {name: value.clone() for name, value in self._steps[shapes](*batch).items()}
+    def __call__(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
+        """Does what a `Step` does."""
+        shapes = tuple(column.shape for column in tree_leaves(batch))
+        if shapes not in self._recordings:
+            self._recordings[shapes] = self._record(model, batch)
+        recording = self._recordings[shapes]
+        if recording is None:
+            return self._step(model, batch)
+        for place, column in zip(tree_leaves(recording.batch), tree_leaves(batch), strict=True):
+            place.copy_(column)
+        recording.replay()
+        for parameter, gradient in zip(model.parameters(), recording.gradients, strict=True):
+            parameter.grad = gradient
+        return {name: value.clone() for name, value in recording.losses.items()}
 
-    def _record(self, model: nn.Module, batch: tuple[Tensor, ...]) -> nn.Module:
-        """Returns the step of `batch`, recorded. It is run a few times for that, which must not train anything."""
-        step = _Step(model, self._losses, type(batch))
+    def _record(self, model: nn.Module, batch: Any) -> Recording | None:
+        """Returns the step of `batch`, or nothing where it cannot be recorded.
+
+        It is run a few times for that, which must not train anything.
+        """
+        own_batch = tree_map(torch.clone, batch)
+
+        def run() -> tuple[dict[str, Tensor], list[Tensor | None]]:
+            losses = self._step(model, own_batch)
+            return losses, [parameter.grad for parameter in model.parameters()]
+
         before = [buffer.clone() for buffer in model.buffers()]
-        devices = [batch[0].device] if batch[0].is_cuda else []
+        devices = {column.device for column in tree_leaves(batch) if column.is_cuda}
         try:
             with torch.random.fork_rng(devices):
-                samples = tuple(column.clone() for column in batch)  # later batches are copied into these
-                return torch.cuda.make_graphed_callables(step, samples, allow_unused_input=True)
+                replay, (losses, gradients) = capture(run)
         except RuntimeError as error:
-            warnings.warn(
-                f"this GPU cannot record the training step, which costs time and nothing else: {error}", stacklevel=2
-            )
-            return step
+            reason = error.__context__ or error  # the end of a recording fails because something in it did
+            warnings.warn(f"this GPU cannot record the step, which costs time and nothing else: {reason}", stacklevel=3)
+            return None
         finally:
             with torch.no_grad():
                 for buffer, value in zip(model.buffers(), before, strict=True):
                     buffer.copy_(value)
+        return Recording(replay, own_batch, losses, gradients)
 
 
-class _Step(nn.Module):
-    """Losses as a module of the batch's columns, which owns what is trained: the form that can be recorded."""
-
-    def __init__(self, model: nn.Module, losses: Losses, kind: type) -> None:
-        super().__init__()
-        self.model = model
-        self.losses = losses
-        self.kind = kind
-
-    def forward(self, *columns: Tensor) -> dict[str, Tensor]:
-        losses = self.losses(self.model, self.kind(*columns))
-        return {name: value if name == "loss" else value.detach() for name, value in losses.items()}
+def capture(function: Callable[[], T]) -> tuple[Callable[[], None], T]:
+    """Returns what repeats all that `function` does on the GPU, and what it has returned: the place of the results."""
+    current, own = torch.cuda.current_stream(), torch.cuda.Stream()
+    own.wait_stream(current)
+    with torch.cuda.stream(own):
+        for _ in range(WARM_UPS):
+            function()
+    current.wait_stream(own)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.stream(current), torch.cuda.graph(graph, stream=own):  # the outer one brings a failure back here
+        results = function()
+    return graph.replay, results

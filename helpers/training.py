@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from helpers import runtime
-from helpers.replay import Losses, ReplayedLosses
+from helpers.replay import ReplayedStep, Step
 
 LAST, BEST, LOG = "last.pth", "best_model.pth", "training_log.json"
 FORMAT = "localisation-workbook checkpoint 1"
@@ -63,7 +64,7 @@ class Task(Protocol):
     """What a wing brings to the loop: batches, losses and a measure of quality."""
 
     monitor: str  # the column of the history that selects the best epoch; larger is better
-    replayable: bool  # whether `losses` is what `ReplayedLosses` asks for
+    replayable: bool  # whether `losses` and their gradients are a step that `ReplayedStep` can record
 
     def batches(self, epoch: int, batch_size: int, generator: torch.Generator) -> Batches:
         """Returns the epoch's batches, which depend on `epoch` and `generator` alone."""
@@ -119,7 +120,7 @@ def train(
         history = state["history"]
         write_log(folder / LOG, settings, history)
 
-    losses = choose_losses(task, device)
+    step = choose_step(task, device)
     best = None  # what `BEST` has yet to hold
     saved, saving = time.perf_counter(), 0.0  # when, and how long it took
     epochs = range(len(history) + 1, config.epochs + 1)
@@ -129,7 +130,7 @@ def train(
         epoch_seed = config.seed * 1_000_003 + epoch
         torch.manual_seed(epoch_seed)
         batches = task.batches(epoch, config.batch_size, torch.Generator().manual_seed(epoch_seed))
-        row: Row = {"epoch": epoch, **train_epoch(model, batches, losses, optimizer, config, epoch)}
+        row: Row = {"epoch": epoch, **train_epoch(model, batches, step, optimizer, config, epoch)}
         model.eval()
         row |= task.validate(model)
         row["seconds"] = round(time.perf_counter() - started, 2)
@@ -152,14 +153,27 @@ def train(
             saving = saved - now
         if on_epoch_end is not None:
             on_epoch_end(row, model)
+    model.zero_grad(set_to_none=True)  # gradients of a replayed step keep its memory
     model.load_state_dict(read_checkpoint(folder / BEST, settings, device)["model"])
     model.eval()
     return history
 
 
-def choose_losses(task: Task, device: torch.device) -> Losses:
-    """Returns the losses that train one network on `device`: the task's, which a GPU replays where it can."""
-    return ReplayedLosses(task.losses) if device.type == "cuda" and task.replayable else task.losses
+def choose_step(task: Task, device: torch.device) -> Step:
+    """Returns the step that trains one network on `device`: a GPU replays it, if the task allows that."""
+    step = partial(compute_gradients, task.losses)
+    return ReplayedStep(step) if device.type == "cuda" and task.replayable else step
+
+
+def compute_gradients(
+    losses: Callable[[nn.Module, Any], dict[str, Tensor]], model: nn.Module, batch: Any
+) -> dict[str, Tensor]:
+    """Returns the losses of `batch` without their history, and leaves the gradients of "loss" in the parameters."""
+    with runtime.autocast(next(model.parameters()).device):
+        found = losses(model, batch)
+    model.zero_grad(set_to_none=True)
+    found["loss"].backward()
+    return {name: value.detach() for name, value in found.items()}
 
 
 def train_variants(
@@ -196,7 +210,7 @@ def fingerprint(columns: Iterable[Tensor]) -> str:
 def train_epoch(
     model: nn.Module,
     batches: Batches,
-    losses: Losses,
+    step: Step,
     optimizer: torch.optim.Optimizer,
     config: TrainingConfig,
     epoch: int = 1,
@@ -205,20 +219,15 @@ def train_epoch(
 
     Losses stay on the device until the end of the epoch: reading one earlier would make a GPU wait.
     """
-    device = next(model.parameters()).device
     model.train()
     seen: list[dict[str, Tensor]] = []
-    for step, batch in enumerate(tqdm(batches, desc=f"epoch {epoch}", leave=False, unit="step")):
-        progress = (epoch - 1 + step / len(batches)) / config.epochs
+    for number, batch in enumerate(tqdm(batches, desc=f"epoch {epoch}", leave=False, unit="step")):
+        progress = (epoch - 1 + number / len(batches)) / config.epochs
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * learning_rate_factor(config.schedule, progress)
-        with runtime.autocast(device):
-            step_losses = losses(model, batch)
-        optimizer.zero_grad(set_to_none=True)
-        step_losses["loss"].backward()
+        seen.append(step(model, batch))
         optimizer.step()
-        seen.append({name: value.detach() for name, value in step_losses.items()})
-    means = {name: torch.stack([step[name] for step in seen]).double().mean().item() for name in seen[0]}
+    means = {name: torch.stack([losses[name] for losses in seen]).double().mean().item() for name in seen[0]}
     if not math.isfinite(means["loss"]):
         raise FloatingPointError(
             f"the training loss became {means['loss']} in epoch {epoch}: lower the learning rate {config.learning_rate}"

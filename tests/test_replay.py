@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -12,17 +15,17 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from helpers import training
+from helpers import replay, training
 from helpers.detection import recipes as detection
 from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.digits.recipes import DigitTask
 from helpers.keypoints import recipes as keypoints
 from helpers.keypoints.dataset import KeypointDataset
-from helpers.replay import ReplayedLosses
+from helpers.replay import ReplayedStep
 from helpers.training import TrainingConfig
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
-CONFIG = TrainingConfig(epochs=3, batch_size=4, optimizer="adamw", learning_rate=0.05, seed=7)
+CONFIG = TrainingConfig(epochs=3, batch_size=4, optimizer="sgd", learning_rate=0.02, seed=7)
 
 
 class Points(NamedTuple):
@@ -58,41 +61,21 @@ def build_network() -> nn.Module:
     return nn.Sequential(nn.Linear(1, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 1))
 
 
-def record_on_cpu(step: nn.Module, samples: tuple[Tensor, ...], allow_unused_input: bool) -> nn.Module:
-    """Stands for `torch.cuda.make_graphed_callables`, with all its traps.
+def capture_on_cpu(function):
+    """Stands for `replay.capture`, with its traps.
 
-    It warms up, which moves running statistics and random generators, and what it returns has one place for every
-    input, loss and gradient, which the next call overwrites.
+    It warms up, which moves running statistics and random generators, and repeats the function into the places of its
+    first results, which the next repetition overwrites.
     """
-    parameters, forward = tuple(step.parameters()), step.forward
     for _ in range(3):
-        torch.autograd.grad(forward(*samples)["loss"], parameters)
-    losses = {name: value.detach().clone() for name, value in forward(*samples).items()}
-    gradients = [torch.zeros_like(parameter) for parameter in parameters]
+        function()
+    results = function()
 
-    class Recorded(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, *inputs):
-            for sample, column in zip(samples, inputs, strict=False):  # behind the columns come the parameters
-                assert sample.shape == column.shape
-                sample.copy_(column)
-            with torch.enable_grad():
-                ctx.losses = forward(*samples)
-            for name, value in ctx.losses.items():
-                losses[name].copy_(value.detach())
-            return tuple(value.detach() for value in losses.values())
+    def repeat() -> None:
+        for place, value in zip(tree_leaves(results), tree_leaves(function()), strict=True):
+            place.copy_(value)
 
-        @staticmethod
-        def backward(ctx, *gradients_of_losses):
-            of_loss = gradients_of_losses[list(losses).index("loss")]
-            for place, gradient in zip(
-                gradients, torch.autograd.grad(ctx.losses["loss"], parameters, of_loss), strict=True
-            ):
-                place.copy_(gradient)
-            return (*[None] * len(samples), *(place.detach() for place in gradients))
-
-    step.forward = lambda *columns: dict(zip(losses, Recorded.apply(*columns, *parameters), strict=True))
-    return step
+    return repeat, results
 
 
 def train(folder, device=CPU):
@@ -101,48 +84,63 @@ def train(folder, device=CPU):
     return network.state_dict(), [{name: value for name, value in row.items() if name != "seconds"} for row in history]
 
 
-def replay_everything(monkeypatch) -> list[ReplayedLosses]:
-    """Makes training replay on every device, and returns what it will have used."""
+def replay_everything(monkeypatch, capture) -> list[ReplayedStep]:
+    """Makes training replay on every device what `capture` records, and returns the steps that it will have used."""
     used = []
 
     def choose(task, device):
-        used.append(ReplayedLosses(task.losses))
+        used.append(ReplayedStep(partial(training.compute_gradients, task.losses)))
         return used[-1]
 
-    monkeypatch.setattr(training, "choose_losses", choose)
+    monkeypatch.setattr(replay, "capture", capture)
+    monkeypatch.setattr(training, "choose_step", choose)
     return used
 
 
 def test_a_replayed_training_is_the_plain_one_bit_for_bit(tmp_path, monkeypatch):
     plain_weights, plain_history = train(tmp_path / "plain")
-    monkeypatch.setattr(torch.cuda, "make_graphed_callables", record_on_cpu)
-    used = replay_everything(monkeypatch)
+    used = replay_everything(monkeypatch, capture_on_cpu)
     weights, history = train(tmp_path / "replayed")
     assert history == plain_history
     assert all(torch.equal(weights[name], plain_weights[name]) for name in plain_weights)
-    assert len(used[0]._steps) == 2  # a whole batch and the last one: each recorded once in three epochs
+    assert len(used[0]._recordings) == 2  # a whole batch and the last one: each recorded once in three epochs
 
 
 def test_a_step_that_cannot_be_recorded_is_computed_and_a_warning_says_why(tmp_path, monkeypatch):
-    def fail(step, samples, allow_unused_input):
-        step(*samples)  # as a warm-up does
-        raise RuntimeError("operation not permitted when stream is capturing")
+    def fail(function):
+        function()  # as a warm-up does
+        try:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        finally:
+            raise RuntimeError("capture failed due to a previous error")
 
     plain_weights, plain_history = train(tmp_path / "plain")
-    monkeypatch.setattr(torch.cuda, "make_graphed_callables", fail)
-    replay_everything(monkeypatch)
-    with pytest.warns(UserWarning, match="cannot record the training step.*not permitted when stream is capturing"):
+    replay_everything(monkeypatch, fail)
+    with pytest.warns(UserWarning, match="cannot record the step.*not permitted when stream is capturing"):
         weights, history = train(tmp_path / "replayed")
     assert history == plain_history
     assert all(torch.equal(weights[name], plain_weights[name]) for name in plain_weights)
 
 
 def test_only_a_gpu_replays_and_only_what_it_can():
-    line = LineTask(CPU)
-    assert training.choose_losses(line, CPU) == line.losses
-    assert isinstance(training.choose_losses(line, GPU), ReplayedLosses)
-    digits = object.__new__(DigitTask)
-    assert training.choose_losses(digits, GPU) == digits.losses
+    assert not isinstance(training.choose_step(LineTask(CPU), CPU), ReplayedStep)
+    assert isinstance(training.choose_step(LineTask(CPU), GPU), ReplayedStep)
+    assert not isinstance(training.choose_step(object.__new__(DigitTask), GPU), ReplayedStep)
+
+
+def test_what_is_recorded_is_given_back_when_the_training_ends(tmp_path, monkeypatch):
+    """A graph that waits for the garbage collector could be destroyed in the middle of another's recording."""
+    used = replay_everything(monkeypatch, lambda function: (lambda: None, function()))
+    network = build_network()
+    training.train(network, LineTask(CPU), CONFIG, tmp_path, settings={})
+    kept = [weakref.ref(gradient) for one in used[0]._recordings.values() for gradient in one.gradients]
+    gc.disable()
+    try:
+        assert all(gradient() is not None for gradient in kept)
+        used.clear()
+        assert all(gradient() is None for gradient in kept)
+    finally:
+        gc.enable()
 
 
 SCENES, FIGURES = ShapeDetectionDataset.draw(4, seed=1), KeypointDataset.draw(4, seed=1)
@@ -226,8 +224,8 @@ def test_what_a_graph_could_not_replay_is_refused():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: there is none here")
 def test_on_a_gpu_a_replayed_training_is_the_plain_one(tmp_path, monkeypatch, recwarn):
     weights, history = train(tmp_path / "replayed", GPU)
-    assert not [warning for warning in recwarn if "record" in str(warning.message)]
-    monkeypatch.setattr(training, "choose_losses", lambda task, device: task.losses)
+    assert not [warning for warning in recwarn if "cannot record" in str(warning.message)]
+    monkeypatch.setattr(training, "choose_step", lambda task, device: partial(training.compute_gradients, task.losses))
     plain_weights, plain_history = train(tmp_path / "plain", GPU)
     assert [row["loss"] for row in history] == pytest.approx([row["loss"] for row in plain_history], rel=1e-3)
     for name, value in plain_weights.items():

@@ -150,7 +150,8 @@ def test_an_epoch_equals_the_plain_loop_of_a_textbook():
     plain.load_state_dict(ours.state_dict())
     task = LineTask()
     batches = task.batches(1, 4, torch.Generator().manual_seed(0))
-    row = training.train_epoch(ours, batches, task.losses, training.build_optimizer(ours, config), config)
+    step = training.choose_step(task, torch.device("cpu"))
+    row = training.train_epoch(ours, batches, step, training.build_optimizer(ours, config), config)
 
     optimizer, seen = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9), []
     for batch in batches:
