@@ -23,11 +23,11 @@ from jupyter_client.kernelspec import KernelSpecManager
 
 from helpers import runtime, settings, training
 from helpers.lessons import find_lessons
+from helpers.replay import REFUSAL
 
 RECORDS = Path(__file__).with_suffix("")
 LESSONS = ("03", "05", "06")
 STEPS = ("benchmarks.training_step", "benchmarks.keypoints")
-REFUSAL = "cannot record the step"  # of a GPU: `helpers.replay` warns so
 
 
 def measure(lessons: Sequence[str], profile: settings.Profile, kernel: str) -> dict[str, Any]:

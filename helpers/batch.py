@@ -138,6 +138,9 @@ def plan_grid(path: Path, texts: Sequence[str]) -> Grid:
     for profile in given["profile"]:
         if profile not in settings.PROFILES:
             raise GridError(f"the profile is {profile!r}; choose of {', '.join(settings.PROFILES)}")
+    for seed in given.get("seed", ()):
+        if not settings.is_seed(seed):
+            raise GridError(f"the seed is {seed!r}; {settings.SEEDS}")
     combinations = (dict(zip(given, values, strict=True)) for values in itertools.product(*given.values()))
     shared = {"stem": path.stem, "notebook": nbformat.writes(notebook), "variables": lessons.read_settings()}
     jobs = []
@@ -415,7 +418,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="NAME=VALUE,VALUE",
         action="append",
         default=[],
-        help="a parameter of the notebook and its values; several make a grid of all combinations",
+        help="a parameter of the notebook and its values, as in seed=0,1 or profile=smoke; several make a grid",
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--workers", type=int, metavar="N", help="on this machine (default: as many as do it good)")

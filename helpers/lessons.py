@@ -66,7 +66,7 @@ class Progress:
     The three methods are nbclient's hooks of the same moments; they are called for one notebook, in order.
     """
 
-    total: int  # code cells in the notebook
+    total: int  # code cells in the notebook, without the one that papermill puts the parameters in
     number: int = 0  # of the running or last code cell, from 1
     section: str = ""  # the last heading passed
     started: float = field(default=0.0, repr=False)
@@ -78,10 +78,16 @@ class Progress:
 
     def on_cell_execute(self, cell: NotebookNode, cell_index: int) -> None:
         """Begins the line, so that a long cell is seen while it runs."""
-        self.number += 1
+        is_injected = "injected-parameters" in cell.metadata.get("tags", [])
+        self.number += not is_injected
         self.started = time.perf_counter()
         first_line = next((line for line in cell.source.splitlines() if line and not line.startswith("###")), "")
-        print(f"  {self.number:3d}/{self.total}  {_fit(self.section, 34)}  {_fit(first_line, 40)}", end="", flush=True)
+        place = "given" if is_injected else f"{self.number:3d}/{self.total}"
+        print(
+            f"  {place:>{4 + len(str(self.total))}}  {_fit(self.section, 34)}  {_fit(first_line, 40)}",
+            end="",
+            flush=True,
+        )
 
     def on_cell_executed(self, cell: NotebookNode, cell_index: int, execute_reply: dict) -> None:
         """Ends the line."""
@@ -247,8 +253,7 @@ def run_notebook(
         return executed
     print(" · ".join([stem, profile, *(f"{name} {value}" for name, value in parameters.items())]), flush=True)
     digest = compute_digest(notebook, profile, parameters)
-    num_cells = sum(bool(cell.source.strip()) for cell in find_code_cells(notebook))
-    progress = Progress(total=num_cells + bool(parameters))
+    progress = Progress(total=sum(bool(cell.source.strip()) for cell in find_code_cells(notebook)))
     left = f"What ran is in {show(unfinished)}"
     try:
         folder.mkdir(parents=True, exist_ok=True)

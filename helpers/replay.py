@@ -9,7 +9,7 @@ Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs, "whole
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -20,6 +20,7 @@ T = TypeVar("T")
 Step = Callable[[nn.Module, Any], dict[str, Tensor]]
 """Leaves a batch's gradients in the parameters of a network, and returns its losses without their history."""
 
+REFUSAL = "the step cannot be recorded and is started kernel by kernel"
 WARM_UPS = 3  # before recording: libraries choose algorithms and reserve memory in the first calls
 
 
@@ -33,7 +34,7 @@ class Recording(NamedTuple):
 
 
 class ReplayedStep:
-    """Takes the place of `step` in the training of one network: records the first batch of every shape.
+    """Takes the place of `step`: records each network's first batch of every shape.
 
     Law: losses, gradients, running statistics and random numbers are those of `step`; recording leaves no trace.
 
@@ -44,14 +45,14 @@ class ReplayedStep:
 
     def __init__(self, step: Step) -> None:
         self._step = step
-        self._recordings: dict[tuple[torch.Size, ...], Recording | None] = {}
+        self._recordings: dict[Hashable, Recording | None] = {}
 
     def __call__(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
         """Does what a `Step` does."""
-        shapes = tuple(column.shape for column in tree_leaves(batch))
-        if shapes not in self._recordings:
-            self._recordings[shapes] = self._record(model, batch)
-        recording = self._recordings[shapes]
+        key = model, *((column.shape, column.dtype) for column in tree_leaves(batch))
+        if key not in self._recordings:
+            self._recordings[key] = self._record(model, batch)
+        recording = self._recordings[key]
         if recording is None:
             return self._step(model, batch)
         for place, column in zip(tree_leaves(recording.batch), tree_leaves(batch), strict=True):
@@ -79,7 +80,7 @@ class ReplayedStep:
                 replay, (losses, gradients) = capture(run)
         except RuntimeError as error:
             reason = error.__context__ or error  # the end of a recording fails because something in it did
-            warnings.warn(f"this GPU cannot record the step, which costs time and nothing else: {reason}", stacklevel=3)
+            warnings.warn(f"{REFUSAL}, which costs time and nothing else: {reason}", stacklevel=3)
             return None
         finally:
             with torch.no_grad():

@@ -22,9 +22,11 @@ from helpers.settings import (  # noqa: F401 - handed on, so that the other room
     PROFILES,
     ROOT,
     RUNS,
+    SEEDS,
     Profile,
     add_profile_option,
     default_profile,
+    is_seed,
     replace_when_complete,
     write_text,
 )
@@ -92,8 +94,8 @@ def start_run(lesson: str, profile: Profile | None = None, seed: int = 0) -> Run
         profile = default_profile()
     if profile not in PROFILES:
         raise ValueError(f"{source} is {profile!r}; choose one of {', '.join(PROFILES)}")
-    if not isinstance(seed, int) or not 0 <= seed < 2**32:  # what NumPy takes
-        raise ValueError(f"the parameter `seed` is {seed!r}; choose a whole number from 0 to {2**32 - 1}")
+    if not is_seed(seed):
+        raise ValueError(f"the parameter `seed` is {seed!r}; {SEEDS}")
     seed_everything(seed)
     folder = RUNS / lesson / profile
     folder.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,14 @@ Profile = Literal["smoke", "quick", "full"]
 PROFILES: tuple[Profile, ...] = get_args(Profile)
 
 
+SEEDS = f"choose a whole number from 0 to {2**32 - 1}"  # what NumPy takes
+
+
+def is_seed(value: object) -> bool:
+    """Returns whether every random generator can start from `value`."""
+    return isinstance(value, int) and 0 <= value < 2**32
+
+
 def default_profile() -> str:
     """Returns the profile of a run that names none: the environment's, whatever it says, or else "quick"."""
     return os.environ.get(PROFILE_VARIABLE, "quick")

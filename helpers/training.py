@@ -103,8 +103,11 @@ def train(
 
     Raises:
         CheckpointError: `folder` holds a checkpoint of another run, or a damaged one.
-        FloatingPointError: a training loss is not finite.
+        FloatingPointError: a training loss, or the measure that selects the epoch, is not finite.
+        ValueError: there is no epoch or no batch to train on.
     """
+    if config.epochs < 1:
+        raise ValueError(f"epochs is {config.epochs}: a training takes at least one")
     settings = json.loads(json.dumps({"training": asdict(config), **settings}))
     device = next(model.parameters()).device
     optimizer = build_optimizer(model, config)
@@ -133,6 +136,8 @@ def train(
         row: Row = {"epoch": epoch, **train_epoch(model, batches, step, optimizer, config, epoch)}
         model.eval()
         row |= task.validate(model)
+        if not math.isfinite(row[task.monitor]):
+            raise FloatingPointError(f"{task.monitor} became {row[task.monitor]} in epoch {epoch}: it selects no epoch")
         row["seconds"] = round(time.perf_counter() - started, 2)
         history.append(row)
         bar.set_postfix({"loss": f"{row['loss']:.3f}", task.monitor: f"{row[task.monitor]:.3f}"})
@@ -195,8 +200,15 @@ def train_variants(
 
 
 def variant_folder(variant: str, seed: int) -> str:
-    """Returns the name of the folder for `variant`, whatever its name in words, trained from `seed`."""
-    return re.sub(r"[^a-z0-9]+", "_", variant.lower()).strip("_") + f"_seed{seed}"
+    """Returns the name of the folder for `variant`, trained from `seed`: its name in words, in letters for any disk.
+
+    Raises:
+        ValueError: nothing would be left of the name.
+    """
+    name = re.sub(r"[^a-z0-9]+", "_", variant.lower()).strip("_")
+    if not name:
+        raise ValueError(f"{variant!r} names no folder: use some Latin letters or digits")
+    return f"{name}_seed{seed}"
 
 
 def fingerprint(columns: Iterable[Tensor]) -> str:
@@ -219,6 +231,8 @@ def train_epoch(
 
     Losses stay on the device until the end of the epoch: reading one earlier would make a GPU wait.
     """
+    if not len(batches):
+        raise ValueError("there is no batch to train on: the training set is empty")
     model.train()
     seen: list[dict[str, Tensor]] = []
     for number, batch in enumerate(tqdm(batches, desc=f"epoch {epoch}", leave=False, unit="step")):
@@ -261,14 +275,18 @@ def learning_rate_factor(schedule: str, progress: float) -> float:
     "cosine" falls along a half cosine to a hundredth (Loshchilov and Hutter 2017). "one-cycle" climbs linearly over the
     first fifth and falls along a half cosine to zero (Smith and Topin 2019).
     """
-    if schedule == "constant":
-        return 1.0
-    if schedule == "cosine":
-        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     warm_up = 0.2
-    if progress < warm_up:
-        return 0.04 + 0.96 * progress / warm_up
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warm_up) / (1 - warm_up))))
+    match schedule:
+        case "constant":
+            return 1.0
+        case "cosine":
+            return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        case "one-cycle" if progress < warm_up:
+            return 0.04 + 0.96 * progress / warm_up
+        case "one-cycle":
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warm_up) / (1 - warm_up))))
+        case _:
+            raise ValueError(f"schedule {schedule!r} is none of constant, cosine, one-cycle")
 
 
 def write_log(path: Path, settings: dict[str, Any], history: list[Row]) -> None:

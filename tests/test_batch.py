@@ -300,6 +300,8 @@ def test_a_value_that_is_given_twice_is_one_run():
         (["seed"], "lacks a value"),
         (["seed=1,"], "lacks a value"),
         (["profile=fast"], "profile is 'fast'; choose of smoke, quick, full"),
+        (["seed=0,x"], "seed is 'x'; choose a whole number from 0 to 4294967295"),
+        (["seed=1.5"], "seed is 1.5; choose a whole number"),
     ],
 )
 def test_what_is_no_grid_is_refused_before_anything_starts(texts, message, tmp_path, capsys, runs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -197,6 +198,27 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_epoch(tmp_path):
     assert not (tmp_path / training.LAST).exists()
 
 
+def test_a_measure_that_is_no_number_stops_the_run_instead_of_selecting_nothing(tmp_path):
+    with pytest.raises(FloatingPointError, match="agreement became nan in epoch 2: it selects no epoch"):
+        run(tmp_path, task=LineTask(scores=[0.1, math.nan, 0.5]))
+
+
+def test_nothing_to_train_on_is_refused_by_name(tmp_path):
+    with pytest.raises(ValueError, match="epochs is 0: a training takes at least one"):
+        run(tmp_path, dataclasses.replace(CONFIG, epochs=0))
+    assert not list(tmp_path.iterdir())
+    task = LineTask()
+    task.inputs = task.inputs[:0]
+    task.batches = lambda epoch, batch_size, generator: []
+    with pytest.raises(ValueError, match="no batch to train on: the training set is empty"):
+        run(tmp_path, task=task)
+
+
+def test_an_unknown_schedule_is_refused():
+    with pytest.raises(ValueError, match="schedule 'constnat' is none of constant, cosine, one-cycle"):
+        learning_rate_factor("constnat", 0.5)
+
+
 def test_a_checkpoint_of_other_settings_is_refused_by_name(tmp_path):
     run(tmp_path)
     other = TrainingConfig(epochs=3, batch_size=4, optimizer="adamw", learning_rate=0.01, weight_decay=0.1, seed=7)
@@ -254,6 +276,11 @@ def test_every_variant_is_trained_from_every_seed_in_a_folder_of_its_own(tmp_pat
 
 def test_a_folder_is_named_in_letters_that_every_file_system_takes():
     assert variant_folder("+ AdamW, one cycle (batch 4)", 3) == "adamw_one_cycle_batch_4_seed3"
+
+
+def test_a_name_of_which_nothing_would_be_left_is_refused():
+    with pytest.raises(ValueError, match="'попытка' names no folder: use some Latin letters or digits"):
+        variant_folder("попытка", 0)
 
 
 def test_a_fingerprint_changes_with_one_value_and_not_with_the_memory_order():

@@ -5,7 +5,7 @@ Shape letters: B images, N objects per image (padded), A anchors, C classes, P p
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -27,12 +27,20 @@ class DetectionLoss(nn.Module):
         box_loss: "smooth-l1" on the offsets (the handout's), or "giou" on the decoded boxes (Rezatofighi et al. 2019).
         objectness: "mined" asks every positive anchor for 1 and the hardest three negatives per positive for 0 (the
             handout's); "quality" asks every positive for the overlap that its own predicted box reaches, and weighs
-            all anchors by how wrong they are (quality focal loss, Li et al. 2020), so that scores rank boxes by how
-            good they are.
+            positives and negatives by how wrong they are (quality focal loss, Li et al. 2020), so that scores rank
+            boxes by how good they are.
+
+    Raises:
+        ValueError: a name is none of these.
     """
 
     def __init__(self, box_loss: BoxLoss = "smooth-l1", objectness: Objectness = "mined") -> None:
         super().__init__()
+        if box_loss not in get_args(BoxLoss) or objectness not in get_args(Objectness):
+            raise ValueError(
+                f"box_loss {box_loss!r} and objectness {objectness!r}: choose of {get_args(BoxLoss)} and of "
+                f"{get_args(Objectness)}"
+            )
         self.box_loss = box_loss
         self.objectness = objectness
 

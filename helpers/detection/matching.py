@@ -55,7 +55,12 @@ def match_anchors_to_targets(
         neg_threshold: largest IoU of a negative.
         ignored: objects that nobody can be asked to find, such as hidden ones. They win no anchor, and an anchor that
             overlaps one by more than `neg_threshold` is ignored instead of negative.
+
+    Raises:
+        ValueError: `neg_threshold` is above `pos_threshold`.
     """
+    if neg_threshold > pos_threshold:
+        raise ValueError(f"an anchor of IoU {pos_threshold} would be positive, and negative up to {neg_threshold}")
     batch, num_objects = target_labels.shape[:-1], target_labels.shape[-1]
     matches = Matches(
         index=torch.full((*batch, len(anchors)), NEGATIVE, device=anchors.device),
@@ -75,8 +80,9 @@ def match_anchors_to_targets(
         else:
             nobody = overlap.amax(dim=1) <= neg_threshold
             iou, index = overlap.mul_(~hidden[images]).max(dim=1)
-        index[iou < pos_threshold] = IGNORED
-        index[nobody] = NEGATIVE
+        too_little = iou < pos_threshold
+        index[too_little] = IGNORED
+        index[nobody.logical_and_(too_little)] = NEGATIVE
         all_index[images], all_iou[images] = index, iou
     return matches
 

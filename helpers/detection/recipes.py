@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -168,11 +168,20 @@ def ladder(width: int, epochs: int) -> dict[str, Recipe]:
     return rungs
 
 
+def describe(value: Any) -> str:
+    """Returns a part of a recipe in words: of what has fields of its own, those that are not its defaults."""
+    if not is_dataclass(value):
+        return str(value)
+    changed = (name for name, own in vars(value).items() if own != getattr(type(value)(), name))
+    return ", ".join(f"{name.replace('_', ' ')} {getattr(value, name)}" for name in changed) or "plain"
+
+
 def find_controls(rungs: Mapping[str, Recipe]) -> dict[str, Recipe]:
     """Returns two variants of the `ladder` that tell what its order hides.
 
     The first takes the dilations without what the rungs below them changed. The second is the best we know for the
-    specified network: cells that see so little do better with more positives, and negatives that stay clear of them.
+    specified network: cells that see so little do better with more positives, negatives that stay clear of them, and
+    scenes no more crowded than the handout's.
     """
     return {
         "AdamW and dilations alone": replace(rungs["+ AdamW, one cycle, batch 4"], dilations=TUNED.dilations),

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from jaxtyping import TypeCheckError
 from torchvision.ops import box_iou, generalized_box_iou_loss
 
 from helpers.detection.anchors import generate_anchors
@@ -141,3 +142,9 @@ def test_a_batch_costs_what_its_positives_cost_one_by_one(box_loss, objectness):
     (ours,) = torch.autograd.grad(losses["loss"], predictions, retain_graph=True)
     (theirs,) = torch.autograd.grad(expected + label + 2 * box, predictions)
     torch.testing.assert_close(ours, theirs, atol=1e-7, rtol=1e-3)
+
+
+@pytest.mark.parametrize("names", [("l2", "mined"), ("giou", "focal")])
+def test_a_loss_that_does_not_exist_is_refused(names):
+    with pytest.raises((ValueError, TypeCheckError), match=r"focal|l2"):
+        DetectionLoss(*names)

@@ -80,6 +80,14 @@ def test_each_object_is_told_how_many_anchors_answer_for_it():
     assert count_positives(index, num_objects=4).tolist() == [[1, 0, 3, 0], [0, 0, 0, 0]]
 
 
+def test_an_overlap_of_exactly_both_thresholds_is_positive_and_swapped_thresholds_are_refused():
+    anchors, boxes = torch.tensor([[0.0, 0, 4, 4]]), torch.tensor([[0.0, 0, 4, 2]])  # IoU 1/2
+    labels = torch.tensor([0])
+    assert match_anchors_to_targets(anchors, boxes, labels, 0.5, 0.5).index.tolist() == [0]
+    with pytest.raises(ValueError, match=r"IoU 0\.3 would be positive, and negative up to 0\.5"):
+        match_anchors_to_targets(anchors, boxes, labels, 0.3, 0.5)
+
+
 def test_positives_are_listed_in_order_with_padding_behind_them():
     index = torch.tensor([[0, NEGATIVE, 2, 2, IGNORED], [NEGATIVE, 0, NEGATIVE, IGNORED, NEGATIVE]])
     listed = list_positives(index)
