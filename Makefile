@@ -82,6 +82,8 @@ clean: ## remove data/, with all runs in it, and caches; .venv stays
 	fi
 	@# nbgrader is here for its preprocessors: its menus and its server would only puzzle a reader of the lessons.
 	@$(BIN)/jupyter labextension disable --level=sys_prefix @jupyter/nbgrader >/dev/null 2>&1
+	@# JupyterLab's own question about news would need a network, and an answer before the first lesson.
+	@$(BIN)/jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements >/dev/null 2>&1
 	@$(BIN)/jupyter server extension disable --sys-prefix \
 	    $(addprefix nbgrader.server_extensions.,formgrader validate_assignment assignment_list course_list) >/dev/null 2>&1
 	@touch $@
