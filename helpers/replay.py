@@ -8,6 +8,7 @@ Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs, "whole
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, TypeVar
@@ -49,7 +50,7 @@ class ReplayedStep:
 
     def __call__(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
         """Does what a `Step` does."""
-        key = model, *((column.shape, column.dtype) for column in tree_leaves(batch))
+        key = model, model.training, *((column.shape, column.dtype) for column in tree_leaves(batch))
         if key not in self._recordings:
             self._recordings[key] = self._record(model, batch)
         recording = self._recordings[key]
@@ -79,8 +80,9 @@ class ReplayedStep:
             with torch.random.fork_rng(devices):
                 replay, (losses, gradients) = capture(run)
         except RuntimeError as error:
-            reason = error.__context__ or error  # the end of a recording fails because something in it did
-            warnings.warn(f"{REFUSAL}, which costs time and nothing else: {reason}", stacklevel=3)
+            # The end of a recording fails because something in it did. No name is given to that: a local one would tie
+            # this frame, and with it the graph, to the exception's traceback.
+            warnings.warn(f"{REFUSAL}, which costs time and nothing else: {error.__context__ or error}", stacklevel=3)
             return None
         finally:
             with torch.no_grad():
@@ -91,13 +93,21 @@ class ReplayedStep:
 
 def capture(function: Callable[[], T]) -> tuple[Callable[[], None], T]:
     """Returns what repeats all that `function` does on the GPU, and what it has returned: the place of the results."""
-    current, own = torch.cuda.current_stream(), torch.cuda.Stream()
+    current, own = torch.cuda.current_stream(), _recording_stream()
     own.wait_stream(current)
-    with torch.cuda.stream(own):
-        for _ in range(WARM_UPS):
-            function()
-    current.wait_stream(own)
+    try:
+        with torch.cuda.stream(own):
+            for _ in range(WARM_UPS):
+                function()
+    finally:
+        current.wait_stream(own)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.stream(current), torch.cuda.graph(graph, stream=own):  # the outer one brings a failure back here
         results = function()
     return graph.replay, results
+
+
+@functools.cache
+def _recording_stream() -> torch.cuda.Stream:
+    """Returns the one stream for all recordings: on each, libraries reserve memory that they never give back."""
+    return torch.cuda.Stream()

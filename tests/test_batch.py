@@ -186,14 +186,14 @@ def test_two_hosts_share_a_grid_and_its_accidents_cost_only_the_runs_that_have_t
         "die": "failed",
         "wait": "finished",
     }
-    assert "failed in code cell 4 of 5: ValueError: two is not three" in table["raise", "1"]["reason"]
-    assert "the kernel died in code cell 4 of 5" in table["die", "1"]["reason"]
+    assert "failed in code cell 3 of 4: ValueError: two is not three" in table["raise", "1"]["reason"]
+    assert "the kernel died in code cell 3 of 4" in table["die", "1"]["reason"]
     assert float(table["wait", "1"]["answer"]) == 1.4
     beginnings = [note["mode"] for note in read_notes(tmp_path)]
     assert {mode: beginnings.count(mode) for mode in beginnings} == {"raise": 1, "finish": 1, "die": 1, "wait": 2}
     printed = capsys.readouterr().out
     assert "finished 2, failed 2" in printed
-    assert "mode raise, seed 1: tiny failed in code cell 4 of 5: ValueError" in printed
+    assert "mode raise, seed 1: tiny failed in code cell 3 of 4: ValueError" in printed
 
     # what each worker had on its own disk lies here, whole or under the name of what is not
     for row in table.values():

@@ -151,19 +151,41 @@ def test_only_a_gpu_replays_and_only_what_it_can():
     assert not isinstance(training.choose_step(object.__new__(DigitTask), GPU), ReplayedStep)
 
 
-def test_what_is_recorded_is_given_back_when_the_training_ends(tmp_path, monkeypatch):
+@pytest.fixture
+def no_collection():
+    """Leaves only what counts references to free memory."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_what_is_recorded_is_given_back_when_the_training_ends(tmp_path, monkeypatch, no_collection):
     """A graph that waits for the garbage collector could be destroyed in the middle of another's recording."""
     used = replay_everything(monkeypatch, lambda function: (lambda: None, function()))
     network = build_network()
     training.train(network, LineTask(CPU), CONFIG, tmp_path, settings={})
     kept = [weakref.ref(gradient) for one in used[0]._recordings.values() for gradient in one.gradients]
-    gc.disable()
-    try:
-        assert all(gradient() is not None for gradient in kept)
-        used.clear()
-        assert all(gradient() is None for gradient in kept)
-    finally:
-        gc.enable()
+    assert all(gradient() is not None for gradient in kept)
+    used.clear()
+    assert all(gradient() is None for gradient in kept)
+
+
+def test_what_could_not_be_recorded_is_given_back_at_once(monkeypatch, no_collection):
+    made = []
+
+    def fail(function):
+        _, gradients = function()
+        made.extend(map(weakref.ref, gradients))
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(replay, "capture", fail)
+    task, network = LineTask(CPU), build_network()
+    step = ReplayedStep(partial(training.compute_gradients, task.losses))
+    with pytest.warns(UserWarning, match="out of memory"):
+        step(network, task.points)
+    network.zero_grad(set_to_none=True)
+    assert made
+    assert all(gradient() is None for gradient in made)
 
 
 SCENES, FIGURES = ShapeDetectionDataset.draw(4, seed=1), KeypointDataset.draw(4, seed=1)
@@ -180,19 +202,17 @@ LOCALIZERS = {
 
 
 class OnOneDevice(TorchDispatchMode):
-    """Refuses operations on anything that lies elsewhere: to be fetched from there, such as a list of indices.
-
-    Numbers without axes may: they travel with the kernel.
-    """
+    """Refuses operations on anything that lies elsewhere or goes there, such as a list of indices."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()
         self.device = device
 
     def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
-        tensors = [value for value in tree_leaves((arguments, keywords or {})) if isinstance(value, Tensor)]
-        assert all(tensor.device.type == self.device.type or tensor.ndim == 0 for tensor in tensors), function
-        return function(*arguments, **(keywords or {}))
+        results = function(*arguments, **(keywords or {}))
+        tensors = [one for one in tree_leaves((arguments, keywords or {}, results)) if isinstance(one, Tensor)]
+        assert all(tensor.device.type == self.device.type for tensor in tensors), function
+        return results
 
 
 def build_detector(recipe):
@@ -242,6 +262,10 @@ def test_what_a_graph_could_not_replay_is_refused():
             torch.ones(3, device=GPU).max().item()
         with pytest.raises(AssertionError, match="aten"), OnOneDevice(GPU):
             torch.ones(3, device=GPU)[[2, 0]]
+        with pytest.raises(AssertionError, match="aten"), OnOneDevice(GPU):
+            torch.ones(3, device=GPU).sum().cpu()
+        with pytest.raises(AssertionError, match="aten"), OnOneDevice(GPU):
+            torch.tensor(3.0, device=GPU)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: there is none here")

@@ -53,7 +53,7 @@ def test_a_process_runs_one_job_after_another_and_ends_with_its_input(tmp_path):
     reasons = [json.loads(process.stdout.readline())["reason"] for _ in range(3)]
     process.stdin.close()
     assert process.wait(60) == 0
-    assert reasons == ["", "tiny failed in code cell 3 of 4: ZeroDivisionError: division by zero", ""]
+    assert reasons == ["", "tiny failed in code cell 2 of 3: ZeroDivisionError: division by zero", ""]
     logs = [(tmp_path / "grids" / job["name"] / "tiny.log").read_text() for job in jobs]
     assert "4/4" in logs[0]
     assert "beside it" in logs[0]
