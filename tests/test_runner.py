@@ -125,7 +125,7 @@ def test_the_visible_gpus_are_those_of_the_environment_or_of_the_driver(monkeypa
 
 def test_each_of_two_runs_has_a_gpu_of_its_own_and_a_third_waits(monkeypatch, tmp_path):
     monkeypatch.setattr(runner.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")  # undone in the end, whatever is made of it meanwhile
     taken = []
 
     def take():
