@@ -49,8 +49,12 @@ def measure(lessons: Sequence[str], profile: settings.Profile, kernel: str) -> d
             results = json.loads((runs / path.stem / profile / "results.json").read_text(encoding="utf-8"))
             record |= {"device": results["device"], "versions": results["versions"]}
             seconds = round(time.perf_counter() - started, 1)
-            replayed = REFUSAL not in (runs / path.name).read_text(encoding="utf-8")
-            record["lessons"][path.stem] = {"seconds": seconds, "replayed": replayed, "metrics": results["metrics"]}
+            refused = REFUSAL in (runs / path.name).read_text(encoding="utf-8")  # by a GPU that then did not replay
+            record["lessons"][path.stem] = {
+                "seconds": seconds,
+                "recording_refused": refused,
+                "metrics": results["metrics"],
+            }
         for log in sorted(runs.rglob(training.LOG)):
             history = training.read_log(log)
             seconds = round(sum(row["seconds"] for row in history), 1)  # saving is not counted
