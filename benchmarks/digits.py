@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from benchmarks.timing import NUM_TURNS, time_call
 from helpers import runtime, training
@@ -55,12 +56,12 @@ def _measure_steps(images: DigitDataset, device: torch.device) -> dict[str, floa
         for batch, truth in in_this_process()
     ]
 
+    def sum_losses(model: nn.Module, batch: tuple) -> dict[str, torch.Tensor]:
+        return {"loss": sum(model(*batch).values())}
+
     def bare() -> None:
-        for batch, truth in ready:
-            with runtime.autocast(device):
-                losses = model(batch, truth)
-            optimizer.zero_grad(set_to_none=True)
-            sum(losses.values()).backward()
+        for batch in ready:
+            training.compute_gradients(sum_losses, model, batch)
             optimizer.step()
 
     def full() -> WaitingBatches:

@@ -140,7 +140,7 @@ def plan_grid(path: Path, texts: Sequence[str]) -> Grid:
             raise GridError(f"the profile is {profile!r}; choose of {', '.join(settings.PROFILES)}")
     for seed in given.get("seed", ()):
         if not settings.is_seed(seed):
-            raise GridError(f"the seed is {seed!r}; {settings.SEEDS}")
+            raise GridError(f"the seed is {seed!r}; {settings.SEED_REMEDY}")
     combinations = (dict(zip(given, values, strict=True)) for values in itertools.product(*given.values()))
     shared = {"stem": path.stem, "notebook": nbformat.writes(notebook), "variables": lessons.read_settings()}
     jobs = []

@@ -22,7 +22,7 @@ from helpers.settings import (  # noqa: F401 - handed on, so that the other room
     PROFILES,
     ROOT,
     RUNS,
-    SEEDS,
+    SEED_REMEDY,
     Profile,
     add_profile_option,
     default_profile,
@@ -95,7 +95,7 @@ def start_run(lesson: str, profile: Profile | None = None, seed: int = 0) -> Run
     if profile not in PROFILES:
         raise ValueError(f"{source} is {profile!r}; choose one of {', '.join(PROFILES)}")
     if not is_seed(seed):
-        raise ValueError(f"the parameter `seed` is {seed!r}; {SEEDS}")
+        raise ValueError(f"the parameter `seed` is {seed!r}; {SEED_REMEDY}")
     seed_everything(seed)
     folder = RUNS / lesson / profile
     folder.mkdir(parents=True, exist_ok=True)

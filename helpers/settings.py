@@ -28,7 +28,7 @@ Profile = Literal["smoke", "quick", "full"]
 PROFILES: tuple[Profile, ...] = get_args(Profile)
 
 
-SEEDS = f"choose a whole number from 0 to {2**32 - 1}"  # what NumPy takes
+SEED_REMEDY = f"choose a whole number from 0 to {2**32 - 1}"  # what NumPy takes
 
 
 def is_seed(value: object) -> bool:

@@ -272,9 +272,11 @@ def test_a_failed_run_is_not_published(tmp_path, folder):
         lessons.publish(executed, tmp_path / "07_tiny.ipynb", tmp_path / "figures")
 
 
-@pytest.mark.parametrize("text", ["/home/ada/x.py", "see /tmp/ipykernel_1/2.py:3", "'/root/a'", r"C:\Users\ada"])
-def test_a_path_of_a_machine_is_found(text):
-    cell = new_code_cell("x", outputs=[new_output("stream", text=text)])
+@pytest.mark.parametrize("folder", ["home", "root", "Users", "tmp", "var", "opt", "usr", "mnt", "C:"])
+@pytest.mark.parametrize("text", ["{}/x.py", "see {}/ipykernel_1/2.py:3", "'{}/a'"])
+def test_a_path_of_a_machine_is_found(text, folder):
+    start = rf"{folder}\Users" if folder.endswith(":") else f"/{folder}"
+    cell = new_code_cell("x", outputs=[new_output("stream", text=text.format(start))])
     assert len(lessons.find_machine_paths(new_notebook(cells=[cell]))) == 1
 
 

@@ -85,9 +85,8 @@ def test_quality_asks_a_positive_for_the_overlap_its_own_box_reaches():
     def cost(probability):
         predictions = silent_predictions(objectness=-30.0)
         predictions[0, 0, 4] = math.log(probability / (1 - probability))
-        return DetectionLoss("giou", "quality")(predictions, ANCHORS, INDEX, POSITIVES, BOXES, LABELS)[
-            "objectness"
-        ].item()
+        losses = DetectionLoss("giou", "quality")(predictions, ANCHORS, INDEX, POSITIVES, BOXES, LABELS)
+        return losses["objectness"].item()
 
     assert cost(9 / 11) == pytest.approx(0, abs=1e-6)
     assert cost(0.99) > cost(0.9) > 1e-4
