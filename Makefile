@@ -19,7 +19,7 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: data ## run every lesson in order, minutes on two cores (PROFILE=full: the assignment's own budget)
-	@$(BIN)/python -m helpers.lessons --profile $(PROFILE) $(LESSONS)
+	@$(BIN)/python -m helpers.course.lessons --profile $(PROFILE) $(LESSONS)
 
 test: .venv/.complete ## check style, run the unit tests, every notebook as a test, and every explorer in a browser
 	$(BIN)/ruff check .
@@ -30,14 +30,14 @@ test: .venv/.complete ## check style, run the unit tests, every notebook as a te
 	$(BIN)/python -m pytest -rs tests/test_browser.py  # last: it loads what the notebooks have just trained
 
 student: .venv/.complete ## write the students' copies into data/student/: no solutions, no hidden tests (LESSONS="03 04")
-	@$(BIN)/python -m helpers.student $(LESSONS)
+	@$(BIN)/python -m helpers.course.student $(LESSONS)
 
 grade: data ## run the hidden tests over a folder of submissions: SUBMISSION=folder
 	@$(if $(SUBMISSION),,echo "say what to grade: make grade SUBMISSION=folder" >&2; exit 1;) \
-	    $(BIN)/python -m helpers.grading "$(SUBMISSION)" $(LESSONS)
+	    $(BIN)/python -m helpers.course.grading "$(SUBMISSION)" $(LESSONS)
 
 report: .venv/.complete ## write an HTML and a PDF report per assignment into data/reports/, from the executed lessons
-	@$(BIN)/python -m helpers.report --profile $(PROFILE)
+	@$(BIN)/python -m helpers.course.report --profile $(PROFILE)
 
 lab: .venv/.complete ## open the notebooks in JupyterLab, on this machine only
 	@$(BIN)/python -m jupyterlab --ServerApp.ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks \
@@ -51,7 +51,7 @@ data: .venv/.complete ## draw the assignment's two datasets into data/handout/
 	@$(BIN)/python -m helpers.handout
 
 figures: data ## run the lessons at quick, then publish their outputs to notebooks/ and figures/
-	@$(BIN)/python -m helpers.lessons --profile quick --publish $(LESSONS)
+	@$(BIN)/python -m helpers.course.lessons --profile quick --publish $(LESSONS)
 
 bench: data ## measure every claim about speed
 	@$(BIN)/python -m benchmarks

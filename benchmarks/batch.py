@@ -24,7 +24,8 @@ import papermill
 from distributed import Client
 from nbformat.v4 import new_code_cell, new_notebook
 
-from helpers import batch, settings
+from helpers import paths
+from helpers.course.grid import plan
 
 NUM_TURNS = 3
 NUM_RUNS = 4  # per turn
@@ -51,7 +52,7 @@ def write_notebook(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def _start(num_workers: int) -> Iterator[Client]:
-    with contextlib.redirect_stdout(io.StringIO()), batch.connect(None, num_workers, num_workers) as client:
+    with contextlib.redirect_stdout(io.StringIO()), plan.connect(None, num_workers, num_workers) as client:
         yield client
 
 
@@ -59,11 +60,11 @@ def _time_grid(client: Client, path: Path, seeds: Iterator[int], steps: int, num
     """Returns the seconds of `num_runs` runs that were never run before."""
     chosen = ",".join(str(next(seeds)) for _ in range(num_runs))
     start = time.perf_counter()
-    grid = batch.plan_grid(path, [f"seed={chosen}", f"steps={steps}", "profile=smoke"])
+    grid = plan.plan_grid(path, [f"seed={chosen}", f"steps={steps}", "profile=smoke"])
     rows = []
-    for job, reason in batch.run_jobs(client, grid, grid.jobs):
-        rows.append(batch.describe_run(grid, job, reason))
-        batch.write_table(grid.find_table(), rows)
+    for job, reason in plan.run_jobs(client, grid, grid.jobs):
+        rows.append(plan.describe_run(grid, job, reason))
+        plan.write_table(grid.find_table(), rows)
     seconds = time.perf_counter() - start
     if any(row["state"] != "finished" for row in rows):
         raise AssertionError(f"not all finished: {rows}")
@@ -86,8 +87,8 @@ def measure(num_turns: int = NUM_TURNS, num_runs: int = NUM_RUNS) -> dict[str, f
     seeds = itertools.count()
     with tempfile.TemporaryDirectory() as name:
         folder, path = Path(name), write_notebook(Path(name))
-        places = {settings.RUNS_VARIABLE: name, settings.PROFILE_VARIABLE: "smoke"}
-        with mock.patch.dict(os.environ, places), mock.patch.object(settings, "RUNS", folder), _start(1) as one:
+        places = {paths.RUNS_VARIABLE: name, paths.PROFILE_VARIABLE: "smoke"}
+        with mock.patch.dict(os.environ, places), mock.patch.object(paths, "RUNS", folder), _start(1) as one:
             _time_grid(one, path, seeds, 0, 1)
             _time_by_hand(path, folder, 0, 1)
             turns = [

@@ -24,7 +24,8 @@ from urllib.parse import urlsplit
 import nbformat
 from playwright.sync_api import Locator, Page, Request, sync_playwright
 
-from helpers import lessons, runtime
+from helpers import files
+from helpers.course import lessons
 
 HOW_TO_GET_A_BROWSER = "no Chromium found: apt install chromium, or python -m playwright install chromium"
 HOST = "127.0.0.1"
@@ -86,7 +87,7 @@ def find_browser() -> str | None:
 
 
 @contextlib.contextmanager
-def open_lab(folder: Path, paths: Sequence[Path]) -> Iterator[Lab]:
+def open_lab(folder: Path, notebook_paths: Sequence[Path]) -> Iterator[Lab]:
     """Starts a JupyterLab in `folder`, with copies of notebooks, and a browser before it; both end with the block.
 
     Raises:
@@ -95,7 +96,7 @@ def open_lab(folder: Path, paths: Sequence[Path]) -> Iterator[Lab]:
     browser = find_browser()
     if browser is None:
         raise RuntimeError(HOW_TO_GET_A_BROWSER)
-    with _start_jupyterlab(folder, paths) as (address, token), sync_playwright() as playwright:
+    with _start_jupyterlab(folder, notebook_paths) as (address, token), sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=browser)
         try:
             yield Lab(address, token, chromium.new_page(viewport=VIEW))
@@ -104,18 +105,18 @@ def open_lab(folder: Path, paths: Sequence[Path]) -> Iterator[Lab]:
 
 
 @contextlib.contextmanager
-def _start_jupyterlab(folder: Path, paths: Sequence[Path]) -> Iterator[tuple[str, str]]:
+def _start_jupyterlab(folder: Path, notebook_paths: Sequence[Path]) -> Iterator[tuple[str, str]]:
     """Gives the address and the token of a JupyterLab that lives as long as the block, with settings of its own."""
     root, own = folder / "root", folder / "jupyter"
     shutil.copytree(lessons.FIGURES, root / "figures")
     (root / "notebooks").mkdir()
-    for path in paths:
+    for path in notebook_paths:
         notebook = nbformat.read(path, as_version=4)
         for cell in lessons.find_code_cells(notebook):
             cell.outputs, cell.execution_count = [], None
         nbformat.write(notebook, root / "notebooks" / path.name)
     for name, values in _SETTINGS.items():
-        runtime.write_text(own / "settings" / f"{name}.jupyterlab-settings", json.dumps(values))
+        files.write_text(own / "settings" / f"{name}.jupyterlab-settings", json.dumps(values))
     with socket.socket() as free:
         free.bind((HOST, 0))
         port = free.getsockname()[1]

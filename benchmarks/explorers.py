@@ -11,7 +11,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import browser
-from helpers import lessons, runtime
+from helpers import paths
+from helpers.course import lessons
 
 NUM_PRESSES = 8  # of each control, there and back
 
@@ -24,11 +25,11 @@ def measure() -> dict[str, float]:
     if browser.find_browser() is None:
         print(browser.HOW_TO_GET_A_BROWSER)
         return {}
-    os.environ.setdefault(runtime.PROFILE_VARIABLE, "smoke")
-    paths = lessons.find_lessons()
+    os.environ.setdefault(paths.PROFILE_VARIABLE, "smoke")
+    lesson_paths = lessons.find_lessons()
     results = {}
-    with tempfile.TemporaryDirectory() as folder, browser.open_lab(Path(folder), paths) as lab:
-        for path in paths:
+    with tempfile.TemporaryDirectory() as folder, browser.open_lab(Path(folder), lesson_paths) as lab:
+        for path in lesson_paths:
             lab.run(path.stem)
             for number, explorer in enumerate(lab.find_explorers(), start=1):
                 times = [time for control in explorer.controls for time in explorer.move(control, NUM_PRESSES)]

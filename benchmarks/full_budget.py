@@ -21,16 +21,16 @@ from typing import Any
 
 from jupyter_client.kernelspec import KernelSpecManager
 
-from helpers import runtime, settings, training
-from helpers.lessons import find_lessons
-from helpers.replay import REFUSAL
+from helpers import files, paths, training
+from helpers.course.lessons import find_lessons
+from helpers.cuda_graphs import REFUSAL
 
 RECORDS = Path(__file__).with_suffix("")
 LESSONS = ("03", "05", "06")
 STEPS = ("benchmarks.training_step", "benchmarks.keypoints")
 
 
-def measure(lessons: Sequence[str], profile: settings.Profile, kernel: str) -> dict[str, Any]:
+def measure(lessons: Sequence[str], profile: paths.Profile, kernel: str) -> dict[str, Any]:
     """Returns the device, seconds and metrics of each lesson, seconds and epochs of each training, and step ratios.
 
     Raises:
@@ -44,7 +44,7 @@ def measure(lessons: Sequence[str], profile: settings.Profile, kernel: str) -> d
         for path in find_lessons(lessons):
             command = ["papermill", str(path), str(runs / path.name), "-p", "profile", profile, "-k", kernel]
             started = time.perf_counter()
-            environment_of_run = environment | {settings.RUNS_VARIABLE: folder}
+            environment_of_run = environment | {paths.RUNS_VARIABLE: folder}
             subprocess.run([sys.executable, "-m", *command], env=environment_of_run, cwd=path.parent, check=True)
             results = json.loads((runs / path.stem / profile / "results.json").read_text(encoding="utf-8"))
             record |= {"device": results["device"], "versions": results["versions"]}
@@ -62,9 +62,7 @@ def measure(lessons: Sequence[str], profile: settings.Profile, kernel: str) -> d
             record["trainings"][name] = {"epochs": len(history), "seconds": seconds}
     for module in STEPS:
         command = [sys.executable, "-m", module]
-        lines = subprocess.run(
-            command, env=environment, cwd=settings.ROOT, stdout=subprocess.PIPE, text=True, check=True
-        )
+        lines = subprocess.run(command, env=environment, cwd=paths.ROOT, stdout=subprocess.PIPE, text=True, check=True)
         record["steps"] |= {name: float(value) for name, value in re.findall(r"^(\S+) +(\S+)$", lines.stdout, re.M)}
     return record
 
@@ -74,11 +72,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("lessons", nargs="*", default=LESSONS, help=f"their numbers (default: {' '.join(LESSONS)})")
     parser.add_argument("--kernel", default="python3", help="as papermill's -k; `make kernel GPU=0` registers one")
-    parser.add_argument("--profile", choices=settings.PROFILES, default="full", help="the budget (default: full)")
+    parser.add_argument("--profile", choices=paths.PROFILES, default="full", help="the budget (default: full)")
     arguments = parser.parse_args()
     record = measure(arguments.lessons, arguments.profile, arguments.kernel)
     name = re.sub(r"[^a-z0-9]+", "_", f"{record['device']} {arguments.profile}".lower())
-    runtime.write_text(RECORDS / f"{name}.json", json.dumps(record, indent=2) + "\n")
+    files.write_text(RECORDS / f"{name}.json", json.dumps(record, indent=2) + "\n")
     for lesson, result in record["lessons"].items():
         print(f"{lesson:64} {result['seconds']:9.1f} s")
     for training_name, result in record["trainings"].items():

@@ -13,12 +13,12 @@ from torch import nn
 
 from benchmarks.timing import NUM_TURNS, time_call
 from helpers import runtime, training
+from helpers.cuda_graphs import Step
 from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.detection.model import MultiScaleDetector
 from helpers.detection.recipes import ASSIGNMENT, DetectorTask
 from helpers.keypoints.dataset import KeypointDataset
 from helpers.keypoints.recipes import ASSIGNMENT_HEATMAP, KeypointTask, build_network
-from helpers.replay import Step
 
 NUM_STEPS = 3  # per epoch
 

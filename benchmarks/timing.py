@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers import runtime, training
-from helpers.replay import ReplayedStep
+from helpers.cuda_graphs import ReplayedStep
 
 NUM_TURNS = 7  # of full and bare epochs, which alternate
 

@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt8
 from PIL import Image, UnidentifiedImageError
 
-from helpers.runtime import write_text
+from helpers.files import write_text
 
 Dialect = Literal["coco", "handout"]
 _MEANING: dict[Dialect, str] = {"coco": "[x, y, width, height]", "handout": "[x1, y1, x2, y2]"}

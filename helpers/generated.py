@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from helpers import coco, runtime
+from helpers import coco, files
 
 MANIFEST = "manifest.json"
 _ABANDONED_AFTER = 3600.0  # seconds after which a run that left its folder behind is surely dead
@@ -69,7 +69,7 @@ def _as_read(made_from: Description) -> Description:
 def _write_manifest(folder: Path, made_from: Description) -> None:
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*.*"))}
     text = json.dumps({"made_from": made_from, "file_sizes": sizes}, indent=0)
-    runtime.write_text(folder / MANIFEST, text + "\n")
+    files.write_text(folder / MANIFEST, text + "\n")
 
 
 def _refuse_foreign(folder: Path, parts: Sequence[str]) -> None:

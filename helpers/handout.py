@@ -10,7 +10,7 @@ from typing import get_args
 
 import numpy as np
 
-from helpers import coco, generated, runtime
+from helpers import coco, generated, paths
 from helpers.detection import scenes as detection
 from helpers.keypoints import scenes as keypoints
 
@@ -41,7 +41,7 @@ class HandoutConfig:
 HANDOUT_CONFIG = HandoutConfig()
 
 
-def ensure_handout(folder: Path = runtime.HANDOUT, config: HandoutConfig = HANDOUT_CONFIG) -> Path:
+def ensure_handout(folder: Path = paths.HANDOUT, config: HandoutConfig = HANDOUT_CONFIG) -> Path:
     """Returns `folder`, with both datasets of `config` in it: made only if they are not there, whole and unchanged.
 
     Raises:
@@ -126,7 +126,7 @@ def _write_keypoints(
 def main() -> None:
     """Makes the handout's data where the lessons look for it and says where that is."""
     start = time.perf_counter()
-    there = is_complete(runtime.HANDOUT)
+    there = is_complete(paths.HANDOUT)
     folder = ensure_handout()
     spent = "complete already" if there else f"drawn and written in {time.perf_counter() - start:.1f} s"
     print(f"{folder}: {spent}")

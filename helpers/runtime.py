@@ -15,21 +15,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from helpers.settings import (  # noqa: F401 - handed on, so that the other rooms need only this one
-    DATA,
-    HANDOUT,
-    PROFILE_VARIABLE,
-    PROFILES,
-    ROOT,
-    RUNS,
-    SEED_REMEDY,
-    Profile,
-    add_profile_option,
-    default_profile,
-    is_seed,
-    replace_when_complete,
-    write_text,
-)
+from helpers import files, paths
+from helpers.paths import Profile
 
 T = TypeVar("T")
 
@@ -51,7 +38,7 @@ class Run:
     def save_figure(self, figure, name: str) -> Path:
         """Writes `figures/NN_name.png` in the run's folder and returns its path (`make figures` publishes it)."""
         path = self.folder / "figures" / f"{self.lesson[:2]}_{name}.png"
-        with replace_when_complete(path) as partial:
+        with files.replace_when_complete(path) as partial:
             figure.savefig(partial, dpi=110, bbox_inches="tight", format="png")
         return path
 
@@ -73,7 +60,7 @@ class Run:
             "metrics": {name: float(value) for name, value in metrics.items()},
         }
         path = self.folder / "results.json"
-        write_text(path, json.dumps(results, indent=2) + "\n")
+        files.write_text(path, json.dumps(results, indent=2) + "\n")
         return path
 
 
@@ -90,14 +77,14 @@ def start_run(lesson: str, profile: Profile | None = None, seed: int = 0) -> Run
     """
     source = "the parameter `profile`"
     if profile is None:
-        source = f"the environment variable {PROFILE_VARIABLE}"
-        profile = default_profile()
-    if profile not in PROFILES:
-        raise ValueError(f"{source} is {profile!r}; choose one of {', '.join(PROFILES)}")
-    if not is_seed(seed):
-        raise ValueError(f"the parameter `seed` is {seed!r}; {SEED_REMEDY}")
+        source = f"the environment variable {paths.PROFILE_VARIABLE}"
+        profile = paths.default_profile()
+    if profile not in paths.PROFILES:
+        raise ValueError(f"{source} is {profile!r}; choose one of {', '.join(paths.PROFILES)}")
+    if not paths.is_seed(seed):
+        raise ValueError(f"the parameter `seed` is {seed!r}; {paths.SEED_REMEDY}")
     seed_everything(seed)
-    folder = RUNS / lesson / profile
+    folder = paths.RUNS / lesson / profile
     folder.mkdir(parents=True, exist_ok=True)
     return Run(lesson, profile, seed, choose_device(), folder)
 
@@ -122,7 +109,7 @@ def autocast(device: torch.device) -> torch.autocast:
     """Returns the context in which networks run in the precision that pays off on `device`.
 
     One optimizer step per context: it keeps copies of the weights, and steps inside would train on stale ones. On a GPU
-    it keeps none, because a recorded step (`helpers.replay`) has to make its own every time.
+    it keeps none, because a recorded step (`helpers.cuda_graphs`) has to make its own every time.
     """
     precision = choose_precision(device)
     on_cpu = device.type == "cpu"

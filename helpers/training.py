@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from helpers import runtime
-from helpers.replay import ReplayedStep, Step
+from helpers import files, runtime
+from helpers.cuda_graphs import ReplayedStep, Step
 
 LAST, BEST, LOG = "last.pth", "best_model.pth", "training_log.json"
 FORMAT = "localisation-workbook checkpoint 1"
@@ -291,7 +291,7 @@ def learning_rate_factor(schedule: str, progress: float) -> float:
 
 def write_log(path: Path, settings: dict[str, Any], history: list[Row]) -> None:
     """Writes `training_log.json`: the settings, and the history with one row per epoch."""
-    runtime.write_text(path, json.dumps({"settings": settings, "history": history}, indent=2) + "\n")
+    files.write_text(path, json.dumps({"settings": settings, "history": history}, indent=2) + "\n")
 
 
 def read_log(path: Path) -> list[Row]:
@@ -301,7 +301,7 @@ def read_log(path: Path) -> list[Row]:
 
 def write_checkpoint(path: Path, settings: dict[str, Any], state: dict[str, Any]) -> None:
     """Writes `state` (tensors and plain values) with the settings that made it."""
-    with runtime.replace_when_complete(path) as partial:
+    with files.replace_when_complete(path) as partial:
         torch.save({"format": FORMAT, "settings": settings, **state}, partial)
 
 

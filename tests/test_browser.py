@@ -8,12 +8,13 @@ import json
 
 import pytest
 
-from helpers import lessons, runtime
+from helpers import files, paths
+from helpers.course import lessons
 
 playwright = pytest.importorskip("playwright", reason="no playwright: pip install -e .[test]")
 from benchmarks import browser  # noqa: E402 - it needs playwright
 
-SEEN = runtime.RUNS / "browser"
+SEEN = paths.RUNS / "browser"
 STEMS = [path.stem for path in lessons.find_lessons()]
 
 
@@ -54,4 +55,4 @@ def test_every_control_moves_its_picture_by_keyboard_and_moves_it_back(stem, lab
             assert moved, f"{control.label!r} changes nothing in the picture of explorer {number}"
             assert (control.read(), explorer.read_picture()) == (value, before), f"{control.label!r} does not come back"
             times.setdefault(f"explorer {number}", []).extend(map(round, moved))
-    runtime.write_text(SEEN / f"{stem[:2]}_milliseconds.json", json.dumps(times, indent=2) + "\n")
+    files.write_text(SEEN / f"{stem[:2]}_milliseconds.json", json.dumps(times, indent=2) + "\n")

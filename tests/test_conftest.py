@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from helpers.runtime import ROOT
+from helpers.paths import ROOT
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from helpers.runtime import ROOT
+from helpers.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -95,7 +95,7 @@ def test_the_conda_door_offers_an_allowed_python_and_this_package_with_its_test_
     assert version
     assert SpecifierSet(PROJECT["requires-python"]).contains(version[1])
     assert pip == "pip"
-    assert from_pip == {"pip": ["-e .[test]"]}  # editable: runtime.ROOT is the folder beside `helpers`
+    assert from_pip == {"pip": ["-e .[test]"]}  # editable: paths.ROOT is the folder beside `helpers`
     assert "test" in EXTRAS
 
 

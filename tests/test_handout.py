@@ -15,12 +15,12 @@ from PIL import Image
 from pycocotools.coco import COCO
 from torchvision.datasets import CocoDetection
 
-from helpers import coco, handout, runtime
+from helpers import coco, handout, paths
 from helpers.detection.scenes import CLASS_NAMES, SceneConfig
 from helpers.handout import HandoutConfig, ensure_handout, is_complete
 from helpers.keypoints.scenes import IMAGE_SIZE, POINT_NAMES, FigureConfig
 
-SAMPLE = runtime.ROOT.parent / "shared" / "handout_sample"
+SAMPLE = paths.ROOT.parent / "shared" / "handout_sample"
 MD5_SUMS = {
     "detection/train_annotations.json": "d2b0268f941f277852cc7d24290af97e",
     "detection/val_annotations.json": "28f2974ee0266f7de30a15db5ce13ffd",
@@ -201,7 +201,7 @@ def start_writing(folder):
     program = (
         "import sys, pathlib; from helpers.handout import ensure_handout; ensure_handout(pathlib.Path(sys.argv[1]))"
     )
-    return subprocess.Popen([sys.executable, "-c", program, str(folder)], cwd=runtime.ROOT)
+    return subprocess.Popen([sys.executable, "-c", program, str(folder)], cwd=paths.ROOT)
 
 
 def wait_for(condition, process):
@@ -243,7 +243,7 @@ def test_two_runs_at_once_agree(tmp_path):
 
 
 def test_the_command_says_where_the_data_is_and_that_it_was_there(folder, monkeypatch, capsys):
-    monkeypatch.setattr(runtime, "HANDOUT", folder)
+    monkeypatch.setattr(paths, "HANDOUT", folder)
     monkeypatch.setattr(handout, "is_complete", lambda *arguments: True)
     monkeypatch.setattr(handout, "ensure_handout", lambda: folder)
     handout.main()

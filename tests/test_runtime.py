@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import runtime
+from helpers import files, paths, runtime
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    monkeypatch.setattr(runtime, "RUNS", tmp_path)
+    monkeypatch.setattr(paths, "RUNS", tmp_path)
     return runtime.start_run("03_tiny", "smoke", seed=7)
 
 
@@ -25,36 +25,36 @@ def test_a_run_has_a_folder_for_its_lesson_and_profile(run, tmp_path):
 
 
 def test_a_budget_gives_the_value_of_its_profile(tmp_path, monkeypatch):
-    monkeypatch.setattr(runtime, "RUNS", tmp_path)
-    budgets = [runtime.start_run("01_tiny", profile).budget(smoke=1, quick=2, full=3) for profile in runtime.PROFILES]
+    monkeypatch.setattr(paths, "RUNS", tmp_path)
+    budgets = [runtime.start_run("01_tiny", profile).budget(smoke=1, quick=2, full=3) for profile in paths.PROFILES]
     assert budgets == [1, 2, 3]
 
 
 def test_no_profile_takes_the_environment_variable_and_then_quick(tmp_path, monkeypatch):
-    monkeypatch.setattr(runtime, "RUNS", tmp_path)
-    monkeypatch.setenv(runtime.PROFILE_VARIABLE, "full")
+    monkeypatch.setattr(paths, "RUNS", tmp_path)
+    monkeypatch.setenv(paths.PROFILE_VARIABLE, "full")
     assert runtime.start_run("01_tiny").profile == "full"
     assert runtime.start_run("01_tiny", "smoke").profile == "smoke"
-    monkeypatch.delenv(runtime.PROFILE_VARIABLE)
+    monkeypatch.delenv(paths.PROFILE_VARIABLE)
     assert runtime.start_run("01_tiny").profile == "quick"
 
 
 def test_an_unknown_profile_is_refused_with_its_source(monkeypatch):
-    monkeypatch.setenv(runtime.PROFILE_VARIABLE, "fast")
+    monkeypatch.setenv(paths.PROFILE_VARIABLE, "fast")
     with pytest.raises(ValueError, match=r"WORKBOOK_PROFILE is 'fast'; choose one of smoke, quick, full"):
         runtime.start_run("01_tiny")
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
 def test_a_seed_that_no_generator_takes_is_refused_before_anything_is_made(tmp_path, monkeypatch, seed):
-    monkeypatch.setattr(runtime, "RUNS", tmp_path)
+    monkeypatch.setattr(paths, "RUNS", tmp_path)
     with pytest.raises(ValueError, match=rf"`seed` is {seed}; choose a whole number from 0 to 4294967295"):
         runtime.start_run("01_tiny", "smoke", seed)
     assert not list(tmp_path.iterdir())
 
 
 def test_pytest_runs_notebooks_at_some_named_profile():
-    assert os.environ[runtime.PROFILE_VARIABLE] in runtime.PROFILES
+    assert os.environ[paths.PROFILE_VARIABLE] in paths.PROFILES
 
 
 def test_equal_seeds_give_equal_numbers_from_all_three_generators():
@@ -105,7 +105,7 @@ def test_the_chosen_device_computes():
 
 
 def test_a_shown_source_is_the_source(capsys):
-    runtime.show_source(runtime.write_text, runtime.Run)  # outside a notebook, display prints the text alone
+    runtime.show_source(files.write_text, runtime.Run)  # outside a notebook, display prints the text alone
     shown = capsys.readouterr().out
     assert shown.startswith("def write_text(path: Path, text: str) -> None:")
     assert "class Run:" in shown

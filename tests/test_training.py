@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import runtime, training
+from helpers import paths, runtime, training
 from helpers.training import CheckpointError, TrainingConfig, fingerprint, learning_rate_factor, train, variant_folder
 
 CONFIG = TrainingConfig(epochs=3, batch_size=4, optimizer="adamw", learning_rate=0.05, weight_decay=0.1, seed=7)
@@ -90,7 +90,7 @@ ALWAYS, SELDOM = math.inf, -1.0
 def test_a_run_killed_with_signal_9_ends_with_the_weights_of_one_that_never_was(tmp_path, moment, count, share):
     _, expected = run(tmp_path / "whole")
     command = [sys.executable, __file__, str(tmp_path / "killed"), moment, str(count), str(share)]
-    environment = {**os.environ, "PYTHONPATH": str(runtime.ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(paths.ROOT)}
     killed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
 

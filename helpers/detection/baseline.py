@@ -14,8 +14,8 @@ from jaxtyping import Int, UInt8
 from scipy import ndimage
 from torch import Tensor
 
+from helpers.average_precision import Detections
 from helpers.detection.dataset import PADDING, ShapeDetectionDataset
-from helpers.evaluation import Detections
 
 OUTLINES = ((2, 2, 2, 2), (2, 2, 2, 2), (3, 3, 3, 2))
 """Pixels of outline around the fill of each class: left, top, right, bottom. Slanted edges have a thicker one."""

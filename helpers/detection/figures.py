@@ -15,6 +15,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullLocator, PercentFormatter, StrMethodFormatter
 from torch import Tensor
 
+from helpers.average_precision import Detections
 from helpers.detection.anchors import ANCHOR_SCALES
 from helpers.detection.boxes import compute_iou
 from helpers.detection.dataset import ShapeDetectionDataset
@@ -22,7 +23,6 @@ from helpers.detection.matching import IGNORED
 from helpers.detection.metrics import Failure, PrecisionRecall, compute_ap
 from helpers.detection.scales import ScalePerformance
 from helpers.detection.scenes import CLASS_NAMES, MAX_IOU, SIZE_RANGES
-from helpers.evaluation import Detections
 from helpers.plotting import (
     COLOURS,
     PREDICTION_COLOUR,

@@ -14,10 +14,10 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from helpers import runtime
+from helpers.average_precision import Detections
 from helpers.detection.anchors import flatten_predictions
 from helpers.detection.boxes import compute_iou, decode
 from helpers.detection.model import MultiScaleDetector
-from helpers.evaluation import Detections
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class DetectionLoss(nn.Module):
         """Returns "loss" and its three parts.
 
         No shape depends on a value, so nothing has to be read before the next operation can be queued: a GPU is never
-        waited for, and can replay the whole step as one graph (`helpers.replay`).
+        waited for, and can replay the whole step as one graph (`helpers.cuda_graphs`).
 
         Args:
             predictions: per anchor 4 offsets, 1 objectness logit, C class logits.

@@ -17,10 +17,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torchvision.ops import batched_nms
 
+from helpers.average_precision import Detections, TrueBoxes, evaluate_boxes
 from helpers.detection.boxes import compute_iou
 from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.detection.scenes import CLASS_NAMES
-from helpers.evaluation import Detections, TrueBoxes, evaluate_boxes
 
 
 def evaluate_detections(

@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from helpers import runtime, training
+from helpers import paths, runtime, training
+from helpers.average_precision import Detections
 from helpers.detection.anchors import ANCHOR_SCALES, flatten_predictions, generate_anchors
 from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.detection.inference import Candidates, InferenceConfig, detect, prepare_images, propose, suppress
@@ -24,7 +25,6 @@ from helpers.detection.matching import list_positives, match_anchors_to_targets
 from helpers.detection.metrics import evaluate_detections
 from helpers.detection.model import Dilations, MultiScaleDetector
 from helpers.detection.scenes import SceneConfig
-from helpers.evaluation import Detections
 from helpers.training import TrainingConfig
 
 
@@ -135,7 +135,7 @@ def lesson_detector(name: str, recipe: Recipe, run: runtime.Run, train_set: Shap
     selection_set = ShapeDetectionDataset.draw(run.budget(smoke=16, quick=100, full=200), seed=SELECTION_SEED)
     epochs = run.budget(smoke=1, quick=3, full=recipe.training.epochs)
     recipe = replace(recipe, training=replace(recipe.training, epochs=epochs, seed=run.seed))
-    folder = runtime.RUNS / "03_detector_training" / run.profile / training.variant_folder(name, run.seed)
+    folder = paths.RUNS / "03_detector_training" / run.profile / training.variant_folder(name, run.seed)
     return train_detector(recipe, train_set, selection_set, folder, run.device)
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import coco, generated, runtime
+from helpers import coco, generated, paths
 from helpers.digits.dataset import DIGIT_NAMES, DigitDataset
 from helpers.digits.scenes import TEST_NUMBERS, TRAIN_NUMBERS, NumberConfig, draw_scene
 
-HOUSE_NUMBERS = runtime.DATA / "house_numbers"
+HOUSE_NUMBERS = paths.DATA / "house_numbers"
 SPLITS = ("train", "valid", "test")
 REAL_VARIABLE = "WORKBOOK_SVHN"
 """Environment variable that names a folder of real photos, for whoever has them."""

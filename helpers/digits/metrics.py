@@ -18,9 +18,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from helpers.average_precision import Detections, TrueBoxes, evaluate_boxes
 from helpers.coco import BoxFile
 from helpers.digits.dataset import DIGIT_NAMES
-from helpers.evaluation import Detections, TrueBoxes, evaluate_boxes
 
 NOTHING = len(DIGIT_NAMES)
 """Row of a confusion matrix for what is no digit, and column for what was not found."""

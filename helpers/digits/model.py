@@ -22,10 +22,10 @@ from torchvision.models.resnet import BasicBlock, conv1x1
 from torchvision.ops import Conv2dNormActivation, MultiScaleRoIAlign
 
 from helpers import runtime
+from helpers.average_precision import Detections
 from helpers.digits.anchors import REPORT_ANCHORS, AnchorSet, Resize
 from helpers.digits.loss import Term, compute_region_losses
 from helpers.digits.pooling import MatrixRoIAlign
-from helpers.evaluation import Detections
 
 NUM_CLASSES = 11
 """Ten digits, labelled 1 to 10, and torchvision's background 0."""

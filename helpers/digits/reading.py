@@ -24,11 +24,11 @@ from torch import Tensor
 from torchvision.ops import nms
 
 from helpers import coco
+from helpers.average_precision import Detections
 from helpers.coco import DatasetError
 from helpers.digits.dataset import DIGIT_NAMES, DigitDataset
 from helpers.digits.metrics import NO_NUMBER, measure_accuracy
-from helpers.evaluation import Detections
-from helpers.runtime import write_text
+from helpers.files import write_text
 
 CSV_HEADER = ["image_id", "pred_label"]
 SAME_LINE = 0.25

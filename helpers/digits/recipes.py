@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
-from helpers import runtime, training
+from helpers import paths, runtime, training
+from helpers.average_precision import TWELVE, Detections
 from helpers.digits.anchors import ANCHOR_SETS, FITTED_ANCHORS, AnchorSet, Resize
 from helpers.digits.dataset import AugmentationConfig, Batch, DigitDataset, build_augmentation, build_loader
 from helpers.digits.loss import AT_ONCE, BoxLossConfig, Schedule, Term
 from helpers.digits.metrics import evaluate_digits
 from helpers.digits.model import EVERYTHING, ModelConfig, Thresholds, build_digit_rcnn, detect, prepare_image
-from helpers.evaluation import TWELVE, Detections
 from helpers.training import TrainingConfig
 
 
@@ -148,7 +148,7 @@ def lesson_digits(
     selection_set = selection_set.select(slice(run.budget(smoke=16, quick=100, full=None)))
     epochs = run.budget(smoke=1, quick=recipe.training.epochs, full=recipe.training.epochs)
     recipe = replace(recipe, training=replace(recipe.training, epochs=epochs, seed=run.seed))
-    folder = runtime.RUNS / "07_digit_detection" / run.profile / training.variant_folder(name, run.seed)
+    folder = paths.RUNS / "07_digit_detection" / run.profile / training.variant_folder(name, run.seed)
     return train_digits(recipe, train_set, selection_set, folder, run.device, on_epoch_end)
 
 

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from helpers import runtime, training
+from helpers import files, training
 from helpers.keypoints.codecs import Codec, Decoder, DSNTCodec, HeatmapCodec, generate_heatmap
 from helpers.keypoints.dataset import KeypointDataset
 from helpers.keypoints.loss import DSNT_SIGMA, KeypointLoss
@@ -158,7 +158,7 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    runtime.write_text(path, text.getvalue())
+    files.write_text(path, text.getvalue())
 
 
 def read_table(path: Path) -> list[Row]:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from helpers import runtime, training
+from helpers import files, paths, runtime, training
 from helpers.keypoints.codecs import Codec, CoordinateCodec, Decoded, DSNTCodec, HeatmapCodec, SimCCCodec
 from helpers.keypoints.dataset import KeypointDataset, mirror, prepare_images
 from helpers.keypoints.loss import KeypointLoss, Loss
@@ -162,7 +162,7 @@ def lesson_localizer(
     few = 4 if recipe.training.schedule == "one-cycle" else 8  # a rate that never falls needs longer to come to rest
     epochs = run.budget(smoke=1, quick=few, full=recipe.training.epochs)
     recipe = replace(recipe, training=replace(recipe.training, epochs=epochs, seed=run.seed))
-    lesson = runtime.RUNS / "05_heatmap_vs_regression" / run.profile
+    lesson = paths.RUNS / "05_heatmap_vs_regression" / run.profile
     folder = lesson / training.variant_folder(name, run.seed)
     return train_keypoints(recipe, train_set, selection_set, folder, run.device, on_epoch_end)
 
@@ -174,7 +174,7 @@ def keep_stages(images: UInt8[Tensor, "M H W"], folder: Path) -> Callable[[train
     """
 
     def keep(row: training.Row, model: Network) -> None:
-        with runtime.replace_when_complete(folder / f"epoch_{row['epoch']:03}.pt") as partial:
+        with files.replace_when_complete(folder / f"epoch_{row['epoch']:03}.pt") as partial:
             torch.save(compute_outputs(model, images).cpu(), partial)
 
     return keep

@@ -6,12 +6,7 @@ from torch.testing import assert_close
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
-from helpers.detection.anchors import (
-    ANCHOR_SCALES,
-    FEATURE_MAP_SIZES,
-    flatten_predictions,
-    generate_anchors,
-)
+from helpers.detection.anchors import ANCHOR_SCALES, FEATURE_MAP_SIZES, flatten_predictions, generate_anchors
 
 # by hand
 

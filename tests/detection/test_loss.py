@@ -14,13 +14,7 @@ from helpers.detection.anchors import generate_anchors
 from helpers.detection.boxes import decode, encode
 from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.detection.loss import DetectionLoss
-from helpers.detection.matching import (
-    IGNORED,
-    NEGATIVE,
-    hard_negative_mining,
-    list_positives,
-    match_anchors_to_targets,
-)
+from helpers.detection.matching import IGNORED, NEGATIVE, hard_negative_mining, list_positives, match_anchors_to_targets
 
 ANCHORS = torch.tensor([[0.0, 0, 10, 10], [20, 20, 40, 40], [50, 50, 60, 60], [70, 70, 80, 80], [90, 90, 99, 99]])
 BOXES = torch.tensor([[[1.0, 0, 11, 10]]])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.runtime import ROOT
+from helpers.paths import ROOT
 
 
 @pytest.fixture(scope="session")

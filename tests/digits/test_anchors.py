@@ -23,7 +23,7 @@ from helpers.digits.anchors import (
     fit_anchors,
     measure_best_iou,
 )
-from helpers.runtime import ROOT
+from helpers.paths import ROOT
 
 SMALL = Resize(128, 256)
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
+from helpers.average_precision import TWELVE
 from helpers.digits.figures import (
     plot_anchors,
     plot_confusions,
@@ -20,8 +21,7 @@ from helpers.digits.figures import (
     update_anchors,
     update_reading,
 )
-from helpers.digits.layout import SVHN_LAYOUT, measure_layout
-from helpers.evaluation import TWELVE
+from helpers.digits.statistics import SVHN_LAYOUT, measure_layout
 from helpers.plotting import PREDICTION_COLOUR, TRUTH_COLOUR
 
 

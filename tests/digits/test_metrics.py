@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from helpers import coco
+from helpers.average_precision import TWELVE, Detections
 from helpers.digits.metrics import (
     KINDS,
     NO_NUMBER,
@@ -25,7 +26,6 @@ from helpers.digits.metrics import (
     measure_accuracy,
     true_numbers,
 )
-from helpers.evaluation import TWELVE, Detections
 
 LEFT, RIGHT = (10.0, 10.0, 30.0, 50.0), (32.0, 10.0, 52.0, 50.0)
 HALF_OFF = (10.0, 30.0, 30.0, 70.0)  # IoU with LEFT: 20 / 60

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from helpers import coco
+from helpers.average_precision import Detections
 from helpers.digits.dataset import DigitDataset
 from helpers.digits.metrics import NO_NUMBER, measure_accuracy
 from helpers.digits.reading import (
@@ -25,7 +26,6 @@ from helpers.digits.reading import (
     write_numbers,
     write_predictions,
 )
-from helpers.evaluation import Detections
 
 LEFT, RIGHT = (10.0, 10.0, 30.0, 50.0), (32.0, 10.0, 52.0, 50.0)
 IDS = np.array([1, 2, 5])

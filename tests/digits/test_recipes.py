@@ -7,7 +7,8 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from helpers import runtime, training
+from helpers import paths, runtime, training
+from helpers.average_precision import TWELVE
 from helpers.digits import recipes
 from helpers.digits.anchors import ANCHOR_SETS, FITTED_ANCHORS, Resize
 from helpers.digits.dataset import AugmentationConfig, DigitDataset
@@ -35,7 +36,6 @@ from helpers.digits.recipes import (
     vary_anchors,
     vary_box_losses,
 )
-from helpers.evaluation import TWELVE
 
 CPU = torch.device("cpu")
 RESIZE = Resize(32, 96)
@@ -172,7 +172,7 @@ def test_a_detector_of_other_data_or_another_recipe_is_refused_by_name(train_set
 
 
 def test_a_lessons_detector_is_kept_for_the_next_lesson(train_set, valid_set, tmp_path, monkeypatch):
-    monkeypatch.setattr(runtime, "RUNS", tmp_path)
+    monkeypatch.setattr(paths, "RUNS", tmp_path)
     run = runtime.Run("07_digit_detection", "smoke", 3, CPU, tmp_path)
     first = lesson_digits("main", TINY, run, train_set, valid_set)
     assert (tmp_path / "07_digit_detection" / "smoke" / "main_seed3" / training.BEST).exists()
@@ -218,7 +218,7 @@ def test_variants_share_their_seeds_and_are_kept_for_the_next_call(train_set, va
 def test_what_full_trains_runs_end_to_end_without_the_weights_that_have_to_be_fetched(
     train_set, valid_set, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(runtime, "RUNS", tmp_path)
+    monkeypatch.setattr(paths, "RUNS", tmp_path)
     run = runtime.Run("07_digit_detection", "full", 0, CPU, tmp_path)
     # Smaller images, fewer regions and an epoch of two steps are budget; the code is what a connected machine runs.
     small = replace(

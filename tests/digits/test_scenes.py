@@ -7,8 +7,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from helpers.digits import painting, scenes
-from helpers.digits.layout import SVHN_LAYOUT, measure_layout, summarise_layout
 from helpers.digits.scenes import TEST_NUMBERS, TRAIN_NUMBERS, NumberConfig, draw_scene
+from helpers.digits.statistics import SVHN_LAYOUT, measure_layout, summarise_layout
 
 ALONE = NumberConfig(neighbours=0.0, letters=0.0)
 

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from helpers import runtime, training
+from helpers import paths, runtime, training
 from helpers.handout import ensure_handout
 from helpers.keypoints.codecs import CoordinateCodec, Decoded, DSNTCodec, HeatmapCodec
 from helpers.keypoints.dataset import KeypointDataset, mirror, prepare_images
@@ -219,7 +219,7 @@ def test_variants_share_their_seeds_and_are_kept_for_the_next_call(tmp_path):
 
 
 def test_a_lessons_localizer_is_trained_once_and_kept_for_every_lesson(tmp_path, monkeypatch):
-    monkeypatch.setattr(runtime, "RUNS", tmp_path)
+    monkeypatch.setattr(paths, "RUNS", tmp_path)
     run = runtime.start_run("06_keypoint_ablations", "smoke", seed=3)
     recipe = replace(TUNED_DSNT, width=4)
     first = lesson_localizer("DSNT, tuned", recipe, run, FIGURES)

@@ -1,0 +1,446 @@
+"""Runs the lessons in order and shows what came out: `python -m helpers.course.lessons [--profile quick] [NN ...]`.
+
+papermill executes each notebook; what this module adds is what a reader of the terminal needs: a line per cell while
+it runs, one place for what a run makes, and the certainty that a notebook under its final name ran to its end.
+
+    data/runs/<lesson>/<profile>/
+        <lesson>.ipynb              the executed notebook: whole, from one run, or absent
+        <lesson>.unfinished.ipynb   what a running, failed or killed run has got so far
+        results.json                written by the notebook's last cell
+        figures/                    written by the notebook as it goes
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import nbformat
+import papermill
+from nbclient.exceptions import DeadKernelError
+from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
+from papermill.iorw import LocalHandler, papermill_io
+from traitlets.config import Config
+
+from helpers import files, paths
+
+HELPERS = paths.ROOT / "helpers"
+COURSE = "course"  # the folder in HELPERS that no lesson imports: a change there makes no lesson stale
+NOTEBOOKS = paths.ROOT / "notebooks"
+FIGURES = paths.ROOT / "figures"
+LARGEST_NOTEBOOK = 1_000_000  # bytes; above it a repository viewer shows nothing
+HEADLINES = 8  # metrics shown per lesson; a notebook saves its headline numbers first
+KERNEL_STARTS = 3  # tries: of kernels that start in one moment, one may take another's port
+DEFAULTS: Mapping[str, Any] = MappingProxyType({})  # no parameter is given: the notebook's own values hold
+
+_TQDM_CLOCK = re.compile(r"\[\d\d:\d\d[<,]")
+_ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_FOLDERS = rf"{re.escape(str(paths.ROOT))}|/(?:home|root|Users|tmp|var|opt|usr|mnt)/|[A-Z]:\\"
+_MACHINE_PATH = re.compile(rf"(?<![\w./:])(?:{_FOLDERS})[^\s'\"<>]*")
+
+
+class LessonFailed(Exception):
+    """A lesson did not run to its end, or cannot be published; the message says where, why and what is left."""
+
+    def __init__(self, reason: str, trace: str = "", left: str = ""):
+        super().__init__("\n".join(part for part in (trace, reason, left) if part))
+        self.reason = reason  # where and why
+
+
+@dataclass
+class Progress:
+    """Prints a line per code cell: number, section and first line when it starts, seconds when it ends.
+
+    The three methods are nbclient's hooks of the same moments; they are called for one notebook, in order.
+    """
+
+    total: int  # code cells in the notebook, without the one that papermill puts the parameters in
+    number: int = 0  # of the running or last code cell, from 1
+    section: str = ""  # the last heading passed
+    started: float = field(default=0.0, repr=False)
+
+    def on_cell_start(self, cell: NotebookNode, cell_index: int) -> None:
+        """Remembers the heading of a text cell."""
+        headings = re.findall(r"^#+\s+(.+)$", cell.source, flags=re.MULTILINE) if cell.cell_type == "markdown" else []
+        self.section = headings[-1] if headings else self.section
+
+    def on_cell_execute(self, cell: NotebookNode, cell_index: int) -> None:
+        """Begins the line, so that a long cell is seen while it runs."""
+        is_injected = "injected-parameters" in cell.metadata.get("tags", [])
+        self.number += not is_injected
+        self.started = time.perf_counter()
+        first_line = next((line for line in cell.source.splitlines() if line and not line.startswith("###")), "")
+        place = "given" if is_injected else f"{self.number:3d}/{self.total}"
+        print(
+            f"  {place:>{4 + len(str(self.total))}}  {_fit(self.section, 34)}  {_fit(first_line, 40)}",
+            end="",
+            flush=True,
+        )
+
+    def on_cell_executed(self, cell: NotebookNode, cell_index: int, execute_reply: dict) -> None:
+        """Ends the line."""
+        failed = "  failed" if execute_reply["content"]["status"] == "error" else ""
+        print(f"  {time.perf_counter() - self.started:6.1f} s{failed}", flush=True)
+
+    def describe(self) -> str:
+        """Returns the cell that runs, or ran last, in words."""
+        return f"code cell {self.number} of {self.total}" + (f" ({self.section})" if self.section else "")
+
+
+def _fit(text: str, width: int) -> str:
+    """Returns `text` cut or padded to `width` characters."""
+    return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"
+
+
+def find_lessons(numbers: Sequence[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
+    """Returns the notebooks of `folder` in order, or those whose two-digit number or stem is asked for.
+
+    Raises:
+        LessonFailed: there is no such lesson.
+    """
+    lessons = {path.stem: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+    chosen = [stem for stem in lessons if not numbers or stem in numbers or stem[:2] in numbers]
+    unknown = [number for number in numbers if not any(number in (stem, stem[:2]) for stem in lessons)]
+    if unknown or not chosen:
+        there = ", ".join(lessons) or "none"
+        raise LessonFailed(f"no lesson {', '.join(unknown) or 'at all'} in {show(folder)}; there are: {there}")
+    return [lessons[stem] for stem in chosen]
+
+
+class WholeFiles(LocalHandler):
+    """Makes papermill write notebooks whole or not at all: on a full disk, the last state that found room stays."""
+
+    scheme = "whole:"
+
+    def write(self, buf: str, path: str) -> None:
+        """Writes the text of a notebook."""
+        files.write_text(Path(path.removeprefix(self.scheme)), buf)
+
+
+papermill_io.register(WholeFiles.scheme, WholeFiles())
+
+
+def find_code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    """Returns the notebook's code cells in order."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def read_parameters(notebook: NotebookNode) -> dict[str, Any]:
+    """Returns the parameters that the notebook names, with its own values; none where no cell is tagged for them.
+
+    Raises:
+        LessonFailed: the cell holds more than plain values.
+    """
+    cells = [cell for cell in find_code_cells(notebook) if "parameters" in cell.metadata.get("tags", [])]
+    parameters = {}
+    try:
+        for statement in ast.parse("\n".join(cell.source for cell in cells)).body:
+            (target,) = statement.targets
+            parameters[target.id] = ast.literal_eval(statement.value)
+    except (AttributeError, SyntaxError, ValueError) as error:
+        raise LessonFailed(f"the cell of parameters holds more than lines like `seed = 0`: {error}") from None
+    return parameters
+
+
+def compute_digest(notebook: NotebookNode, profile: str, parameters: Mapping[str, Any] = DEFAULTS) -> str:
+    """Returns the SHA-256 of all that a run depends on: notebook, parameters, budget, settings and code.
+
+    The notebook counts with its sources and tags, so publishing a run into `notebooks/` leaves it up to date;
+    parameters count whether they are given or the notebook's own; settings are the variables `WORKBOOK_…`; code is
+    what a lesson can import of the helpers, and the locked versions.
+    """
+    values = sorted((read_parameters(notebook) | dict(parameters) | {"profile": profile}).items())
+    digest = hashlib.sha256(json.dumps([values, sorted(read_settings().items())]).encode())
+    for cell in notebook.cells:
+        digest.update(json.dumps([cell.cell_type, cell.source, cell.metadata.get("tags", [])]).encode())
+    found = [path for pattern in ("*.py", "*.mplstyle") for path in sorted(HELPERS.rglob(pattern))]
+    sources = [path for path in found if not path.is_relative_to(HELPERS / COURSE)]
+    for path in [*sources, paths.ROOT / "requirements.lock"]:
+        digest.update(path.relative_to(paths.ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def read_settings() -> dict[str, str]:
+    """Returns the environment's variables `WORKBOOK_…` that can change what a lesson computes, such as its photos."""
+    elsewhere = {paths.PROFILE_VARIABLE, paths.RUNS_VARIABLE}  # a parameter, and a place
+    return {name: text for name, text in os.environ.items() if name.startswith("WORKBOOK_") and name not in elsewhere}
+
+
+def find_problems(notebook: NotebookNode) -> list[str]:
+    """Returns why an executed notebook did not really finish; empty when it did.
+
+    papermill's own status does not tell: it calls the cells after a killed kernel "completed", and an exception that a
+    widget's callback raised ends in the widget's state, not in the cell.
+    """
+    problems = []
+    for number, cell in enumerate(find_code_cells(notebook), start=1):
+        tags = cell.metadata.get("tags", [])
+        if cell.source.strip() and cell.execution_count is None:
+            problems.append(f"code cell {number} never ran")
+        if "raises-exception" not in tags:
+            errors = [output for output in cell.outputs if output.output_type == "error"]
+            problems += [f"code cell {number}: {error.ename}: {error.evalue}" for error in errors]
+    widgets = notebook.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {})
+    for model in widgets.get("state", {}).values():
+        errors = [output for output in model["state"].get("outputs", []) if output["output_type"] == "error"]
+        problems += [f"inside a widget: {error['ename']}: {error['evalue']}" for error in errors]
+    return problems
+
+
+def is_up_to_date(
+    notebook: NotebookNode, executed: Path, profile: str, parameters: Mapping[str, Any] = DEFAULTS
+) -> bool:
+    """Returns whether `executed` and the `results.json` beside it come from this very notebook, run with these."""
+    seed = (read_parameters(notebook) | dict(parameters)).get("seed", 0)
+    return executed.exists() and is_run(executed, compute_digest(notebook, profile, parameters), seed)
+
+
+def is_run(executed: Path, digest: str, seed: int) -> bool:
+    """Returns whether `executed` and the `results.json` beside it are there, of the run with this digest and seed."""
+    try:
+        recorded = _read(executed)["metadata"]["workbook"]
+        # a lesson that is run by hand leaves its results here, too
+        return recorded["digest"] == digest and _read(executed.with_name("results.json")).get("seed", 0) == seed
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):  # missing, damaged, or nobody's
+        return False
+
+
+def run_lesson(
+    path: Path, folder: Path, profile: str, parameters: Mapping[str, Any] = DEFAULTS, force: bool = False
+) -> Path:
+    """Returns the path of the executed notebook in `folder`, after running the lesson in `path`: see `run_notebook`."""
+    notebook = nbformat.read(path, as_version=4)
+    return run_notebook(notebook, path.stem, folder, profile, parameters, force, working_folder=path.parent)
+
+
+def run_notebook(
+    notebook: NotebookNode,
+    stem: str,
+    folder: Path,
+    profile: str,
+    parameters: Mapping[str, Any] = DEFAULTS,
+    force: bool = False,
+    working_folder: Path = NOTEBOOKS,
+) -> Path:
+    """Returns the path of the executed notebook in `folder`, after running it unless it is up to date.
+
+    Checkpoints in `folder` stay, so a lesson that was interrupted continues where its training stopped; what tells a
+    finished run (notebook, results, figures) is removed first, so that what lies there is of one run.
+
+    Args:
+        stem: names the notebook in `folder`.
+        parameters: replace the notebook's own values, in a cell below them.
+        working_folder: the kernel starts there.
+
+    Raises:
+        LessonFailed: a cell failed, the kernel died, the disk is full, a widget swallowed an error, or no results were
+            written.
+    """
+    executed, unfinished = folder / f"{stem}.ipynb", folder / f"{stem}.unfinished.ipynb"
+    if not force and is_up_to_date(notebook, executed, profile, parameters):
+        print(f"{stem} · {profile} · up to date", flush=True)
+        return executed
+    print(" · ".join([stem, profile, *(f"{name} {value}" for name, value in parameters.items())]), flush=True)
+    digest = compute_digest(notebook, profile, parameters)
+    progress = Progress(total=sum(bool(cell.source.strip()) for cell in find_code_cells(notebook)))
+    left = f"What ran is in {show(unfinished)}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder / "figures", ignore_errors=True)
+        for leftover in (executed, unfinished, folder / "results.json"):
+            leftover.unlink(missing_ok=True)
+        finished = _execute(notebook, unfinished, profile, parameters, working_folder, progress)
+        problems = find_problems(finished)
+        if not (folder / "results.json").exists():
+            problems.append("it wrote no results.json")
+        if problems:
+            raise LessonFailed(f"{stem} did not finish: {'; '.join(problems)}", left=left)
+        seed = (read_parameters(notebook) | dict(parameters)).get("seed", 0)
+        finished.metadata["workbook"] = {"profile": profile, "seed": seed, "digest": digest}
+        files.write_text(executed, nbformat.writes(finished))
+        unfinished.unlink()
+    except PapermillExecutionError as error:
+        trace = _ANSI_COLOUR.sub("", "\n".join(error.traceback)) + "\n"
+        reason = f"{stem} failed in {progress.describe()}: {error.ename}: {error.evalue}"
+        raise LessonFailed(reason, trace, left) from None
+    except DeadKernelError:
+        print(flush=True)
+        reason = f"{stem}: the kernel died in {progress.describe()}; out of memory?"
+        raise LessonFailed(reason, left=left) from None
+    except OSError as error:  # papermill saves after each cell
+        print(flush=True)
+        raise LessonFailed(f"{stem} stopped in {progress.describe()}: {error}", left=left) from None
+    return executed
+
+
+def _execute(
+    notebook: NotebookNode,
+    unfinished: Path,
+    profile: str,
+    parameters: Mapping[str, Any],
+    working_folder: Path,
+    progress: Progress,
+) -> NotebookNode:
+    """Returns the executed notebook; papermill keeps what it has so far in `unfinished`."""
+    os.environ[paths.PROFILE_VARIABLE] = profile  # the kernel inherits it; a parameter would add a cell
+    for attempt in range(1, KERNEL_STARTS + 1):
+        try:
+            return papermill.execute_notebook(
+                notebook,
+                f"{WholeFiles.scheme}{unfinished}",
+                parameters=dict(parameters) or None,
+                kernel_name="python3",
+                cwd=working_folder,  # as Jupyter and nbval do
+                progress_bar=False,
+                config=Config(
+                    KernelManager={"transport_encryption": "auto"}
+                ),  # or each kernel's start prints a warning
+                coalesce_streams=True,  # sixty prints become one output, not sixty
+                on_cell_start=progress.on_cell_start,
+                on_cell_execute=progress.on_cell_execute,
+                on_cell_executed=progress.on_cell_executed,
+            )
+        except RuntimeError as error:
+            if "kernel_info" not in str(error) or attempt == KERNEL_STARTS:
+                raise
+            print(f"the kernel died before it answered, next try: {error}", flush=True)
+            time.sleep(attempt)
+    raise AssertionError("the last try returns or raises")
+
+
+def clean(notebook: NotebookNode) -> NotebookNode:
+    """Returns an executed notebook as it is committed: sources, outputs, counts and ids; no trace of the machinery.
+
+    A progress bar needs its widget's state to show more than 0 %, so the bars of measurement cells are dropped; nbval
+    does not compare these cells.
+    """
+    from nbstripout import strip_output
+
+    keys = ("papermill", "widgets", "workbook")
+    cell_keys = ("papermill", "execution")
+    extra_keys = [f"metadata.{key}" for key in keys] + [f"cell.metadata.{key}" for key in cell_keys]
+    notebook = strip_output(notebook, keep_output=True, keep_count=True, keep_id=True, extra_keys=extra_keys)
+    for cell in notebook.cells:
+        if not cell.metadata.get("tags", True):
+            del cell.metadata["tags"]  # papermill gives every cell an empty list
+        if "nbval-ignore-output" in cell.metadata.get("tags", []):
+            is_bar = [
+                "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+                and _TQDM_CLOCK.search(output.data.get("text/plain", ""))
+                for output in cell.outputs
+            ]
+            cell.outputs = [output for output, bar in zip(cell.outputs, is_bar, strict=True) if not bar]
+    return notebook
+
+
+def find_machine_paths(notebook: NotebookNode) -> list[str]:
+    """Returns the absolute paths in the notebook's outputs, each with its cell: elsewhere they mean nothing."""
+    machine_paths = []
+    for number, cell in enumerate(find_code_cells(notebook), start=1):
+        for output in cell.outputs:
+            data = output.get("data", {})
+            texts = [output.get("text", ""), *(data[kind] for kind in data if kind.startswith("text/"))]
+            machine_paths += [f"code cell {number}: {path}" for text in texts for path in _MACHINE_PATH.findall(text)]
+    return machine_paths
+
+
+def publish(executed: Path, notebook: Path, figures: Path) -> None:
+    """Writes a finished `quick` run of seed 0 into the repository: the notebook, cleaned, and the lesson's figures.
+
+    Raises:
+        LessonFailed: the run is of another budget or seed, shows this machine's paths or is too large; nothing is
+            written then.
+    """
+    finished = nbformat.read(executed, as_version=4)
+    recorded = finished.metadata.get("workbook", {})
+    if (recorded.get("profile"), recorded.get("seed")) != ("quick", 0) or find_problems(finished):
+        raise LessonFailed(f"{show(executed)} is not a finished run at profile quick and seed 0: it is not published")
+    cleaned = clean(finished)
+    if machine_paths := find_machine_paths(cleaned):
+        raise LessonFailed(f"{executed.stem} shows paths of this machine: {'; '.join(machine_paths)}")
+    text = nbformat.writes(cleaned) + "\n"
+    if (size := len(text.encode())) > LARGEST_NOTEBOOK:
+        raise LessonFailed(f"{executed.stem} has {size:,} bytes, over {LARGEST_NOTEBOOK:,}: make its figures smaller")
+    files.write_text(notebook, text)
+    new = sorted((executed.parent / "figures").glob("*.png"))
+    figures.mkdir(exist_ok=True)
+    for old in figures.glob(f"{executed.stem[:2]}_*.png"):
+        old.unlink()
+    for figure in new:
+        shutil.copyfile(figure, figures / figure.name)
+    print(f"published {show(notebook)} ({size / 1e3:.0f} kB), figures: {len(new)}", flush=True)
+
+
+def summarise(executed: Sequence[Path]) -> str:
+    """Returns where each run's notebook, figures and results lie, and its headline numbers."""
+    lines = []
+    for path in executed:
+        results = _read(path.with_name("results.json"))
+        num_figures = len(list((path.parent / "figures").glob("*.png")))
+        lines += ["", f"{path.stem} · {results['profile']} · seed {results['seed']} · {results['device']}"]
+        lines += [f"  notebook  {show(path)}", f"  results   {show(path.with_name('results.json'))}"]
+        lines += [f"  figures   {show(path.parent / 'figures')}/ ({num_figures})"] if num_figures else []
+        metrics = list(results["metrics"].items())
+        lines += [f"    {name:<36} {value:10.4g}" for name, value in metrics[:HEADLINES]]
+        lines += [f"    … and {len(metrics) - HEADLINES} more in results.json"] if len(metrics) > HEADLINES else []
+    return "\n".join(lines)
+
+
+def _read(path: Path) -> dict:
+    """Returns the content of a `results.json`, or of a notebook, unchecked: that is many times as fast."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def show(path: Path) -> str:
+    """Returns `path` as a reader of the terminal knows it: from the workbook's folder where it lies inside."""
+    return str(path.relative_to(paths.ROOT) if path.is_relative_to(paths.ROOT) else path)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns 0 when every chosen lesson ran to its end, 1 when one failed, 130 when the user stopped it."""
+    parser = argparse.ArgumentParser(prog="python -m helpers.course.lessons", description="Run the lessons in order.")
+    parser.add_argument("lessons", nargs="*", metavar="NN", help="numbers or names of lessons; none means all")
+    paths.add_profile_option(parser)
+    parser.add_argument("--seed", type=int, default=0, help="every random choice follows from it (default: 0)")
+    parser.add_argument("--force", action="store_true", help="run lessons that are up to date, too")
+    parser.add_argument("--publish", action="store_true", help="copy notebooks and figures into the repository")
+    options = parser.parse_args(arguments)
+    if options.publish and (options.profile, options.seed) != ("quick", 0):
+        parser.error("only runs at profile quick and seed 0 are published")
+    if options.publish and (given := sorted(read_settings())):  # photos that are not ours to give away, for one
+        parser.error(f"unset {', '.join(given)}: what is published is what everybody gets without")
+
+    seed = {"seed": options.seed} if options.seed else DEFAULTS
+    started, executed = time.perf_counter(), []
+    try:
+        for path in find_lessons(options.lessons):
+            folder = paths.RUNS / path.stem / options.profile
+            executed.append(run_lesson(path, folder, options.profile, seed, options.force))
+            if options.publish:
+                publish(executed[-1], path, FIGURES)
+    except LessonFailed as failure:
+        print(f"\n{failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command continues, finished lessons and saved epochs are kept", file=sys.stderr)
+        return 130
+    print(summarise(executed))
+    print(f"\nlessons: {len(executed)}, {time.perf_counter() - started:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

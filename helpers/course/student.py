@@ -1,0 +1,145 @@
+"""Writes the students' copies of the lessons: `python -m helpers.course.student [NN ...]`.
+
+One source serves instructor and student. Each exercise is a pair of cells that carry nbgrader's metadata: a solution
+cell, whose `### BEGIN SOLUTION` … `### END SOLUTION` the student replaces, and below it a check cell, whose
+`### BEGIN HIDDEN TESTS` … `### END HIDDEN TESTS` the student does not see. nbconvert writes the copy with the
+preprocessors of nbgrader, so that other tools that know it can read it, too; its database is not needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+from nbconvert.exporters import NotebookExporter
+from nbformat import NotebookNode
+from nbgrader import preprocessors
+from nbgrader.utils import is_grade, is_solution
+from traitlets.config import Config
+
+from helpers import files, paths
+from helpers.course.lessons import LessonFailed, find_code_cells, find_lessons, show
+
+COPIES = paths.DATA / "student"
+STUB = """\
+# YOUR CODE HERE: only cells like this one are handed in; the check below tells what is wrong
+raise NotImplementedError("no solution yet")"""
+MARKER = re.compile(r"^\s*###\s*(BEGIN|END)\b.*$", flags=re.MULTILINE)
+
+_STEPS = (
+    preprocessors.CheckCellMetadata,  # refuses an identifier that stands twice
+    preprocessors.LockCells,  # a check cell can be neither edited nor deleted in Jupyter
+    preprocessors.ClearSolutions,  # refuses a solution outside a solution cell
+    preprocessors.ClearOutput,
+    preprocessors.ClearHiddenTests,  # refuses hidden tests outside a check cell
+    preprocessors.ComputeChecksums,
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One exercise of a lesson."""
+
+    number: int  # from 1, in the order of the lesson
+    solution: str  # identifier of the cell that the student fills in
+    check: str  # identifier of the cell that tells whether it is right
+    points: float  # for a check that passes; else none
+
+
+def find_id(cell: NotebookNode) -> str | None:
+    """Returns the identifier by which nbgrader knows a cell, or None for a cell that belongs to no task."""
+    return cell.metadata.get("nbgrader", {}).get("grade_id")
+
+
+def find_tasks(notebook: NotebookNode) -> list[Task]:
+    """Returns the lesson's tasks in order.
+
+    Raises:
+        LessonFailed: a solution cell is not followed by a check cell, or a check cell follows none.
+    """
+    cells = [cell for cell in find_code_cells(notebook) if is_solution(cell) or is_grade(cell)]
+    solutions, checks = cells[::2], cells[1::2]
+    if not all(map(is_solution, solutions)) or not all(map(is_grade, checks)) or len(cells) % 2:
+        raise LessonFailed("each solution cell needs a check cell below it, and each check cell a solution above it")
+    return [
+        Task(number, find_id(solution), find_id(check), check.metadata.nbgrader.points)
+        for number, (solution, check) in enumerate(zip(solutions, checks, strict=True), start=1)
+    ]
+
+
+def make_copy(notebook: NotebookNode) -> NotebookNode:
+    """Returns the student's copy: no solution, no hidden test, no output; every check cell in its place.
+
+    Raises:
+        LessonFailed: the source's markers or metadata are broken, and something would have been given away.
+    """
+    config = Config()
+    config.NotebookExporter.preprocessors = list(_STEPS)
+    config.ClearSolutions.code_stub = {"python": STUB}
+    try:
+        text, _ = NotebookExporter(config=config).from_notebook_node(notebook)
+    except Exception as error:  # nbgrader raises RuntimeError, and errors of its own and of jsonschema's
+        raise LessonFailed(f"no student copy: {error}") from error
+    copy = nbformat.reads(text, as_version=4)
+    if left := [line[0] for cell in copy.cells for line in MARKER.finditer(cell.source)]:
+        raise LessonFailed(f"no student copy: {left[0].strip()!r} is no marker that nbgrader knows")
+    return copy
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A lesson as it is handed out."""
+
+    stem: str  # name of its notebook
+    notebook: NotebookNode  # the source, with solutions and hidden tests
+    copy: NotebookNode  # what the student got
+    tasks: list[Task]
+
+    @classmethod
+    def read(cls, path: Path) -> Lesson:
+        """Returns the lesson of the source notebook `path`.
+
+        Raises:
+            LessonFailed: its markers or metadata are broken.
+        """
+        notebook = nbformat.read(path, as_version=4)
+        try:
+            return cls(path.stem, notebook, make_copy(notebook), find_tasks(notebook))
+        except LessonFailed as failure:
+            raise LessonFailed(f"{path.stem}: {failure}") from failure
+
+    @property
+    def points(self) -> float:
+        """What the lesson's tasks are worth together."""
+        return sum(task.points for task in self.tasks)
+
+    @property
+    def stubs(self) -> dict[str, str]:
+        """What stands in the solution cells of the student's copy, by identifier."""
+        sources = {find_id(cell): cell.source for cell in find_code_cells(self.copy)}
+        return {task.solution: sources[task.solution] for task in self.tasks}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns 0 when every copy is written, 1 when a lesson's source is broken."""
+    parser = argparse.ArgumentParser(prog="python -m helpers.course.student", description="Write the students' copies.")
+    parser.add_argument("lessons", nargs="*", metavar="NN", help="numbers or names of lessons; none means all")
+    options = parser.parse_args(arguments)
+    try:
+        for path in find_lessons(options.lessons):
+            lesson = Lesson.read(path)
+            files.write_text(COPIES / path.name, nbformat.writes(lesson.copy) + "\n")
+            print(f"{show(COPIES / path.name)}: {len(lesson.tasks)} tasks, {lesson.points:g} points")
+    except LessonFailed as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,124 @@
+"""The students' copies: nothing is given away, and every check is kept."""
+
+import json
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from helpers.course import lessons, student
+from helpers.paths import ROOT
+
+SOURCES = {path.stem: nbformat.read(path, as_version=4) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+each_lesson = pytest.mark.parametrize("stem", SOURCES)
+
+SOLUTION = "given = 2\n### BEGIN SOLUTION\nanswer = 42\n### END SOLUTION"
+CHECK = 'assert answer > 40, "too small"\n### BEGIN HIDDEN TESTS\nassert answer == 42, "not it"\n### END HIDDEN TESTS'
+
+
+def make_cell(source, name, solution, **settings):
+    """Returns a code cell with nbgrader's metadata: a solution cell, or a check cell worth 3 points."""
+    nbgrader = {"schema_version": 3, "grade_id": name, "solution": solution, "grade": not solution}
+    nbgrader |= {"locked": not solution, "task": False} | ({} if solution else {"points": 3}) | settings
+    return new_code_cell(source, metadata={"nbgrader": nbgrader}, outputs=[new_output("stream", text="42\n")])
+
+
+def make_lesson(*cells):
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    return new_notebook(cells=[new_markdown_cell("# Text"), new_code_cell("start = 1"), *cells], metadata=kernel)
+
+
+def make_exercise():
+    return make_cell(SOLUTION, "one", True), make_cell(CHECK, "one-check", False)
+
+
+def test_a_copy_keeps_text_code_and_checks_and_loses_solutions_hidden_tests_and_outputs():
+    text, start, solution, check = student.make_copy(make_lesson(*make_exercise())).cells
+    assert (text.source, start.source) == ("# Text", "start = 1")
+    assert solution.source == f"given = 2\n{student.STUB}"
+    assert check.source == 'assert answer > 40, "too small"'
+    assert solution.outputs == check.outputs == []
+    assert (check.metadata.editable, check.metadata.deletable) == (False, False)
+    assert "editable" not in solution.metadata
+
+
+def test_the_source_is_left_as_it_was():
+    lesson = make_lesson(*make_exercise())
+    before = json.dumps(lesson)
+    student.make_copy(lesson)
+    assert json.dumps(lesson) == before
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        pytest.param([new_code_cell(SOLUTION)], id="solution outside a solution cell"),
+        pytest.param([new_code_cell(CHECK)], id="hidden tests outside a check cell"),
+        pytest.param([make_cell(SOLUTION.replace("### END SOLUTION", ""), "one", True)], id="solution without an end"),
+        pytest.param([make_cell(CHECK.replace("HIDDEN TESTS", "HIDEN TESTS"), "one", False)], id="misspelt marker"),
+        pytest.param([make_cell(SOLUTION, "one", True), make_cell(CHECK, "one", False)], id="one identifier twice"),
+        pytest.param([make_cell(CHECK, "one", False, points=-1)], id="negative points"),
+    ],
+)
+def test_a_broken_source_makes_no_copy(cells):
+    with pytest.raises(lessons.LessonFailed, match="no student copy"):
+        student.make_copy(make_lesson(*cells))
+
+
+def test_a_task_is_a_solution_cell_and_the_check_below_it():
+    second = make_cell(SOLUTION, "two", True), make_cell(CHECK, "two-check", False, points=4)
+    tasks = student.find_tasks(make_lesson(*make_exercise(), new_markdown_cell("Text"), *second))
+    assert tasks == [student.Task(1, "one", "one-check", 3), student.Task(2, "two", "two-check", 4)]
+
+
+@pytest.mark.parametrize("order", [(1, 0), (0,), (1,), (0, 0, 1, 1)])
+def test_a_solution_without_a_check_and_a_check_without_a_solution_are_refused(order):
+    with pytest.raises(lessons.LessonFailed, match="check cell"):
+        student.find_tasks(make_lesson(*(make_exercise()[part] for part in order)))
+
+
+@each_lesson
+def test_no_marker_no_solution_and_no_output_is_left_in_a_lessons_copy(stem):
+    source, copy = SOURCES[stem], student.make_copy(SOURCES[stem])
+    text = nbformat.writes(copy)
+    assert "BEGIN SOLUTION" not in text
+    assert "HIDDEN TESTS" not in text
+    assert "###" not in "".join(cell.source for cell in lessons.find_code_cells(copy))
+    secret, now_secret = set(), False
+    for cell in lessons.find_code_cells(source):
+        for line in cell.source.splitlines():
+            now_secret = "### BEGIN" in line or (now_secret and "### END" not in line)
+            if now_secret and len(line) > 30:
+                secret.add(line.strip())
+    assert len(secret) >= 6
+    assert [line for line in secret if json.dumps(line)[1:-1] in text] == []
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in lessons.find_code_cells(copy))
+
+
+@each_lesson
+def test_a_lessons_copy_differs_from_its_source_in_the_task_cells_only(stem):
+    source, copy = SOURCES[stem], student.make_copy(SOURCES[stem])
+    own = {name for task in student.find_tasks(source) for name in (task.solution, task.check)}
+    for ours, theirs in zip(source.cells, copy.cells, strict=True):
+        assert (ours.source != theirs.source) == (student.find_id(ours) in own)
+
+
+@each_lesson
+def test_a_lesson_has_three_tasks_of_ten_points_whose_checks_are_kept(stem):
+    tasks, copy = student.find_tasks(SOURCES[stem]), student.make_copy(SOURCES[stem])
+    assert [task.points for task in tasks] == [3, 3, 4]
+    assert all(name.startswith(f"{stem[:2]}-") for task in tasks for name in (task.solution, task.check))
+    checks = {student.find_id(cell): cell.source for cell in lessons.find_code_cells(copy)}
+    assert all("assert" in checks[task.check] for task in tasks)
+
+
+def test_the_command_writes_a_copy_per_lesson_and_says_what_it_is_worth(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(student, "COPIES", tmp_path)
+    assert student.main(["01", "02"]) == 0
+    assert [path.stem[:2] for path in sorted(tmp_path.iterdir())] == ["01", "02"]
+    assert capsys.readouterr().out.count("3 tasks, 10 points") == 2
+
+
+def test_the_command_names_a_lesson_that_does_not_exist(capsys):
+    assert student.main(["99"]) == 1
+    assert "no lesson 99" in capsys.readouterr().err

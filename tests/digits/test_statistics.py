@@ -1,0 +1,34 @@
+"""What is measured of a set's layout, by hand and on the photos."""
+
+import numpy as np
+import pytest
+
+from helpers.digits.dataset import DigitDataset
+from helpers.digits.statistics import SVHN_LAYOUT, measure_layout, summarise_layout
+
+
+def test_quantities_by_hand():
+    sizes, owners = np.array([[50, 100], [40, 60]]), np.array([0, 0, 1])
+    boxes = np.array([[10, 5, 20, 30], [25, 5, 30, 30], [0, 0, 20, 40]], float)
+    measures = measure_layout(sizes, owners, boxes)
+    assert {name: values.tolist() for name, values in measures.items()} == {
+        "image width": [100, 60],
+        "image height": [50, 40],
+        "box width": [10, 5, 20],
+        "box height": [25, 25, 40],
+        "height / width": [2.5, 5, 2],
+        "box height / image height": [0.5, 0.5, 1],
+    }
+
+
+def test_a_summary_is_three_quantiles_of_each_quantity():
+    summary = summarise_layout({"box width": np.arange(101.0)})
+    assert summary == {"box width": (5, 50, 95)}
+
+
+def test_the_photos_at_hand_are_laid_out_as_all_of_svhn(svhn_folder):
+    dataset = DigitDataset.read(svhn_folder, "train")
+    summary = summarise_layout(measure_layout(dataset.sizes, dataset.owners, dataset.boxes))
+    assert summary.keys() == SVHN_LAYOUT["train"].keys()
+    for name, expected in SVHN_LAYOUT["train"].items():
+        assert summary[name] == pytest.approx(expected, rel=0.12), name

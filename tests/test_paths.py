@@ -1,0 +1,45 @@
+"""Locations of the workbook, and the names of its budgets."""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers import paths
+
+
+def test_the_root_is_the_folder_that_holds_pyproject():
+    assert (paths.ROOT / "pyproject.toml").is_file()
+    assert paths.ROOT.is_absolute()
+
+
+@pytest.mark.parametrize(("variable", "folder"), [("", paths.DATA / "runs"), ("/elsewhere", Path("/elsewhere"))])
+def test_runs_lie_in_the_workbook_unless_the_environment_says_where(variable, folder):
+    program = "from helpers import paths; print(paths.RUNS)"
+    environment = {**os.environ, "PYTHONPATH": str(paths.ROOT), paths.RUNS_VARIABLE: variable}
+    printed = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert printed.stdout.strip() == str(folder)
+
+
+@pytest.mark.parametrize(("arguments", "profile"), [([], "full"), (["--profile", "smoke"], "smoke")])
+def test_a_command_takes_its_profile_from_its_option_or_else_the_environment(arguments, profile, monkeypatch):
+    monkeypatch.setenv(paths.PROFILE_VARIABLE, "full")
+    parser = argparse.ArgumentParser()
+    paths.add_profile_option(parser)
+    assert parser.parse_args(arguments).profile == profile
+    monkeypatch.delenv(paths.PROFILE_VARIABLE)
+    assert paths.default_profile() == "quick"
+
+
+def test_what_starts_and_watches_runs_does_not_wait_for_pytorch():
+    program = "import sys; from helpers.course.grid import runner, worker; print('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(paths.ROOT)}
+    printed = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert printed.stdout == "False\n"

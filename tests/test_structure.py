@@ -1,0 +1,177 @@
+"""Structure of the source: which module may import which, and what no module may do."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from jaxtyping import TypeCheckError
+
+from helpers.paths import ROOT
+from helpers.plotting import plot_image
+
+HELPERS = ROOT / "helpers"
+SHARED = {"paths", "files", "runtime", "coco", "training", "cuda_graphs", "plotting", "average_precision", "generated"}
+SHARED |= {"explorers"}
+PACKAGES = {"detection", "keypoints", "digits"}  # they import shared modules, and not each other
+DATA_SETS = {"handout"}  # draws from several packages; lessons import it
+COURSE = "course"  # runs the course: imports everything, and is imported by nothing that a lesson imports
+
+MODULES = sorted(HELPERS.rglob("*.py"))
+SOURCES = [path for path in MODULES if path.name != "__init__.py"]
+FIGURE_MODULES = [path for path in SOURCES if path.stem in {"figures", "plotting"}]
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def each(paths: list[Path]):
+    return pytest.mark.parametrize("path", paths, ids=name_of)
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def find_imports(path: Path) -> Iterator[str]:
+    """Yields the full dotted name of everything `path` imports; `from a import b` yields `a` and `a.b`."""
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            origin = ".".join([*package[: len(package) - node.level + 1], *filter(None, [node.module])])
+            module = origin if node.level else node.module or ""
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def find_imported_parts(path: Path) -> set[str]:
+    """Returns the parts of `helpers` that `path` imports: names of shared modules and of packages."""
+    return {name.split(".")[1] for name in find_imports(path) if name.startswith("helpers.")}
+
+
+def find_calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
+    """Yields every call with the text of what is called: `torch.load`, `figure.savefig`."""
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+def find_attributes(path: Path) -> set[str]:
+    """Returns the names of all attributes that `path` reads, writes or calls."""
+    return {node.attr for node in ast.walk(parse(path)) if isinstance(node, ast.Attribute)}
+
+
+def test_every_part_of_helpers_is_shared_a_package_or_the_course():
+    parts = {path.relative_to(HELPERS).parts[0].removesuffix(".py") for path in SOURCES}
+    assert parts == SHARED | PACKAGES | DATA_SETS | {COURSE}
+
+
+@each([path for path in SOURCES if path.relative_to(HELPERS).parts[0] in PACKAGES])
+def test_a_package_imports_itself_and_shared_modules_only(path):
+    assert find_imported_parts(path) <= SHARED | {path.parent.name}
+
+
+@each([path for path in SOURCES if path.stem in SHARED and path.parent == HELPERS])
+def test_a_shared_module_imports_shared_modules_only(path):
+    assert find_imported_parts(path) <= SHARED
+
+
+@each([path for path in SOURCES if path.stem in DATA_SETS and path.parent == HELPERS])
+def test_what_a_lesson_imports_does_not_import_the_course(path):
+    assert COURSE not in find_imported_parts(path)
+
+
+def test_no_lesson_imports_the_course():
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        sources = ["".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+        assert not [
+            source for source in sources if f"helpers.{COURSE}" in source or f"helpers import {COURSE}" in source
+        ]
+
+
+@each([path for path in MODULES if path.name == "__init__.py"])
+def test_importing_a_package_imports_no_module(path):
+    assert not find_imported_parts(path)
+
+
+@each(MODULES)
+def test_no_module_imports_a_notebook_a_test_or_a_benchmark(path):
+    roots = {name.split(".")[0] for name in find_imports(path)}
+    assert not roots & {"notebooks", "tests", "benchmarks", "conftest", "nbimporter", "import_ipynb"}
+
+
+def test_no_module_is_a_bin_for_leftovers():
+    assert not {path.stem for path in MODULES} & {
+        "utils",
+        "util",
+        "common",
+        "misc",
+        "tools",
+        "helper",
+        "helpers",
+        "core",
+    }
+
+
+@each(MODULES)
+def test_every_module_says_in_one_sentence_what_it_is(path):
+    docstring = ast.get_docstring(parse(path))
+    assert docstring, f"{name_of(path)} has no docstring"
+    assert docstring.splitlines()[0].endswith((".", ":", "`"))
+
+
+@each(SOURCES)
+def test_every_public_function_and_class_says_what_it_is(path):
+    public = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    nodes = [node for node in parse(path).body if isinstance(node, public) and not node.name.startswith("_")]
+    assert [node.name for node in nodes if not ast.get_docstring(node)] == []
+
+
+@each(SOURCES)
+def test_every_module_has_a_test_file_of_its_name(path):
+    mirror = f"tests/{path.relative_to(HELPERS).with_name(f'test_{path.name}').as_posix()}"
+    assert (ROOT / mirror).is_file(), f"{name_of(path)} has no {mirror}"
+
+
+@each(FIGURE_MODULES)
+def test_a_drawing_neither_shows_nor_saves_nor_changes_the_style(path):
+    assert not find_attributes(path) & {"show", "savefig", "rcParams", "rc", "rc_context"}
+
+
+@each(MODULES)
+def test_devices_are_arguments(path):
+    assert [text for text, _ in find_calls(path) if text.endswith(".cuda") or text == "torch.set_default_device"] == []
+
+
+@each(MODULES)
+def test_no_path_starts_at_the_current_folder(path):
+    for text, call in find_calls(path):
+        assert text not in {"os.getcwd", "Path.cwd", "os.chdir", "os.path.abspath"}, f"line {call.lineno}: {text}"
+        if text in {"Path", "pathlib.Path", "open", "io.open"}:
+            relative = not call.args or isinstance(call.args[0], ast.Constant)
+            assert not relative, f"line {call.lineno}: {ast.unparse(call)} is relative; start at paths.ROOT"
+
+
+@each(MODULES)
+def test_torch_load_reads_weights_only(path):
+    for text, call in find_calls(path):
+        if text == "torch.load":
+            values = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+            assert values.get("weights_only") == "True", f"line {call.lineno}: a pickle can run anything"
+
+
+@each(MODULES)
+def test_nothing_reads_pickles(path):
+    assert not {name.split(".")[0] for name in find_imports(path)} & {"pickle", "dill", "cloudpickle", "joblib"}
+
+
+def test_shapes_in_signatures_are_checked_while_the_tests_run():
+    with pytest.raises(TypeCheckError):
+        plot_image(torch.zeros(4, 4), None)  # a tensor where an array is asked for
