@@ -4,12 +4,13 @@ import json
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torchvision.datasets import CocoDetection
 
 from helpers import coco
+from helpers.images import write_image
+from helpers.records import DatasetError
 
 NAMES = ("circle", "square", "triangle")
 POINT_NAMES = ("head", "hand", "foot")
@@ -112,7 +113,7 @@ def test_boxes_that_people_drew_are_cut_at_the_border(box_file, tmp_path, dialec
     read = coco.read_boxes(tmp_path / "file.json", dialect, NAMES, clip=True)
     assert_array_equal(read.boxes, [[0, 5, 10, 20], [50, 30, 60, 40], [5, 5, 35, 35]])
     assert_array_equal(read.areas, [150, 100, 900])
-    with pytest.raises(coco.DatasetError, match="leaves the 60 × 40 image"):
+    with pytest.raises(DatasetError, match="leaves the 60 × 40 image"):
         coco.read_boxes(tmp_path / "file.json", dialect, NAMES)
 
 
@@ -123,7 +124,7 @@ def test_a_box_mostly_outside_is_a_mistake_even_of_people(box_file, tmp_path):
         file = dataclasses.replace(box_file, boxes=boxes, areas=areas)
         coco.write_boxes(tmp_path / "file.json", file, "coco", NAMES)
         if refused:
-            with pytest.raises(coco.DatasetError, match=r"annotation 1 .* lies mostly outside the 60 × 40 image"):
+            with pytest.raises(DatasetError, match=r"annotation 1 .* lies mostly outside the 60 × 40 image"):
                 coco.read_boxes(tmp_path / "file.json", "coco", NAMES, clip=True)
         else:
             assert_array_equal(
@@ -166,7 +167,7 @@ def test_torchvision_opens_what_was_written(box_file, tmp_path):
     coco.write_boxes(tmp_path / "file.json", box_file, "coco", NAMES)
     pixels = np.arange(40 * 60 * 3, dtype=np.uint8).reshape(40, 60, 3)
     for name in box_file.file_names:
-        coco.write_image(tmp_path / name, pixels)
+        write_image(tmp_path / name, pixels)
     image, targets = CocoDetection(tmp_path, tmp_path / "file.json")[1]
     assert_array_equal(np.asarray(image), pixels)
     assert [target["bbox"] for target in targets] == [[5, 5, 30, 30]]
@@ -210,39 +211,6 @@ def test_pycocotools_scores_the_true_keypoints_with_one(point_file, tmp_path):
     evaluation.accumulate()
     evaluation.summarize()
     assert evaluation.stats[0] == pytest.approx(1)
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (128, 128), (1, 1, 3), (7, 5, 3), (224, 224, 3)])
-def test_pil_reads_the_pixels_that_were_written(tmp_path, shape):
-    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    coco.write_image(tmp_path / "image.png", pixels)
-    with Image.open(tmp_path / "image.png") as image:
-        assert image.mode == ("RGB" if len(shape) == 3 else "L")
-        assert_array_equal(np.asarray(image), pixels)
-    mode = "RGB" if len(shape) == 3 else "L"
-    read = coco.read_images(tmp_path, ["image.png"], np.array([shape[:2]]), mode)
-    assert_array_equal(read[0], pixels)
-
-
-def test_sizes_are_read_from_the_first_bytes_alone(tmp_path):
-    for name, shape in (("a.png", (7, 300)), ("b.png", (70000, 1, 3))):
-        coco.write_image(tmp_path / name, np.zeros(shape, np.uint8))
-        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:24])
-    assert_array_equal(coco.read_image_sizes(tmp_path, ("b.png", "a.png")), [[70000, 1], [7, 300]])
-    assert coco.read_image_sizes(tmp_path, ()).shape == (0, 2)
-
-
-@pytest.mark.parametrize("content", [None, b"", b"\x89PNG\r\n\x1a\n", b"GIF89a" + bytes(30)])
-def test_no_size_is_read_from_what_is_no_png(tmp_path, content):
-    if content is not None:
-        (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(coco.DatasetError, match=r"a\.png: "):
-        coco.read_image_sizes(tmp_path, ("a.png",))
-
-
-def test_no_images_are_an_empty_array(tmp_path):
-    assert coco.read_images(tmp_path, [], np.zeros((0, 2), int), "RGB").shape == (0, 0, 0, 3)
-    assert coco.read_images(tmp_path, [], np.zeros((0, 2), int), "L").shape == (0, 0, 0)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -5,8 +5,8 @@ import os
 import pytest
 
 from helpers import generated
-from helpers.coco import DatasetError
 from helpers.generated import ensure_folder, is_complete
+from helpers.records import DatasetError
 
 MADE_FROM = {"format": 1, "sizes": (1, 2)}
 PARTS = ("numbers",)

@@ -15,8 +15,6 @@ from torch.testing import assert_close
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from helpers import coco
-from helpers.coco import DatasetError
 from helpers.digits import dataset as dataset_room
 from helpers.digits.dataset import (
     AugmentationConfig,
@@ -28,6 +26,7 @@ from helpers.digits.dataset import (
 )
 from helpers.digits.drawn import DrawnConfig, ensure_drawn
 from helpers.digits.scenes import TRAIN_NUMBERS, draw_scene
+from helpers.records import DatasetError
 from helpers.training import Batches
 
 CONFIG = DrawnConfig(num_train=24, num_valid=2, num_test=2)
@@ -185,15 +184,17 @@ def set_first(**values):
 
 
 def add_category(folder):
+    """Gives the first annotation a category that is no digit."""
     edit(folder, lambda document: document["categories"].append({"id": 11, "name": "ten"}))
+    edit(folder, lambda document: document["annotations"][0].update(category_id=11))
 
 
 BROKEN = {
     "no annotations": (remove_annotations, r"train\.json: the annotation file is missing.*check the path"),
     "no images": (remove_images, r"train: the folder of the images is missing.*check the path"),
-    "an image is missing": (remove_image, r"7\.png: the image cannot be read.*take it and its record out"),
+    "an image is missing": (remove_image, r"7\.png: the image is missing.*take it and its record out"),
     "an empty image": (make_empty, r"7\.png: no PNG image.*Restore it"),
-    "another format": (make_jpeg, r"7\.png: no PNG image"),
+    "another format": (make_jpeg, r"7\.png: no PNG image, but JPEG.*save them as PNG"),
     "another size": (resize, r"7\.png: the image is \(4, 5\) \(height, width\), its record says.*not of the same set"),
     "zero width": (set_first(bbox=[1, 1, 0, 5], area=0), r"annotation 1 \(record 1\): bbox.*no width or no height"),
     "zero height": (set_first(bbox=[1, 1, 5, 0], area=0), r"annotation 1 \(record 1\): bbox.*no width or no height"),
@@ -251,11 +252,11 @@ def test_as_many_images_are_decoded_once_as_may_be_kept_and_none_is_spoilt(folde
     read = DigitDataset.read(folder, "train")
     decoded = []
 
-    def read_image(path, size, mode, decode=coco.read_image):
+    def read_image(path, size, mode, decode=dataset_room.read_image):
         decoded.append(path.stem)
         return decode(path, size, mode)
 
-    monkeypatch.setattr(coco, "read_image", read_image)
+    monkeypatch.setattr(dataset_room, "read_image", read_image)
     monkeypatch.setattr(dataset_room, "KEPT_BYTES", int(3 * read.sizes[:4].prod(axis=1).sum()))
     first = [read[row][0] for row in range(6)]
     expected = [image.clone() for image in first]
@@ -320,7 +321,7 @@ def test_a_loader_gives_the_same_epoch_each_time_it_is_asked(dataset):
 def test_a_broken_image_stops_a_worker_with_its_name(folder):
     read = DigitDataset.read(folder, "train")
     (folder / "train" / "9.png").write_bytes(b"nothing")
-    with pytest.raises(DatasetError, match=r"9\.png: no image"):
+    with pytest.raises(DatasetError, match=r"9\.png: no PNG image"):
         list(build_loader(read, 4, seeded(0), num_workers=1))
 
 

@@ -8,11 +8,11 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from pycocotools.coco import COCO
 
-from helpers.coco import DatasetError
 from helpers.digits import drawn
 from helpers.digits.dataset import DigitDataset
 from helpers.digits.drawn import DrawnConfig, ensure_drawn, is_complete
 from helpers.digits.scenes import TEST_NUMBERS, TRAIN_NUMBERS, draw_scene
+from helpers.records import DatasetError
 
 SMALL = DrawnConfig(num_train=6, num_valid=2, num_test=3)
 
@@ -96,9 +96,10 @@ def test_a_named_folder_is_learned_from_if_it_is_whole_and_else_only_looked_at(
     named = None if by_variable else str(tmp_path)
     with pytest.raises(DatasetError, match="file is missing"):
         drawn.find_house_numbers(named)
-    (tmp_path / "train.json").touch()
+    annotated = json.dumps({"annotations": [{}]})
+    (tmp_path / "train.json").write_text(annotated)
     assert drawn.find_house_numbers(named) == (folder, tmp_path)
-    (tmp_path / "valid.json").touch()
+    (tmp_path / "valid.json").write_text(annotated)
     assert drawn.find_house_numbers(named) == (tmp_path, tmp_path)
 
 

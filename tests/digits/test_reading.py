@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import coco
 from helpers.average_precision import Detections
 from helpers.digits.dataset import DigitDataset
 from helpers.digits.metrics import NO_NUMBER, measure_accuracy
@@ -26,6 +25,8 @@ from helpers.digits.reading import (
     write_numbers,
     write_predictions,
 )
+from helpers.images import write_image
+from helpers.records import DatasetError
 
 LEFT, RIGHT = (10.0, 10.0, 30.0, 50.0), (32.0, 10.0, 52.0, 50.0)
 IDS = np.array([1, 2, 5])
@@ -136,7 +137,7 @@ def dataset(tmp_path) -> DigitDataset:
     """Returns three images without truth, whose ids do not count on."""
     (tmp_path / "test").mkdir()
     for image_id in IDS:
-        coco.write_image(tmp_path / "test" / f"{image_id}.png", np.zeros((60, 90, 3), np.uint8))
+        write_image(tmp_path / "test" / f"{image_id}.png", np.zeros((60, 90, 3), np.uint8))
     return DigitDataset.read_unlabelled(tmp_path, "test")
 
 
@@ -201,7 +202,7 @@ def test_a_broken_prediction_is_refused_with_record_and_remedy(written, dataset,
     records = json.loads(written[0].read_text())
     damage(records)
     written[0].write_text(json.dumps(records))
-    with pytest.raises(coco.DatasetError, match=rf"pred\.json: detection \(record {message}"):
+    with pytest.raises(DatasetError, match=rf"pred\.json: detection \(record {message}"):
         read_predictions(written[0], dataset)
 
 
@@ -217,7 +218,7 @@ def test_a_broken_prediction_is_refused_with_record_and_remedy(written, dataset,
 def test_what_is_no_list_of_predictions_is_refused(dataset, tmp_path, content, message):
     if content is not None:
         (tmp_path / "pred.json").write_text(content)
-    with pytest.raises(coco.DatasetError, match=rf"pred\.json: {message}"):
+    with pytest.raises(DatasetError, match=rf"pred\.json: {message}"):
         read_predictions(tmp_path / "pred.json", dataset)
 
 
@@ -225,7 +226,7 @@ def test_corners_for_sizes_are_recognised_by_all_boxes_together(dataset, tmp_pat
     corners = [[60, 20, 85, 55], [40, 20, 60, 55]]
     records = [{"image_id": 1, "category_id": 3, "bbox": box, "score": 0.5} for box in corners]
     (tmp_path / "pred.json").write_text(json.dumps(records))
-    with pytest.raises(coco.DatasetError, match=r"all boxes fit as \[x1, y1, x2, y2\].*convert them"):
+    with pytest.raises(DatasetError, match=r"all boxes fit as \[x1, y1, x2, y2\].*convert them"):
         read_predictions(tmp_path / "pred.json", dataset)
 
 
@@ -266,7 +267,7 @@ def test_a_foreign_table_may_come_in_any_order_with_windows_line_ends_and_a_byte
 def test_a_broken_table_is_refused_with_line_and_remedy(tmp_path, text, message):
     if text is not None:
         (tmp_path / "pred.csv").write_text(text)
-    with pytest.raises(coco.DatasetError, match=rf"pred\.csv: {message}"):
+    with pytest.raises(DatasetError, match=rf"pred\.csv: {message}"):
         check_numbers(tmp_path / "pred.csv", IDS)
 
 
@@ -285,9 +286,7 @@ def test_zeros_that_integers_have_lost_are_told_by_the_detections(with_zeros, tm
     assert numbers == ["09", "9", "12"]
     write_numbers(tmp_path / "pred.csv", IDS, [str(int(number)) for number in numbers])
     assert check_numbers(tmp_path / "pred.csv", IDS)[0] == "9"  # the table alone does not tell
-    with pytest.raises(
-        coco.DatasetError, match=r"image_id 1: pred_label is '9', .* make '09' \(1 of 3.*keep them as text"
-    ):
+    with pytest.raises(DatasetError, match=r"image_id 1: pred_label is '9', .* make '09' \(1 of 3.*keep them as text"):
         check_numbers(tmp_path / "pred.csv", IDS, with_zeros)
 
 

@@ -9,10 +9,10 @@ import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from helpers.coco import DatasetError
 from helpers.digits import svhn
 from helpers.digits.dataset import DigitDataset
 from helpers.digits.svhn import convert, main, read_digit_struct
+from helpers.records import DatasetError
 
 FIELDS = ("height", "label", "left", "top", "width")
 
@@ -126,7 +126,7 @@ def test_a_share_becomes_valid_and_no_image_is_in_both(source, tmp_path):
 
 def test_a_missing_image_is_named_and_no_annotations_are_written(source, tmp_path):
     (source / "2.png").unlink()
-    with pytest.raises(DatasetError, match=r"2\.png: the image cannot be read"):
+    with pytest.raises(DatasetError, match=r"2\.png: the image is missing"):
         convert(read_digit_struct(source / "digitStruct.mat"), source, tmp_path / "train")
     assert not (tmp_path / "train.json").exists()
 

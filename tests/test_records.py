@@ -1,0 +1,1 @@
+"""Text and JSON files of any origin: what is read alike, and which ones are refused by name."""
