@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
@@ -19,7 +20,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 from PIL import Image
 
-from helpers.records import RESTORE, DatasetError, cut, explain, read_bytes, require_file
+from helpers.records import RESTORE, DatasetError, explain, read_bytes, require_file
 
 Mode = Literal["L", "RGB"]
 
@@ -86,15 +87,6 @@ def leaves_folder(name: str) -> bool:
 
 
 # Headers
-
-
-def read_size(path: Path) -> tuple[int, int]:
-    """Return (height, width) of a PNG image from its first bytes.
-
-    Raises:
-        DatasetError: it is missing, no PNG, or larger than `LARGEST_IMAGE`.
-    """
-    return _parse_header(path, _read_start(path))[0]
 
 
 def read_image_sizes(folder: Path, file_names: Sequence[str], mode: Mode | None = None) -> Int64[np.ndarray, "M 2"]:
@@ -215,22 +207,14 @@ def read_image(path: Path, size: tuple[int, int], mode: Mode) -> UInt8[np.ndarra
     content = read_bytes(path, "image", _REMEDY)
     _check_header(path, content[:_HEADER_LENGTH], size, mode)
     try:
-        # `verify` compares every chunk's checksum, which decoding alone does not.
-        Image.open(io.BytesIO(content), formats=("PNG",)).verify()
-        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
-            if (image.height, image.width) != size or image.mode != mode:  # a second header, which Pillow follows
-                raise ValueError("two headers that differ")
-            return np.asarray(image)
-    # Pillow reports a damaged file by any of these, depending on the byte where it breaks off.
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        struct.error,
-        zlib.error,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
-        reason = cut(explain(error), 80)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            # `verify` compares every chunk's checksum, which decoding alone does not.
+            Image.open(io.BytesIO(content), formats=("PNG",)).verify()
+            with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+                if (image.height, image.width) != size or image.mode != mode:  # Pillow follows a second header
+                    raise ValueError("two headers that differ")
+                return np.asarray(image)
+    except Exception as error:  # what Pillow raises for a damaged file depends on the byte where it breaks off
+        reason = explain(error, 80)
         raise DatasetError(f"{path}: the image is truncated or damaged ({reason}). {_REMEDY}") from None

@@ -250,3 +250,193 @@ def test_a_figure_may_touch_the_first_pixel(point_file, tmp_path):
     file = dataclasses.replace(point_file, points=points)
     coco.write_points(tmp_path / "file.json", file, "handout", POINT_NAMES, [(0, 1)])
     assert_array_equal(coco.read_points(tmp_path / "file.json", "handout", POINT_NAMES, (40, 60)).points, points)
+
+
+def edit(path, change):
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+def scale_boxes(rows):
+    """Returns a change of the boxes at `rows` from pixels into shares of the 60 × 40 image."""
+
+    def change(document):
+        for row in rows:
+            record = document["annotations"][row]
+            record["bbox"] = [value / side for value, side in zip(record["bbox"], (60, 40, 60, 40), strict=True)]
+            record["area"] /= 60 * 40
+
+    return change
+
+
+@pytest.mark.parametrize("clip", [False, True])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_boxes_that_are_shares_of_the_image_are_refused(box_file, tmp_path, dialect, clip):
+    path = tmp_path / "file.json"
+    coco.write_boxes(path, box_file, dialect, NAMES)
+    edit(path, scale_boxes(range(3)))
+    message = (
+        r"record 1\): bbox \[0\.0166667, .*\]: no box exceeds 1: shares of the image's sides, not pixels; scale them"
+    )
+    with pytest.raises(DatasetError, match=rf"{message} \(3 of 3 records are so\)"):
+        coco.read_boxes(path, dialect, NAMES, clip=clip)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_single_box_of_shares_is_refused_too(box_file, tmp_path, dialect):
+    path = tmp_path / "file.json"
+    coco.write_boxes(path, box_file, dialect, NAMES)
+    edit(path, scale_boxes([1]))
+    with pytest.raises(DatasetError, match=r"record 2\): .*no side of it exceeds 1: shares of the image's sides"):
+        coco.read_boxes(path, dialect, NAMES)
+
+
+def test_a_small_box_elsewhere_is_none_of_shares(box_file, tmp_path):
+    boxes = np.array([[59, 39, 60, 40], [0.5, 0.5, 1.25, 1], [5, 5, 35, 35]])
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    coco.write_boxes(tmp_path / "a.json", dataclasses.replace(box_file, boxes=boxes, areas=areas), "coco", NAMES)
+    assert_array_equal(coco.read_boxes(tmp_path / "a.json", "coco", NAMES).boxes, boxes)
+
+
+def reverse_records(document):
+    for name in ("images", "annotations", "categories"):
+        document.get(name, []).reverse()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_order_of_records_means_nothing(box_file, point_file, tmp_path, dialect):
+    coco.write_boxes(tmp_path / "boxes.json", box_file, dialect, NAMES)
+    coco.write_points(tmp_path / "points.json", point_file, dialect, POINT_NAMES, [(0, 1)])
+    for read in (
+        lambda: coco.read_boxes(tmp_path / "boxes.json", dialect, NAMES),
+        lambda: coco.read_points(tmp_path / "points.json", dialect, POINT_NAMES, (40, 60)),
+    ):
+        before = read()
+        for name in ("boxes.json", "points.json"):
+            edit(tmp_path / name, reverse_records)
+        for field in dataclasses.fields(before):
+            assert_array_equal(getattr(read(), field.name), getattr(before, field.name))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_what_nothing_refers_to_is_passed_over(box_file, point_file, tmp_path, dialect):
+    def add(document):
+        document["info"] = {"year": None, "categories": [1]}
+        for record in document["images"] + document.get("annotations", []):
+            record["extra"] = [float("nan")]
+        if "categories" in document:
+            document["categories"].insert(0, {"id": 70, "name": "shapes", "supercategory": "none"})
+            document["categories"].append({"id": 71, "name": document["categories"][1]["name"]})
+
+    coco.write_boxes(tmp_path / "boxes.json", box_file, dialect, NAMES)
+    coco.write_points(tmp_path / "points.json", point_file, dialect, POINT_NAMES, [(0, 1)])
+    for name in ("boxes.json", "points.json"):
+        edit(tmp_path / name, add)
+    assert_array_equal(coco.read_boxes(tmp_path / "boxes.json", dialect, NAMES).labels, box_file.labels)
+    read = coco.read_points(tmp_path / "points.json", dialect, POINT_NAMES, (40, 60))
+    assert_array_equal(read.points, point_file.points)
+
+
+def test_two_categories_of_one_name_are_refused_if_both_are_used(box_file, tmp_path):
+    coco.write_boxes(tmp_path / "a.json", box_file, "coco", NAMES)
+    edit(tmp_path / "a.json", lambda document: document["categories"][2].update(name="circle"))
+    with pytest.raises(DatasetError, match=r"category 3 \(record 3\): name 'circle' is already that of record 1"):
+        coco.read_boxes(tmp_path / "a.json", "coco", NAMES)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("name", ["../4.png", "/tmp/4.png", "a\\..\\..\\4.png", "", "x" * 200, "4\0.png"])
+def test_file_names_that_leave_the_folder_are_refused(box_file, point_file, tmp_path, dialect, name):
+    coco.write_boxes(tmp_path / "boxes.json", box_file, dialect, NAMES)
+    coco.write_points(tmp_path / "points.json", point_file, dialect, POINT_NAMES, [(0, 1)])
+    for read in (
+        lambda: coco.read_boxes(tmp_path / "boxes.json", dialect, NAMES),
+        lambda: coco.read_points(tmp_path / "points.json", dialect, POINT_NAMES, (40, 60)),
+        lambda: coco.read_image_list(tmp_path / "boxes.json"),
+    ):
+        read()
+        for file in ("boxes.json", "points.json"):
+            edit(tmp_path / file, lambda document: document["images"][1].update(file_name=name))
+        with pytest.raises(DatasetError, match=r"json: image \d+ \(record 2\): file_name") as caught:
+            read()
+        assert len(str(caught.value)) < 500
+        for file in ("boxes.json", "points.json"):
+            edit(tmp_path / file, lambda document: document["images"][1].update(file_name="sub/9.png"))
+
+
+@pytest.mark.parametrize("size", [(2**40, 2**40), (2**24, 2), (5000, 5000), (10**30, 1)])
+def test_an_absurd_recorded_size_is_refused(box_file, tmp_path, size):
+    coco.write_boxes(tmp_path / "a.json", box_file, "coco", NAMES)
+    edit(tmp_path / "a.json", lambda document: document["images"][1].update(height=size[0], width=size[1]))
+    with pytest.raises(DatasetError, match=r"a\.json: image 9 \(record 2\): .* 16777216"):
+        coco.read_boxes(tmp_path / "a.json", "coco", NAMES)
+
+
+def test_a_list_of_images_alone_is_read_in_the_order_of_the_ids(box_file, tmp_path):
+    coco.write_boxes(tmp_path / "a.json", box_file, "coco", NAMES)
+    assert coco.lists_annotations(tmp_path / "a.json")
+    edit(tmp_path / "a.json", reverse_records)
+    for change in (lambda d: d.pop("annotations"), lambda d: d.update(annotations=[]), lambda d: d.pop("categories")):
+        edit(tmp_path / "a.json", change)
+        assert not coco.lists_annotations(tmp_path / "a.json")
+        read = coco.read_image_list(tmp_path / "a.json")
+        assert read.image_ids.tolist() == [4, 9]
+        assert read.file_names == ("4.png", "9.png")
+        assert_array_equal(read.image_sizes, box_file.image_sizes)
+        assert len(read.boxes) == len(read.owners) == 0
+
+
+def test_objects_are_taken_with_their_images(box_file):
+    taken = box_file.take(np.array([1, 0, 1]))
+    assert taken.image_ids.tolist() == [9, 4, 9]
+    assert taken.owners.tolist() == [0, 1, 1, 2]
+    assert_array_equal(taken.boxes, box_file.boxes[[2, 0, 1, 2]])
+
+
+def test_objects_without_further_columns_are_visible_and_as_large_as_their_boxes(box_file):
+    columns = [getattr(box_file, name) for name in ("image_ids", "file_names", "image_sizes", "owners")]
+    file = coco.BoxFile.of(*columns, box_file.boxes, box_file.labels)
+    assert file.areas.tolist() == [256, 2000, 900]
+    assert file.visibility.tolist() == [1, 1, 1]
+    assert not file.ignored.any()
+
+
+@pytest.mark.parametrize(
+    ("box", "outside"),
+    [
+        ((0, 0, 10, 10), False), ((-5, 0, 5, 10), False), ((-6, 0, 5, 10), True), ((55, 35, 65, 45), True),
+        ((5, 5, 5, 9), True), ((9, 9, 5, 5), True), ((70, 50, 80, 60), True), ((-80, -80, -70, -70), True),
+    ],
+)  # fmt: skip
+def test_a_box_is_mostly_outside_if_less_than_half_of_it_is_inside_or_it_has_no_area(box, outside):
+    assert coco.are_mostly_outside(np.array([box], float), np.array([[40, 60]])).tolist() == [outside]
+
+
+# Results
+
+RESULT_IDS = np.array([4, 9])
+
+
+def write_detections(path, boxes, image_ids):
+    results = coco.ResultFile(
+        np.array(image_ids), np.array(boxes, float), np.zeros(len(boxes), int), np.ones(len(boxes))
+    )
+    coco.write_results(path, results)
+
+
+def test_results_that_are_shares_of_the_image_are_refused(tmp_path):
+    write_detections(tmp_path / "pred.json", [(0.1, 0.1, 0.5, 0.5), (0, 0, 1, 1)], [4, 9])
+    with pytest.raises(DatasetError, match=r"pred\.json: detection \(record 1\): bbox .*no box exceeds 1: shares of"):
+        coco.read_results(tmp_path / "pred.json", NAMES, RESULT_IDS)
+
+
+def test_results_are_refused_if_all_of_one_image_are_shares_and_read_if_one_is_in_the_corner(tmp_path):
+    boxes = [(0.1, 0.1, 0.5, 0.5), (5, 5, 9, 9), (1, 2, 30, 30)]
+    write_detections(tmp_path / "pred.json", boxes, [4, 9, 9])
+    with pytest.raises(
+        DatasetError, match=r"\(record 1\): bbox .*no side of it exceeds 1: shares of the image's sides"
+    ):
+        coco.read_results(tmp_path / "pred.json", NAMES, RESULT_IDS)
+    write_detections(tmp_path / "pred.json", boxes, [4, 4, 9])
+    assert_array_equal(coco.read_results(tmp_path / "pred.json", NAMES, RESULT_IDS).boxes, boxes)

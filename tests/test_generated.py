@@ -59,6 +59,18 @@ def test_a_folder_of_somebody_else_is_left_alone(folder):
     assert (folder / "thesis.txt").read_text() == "irreplaceable"
 
 
+def test_files_that_macos_adds_to_a_folder_do_not_keep_it_from_being_made_again(folder):
+    for name in (".DS_Store", "._1.txt"):
+        (folder / name).write_text("window positions")
+    (folder / "numbers" / "1.txt").unlink()
+    ensure_folder(folder, MADE_FROM, PARTS, write)
+    assert is_complete(folder, MADE_FROM)
+    (folder / ".git").mkdir()
+    (folder / "numbers" / "1.txt").unlink()
+    with pytest.raises(DatasetError, match=r"holds \.git"):
+        ensure_folder(folder, MADE_FROM, PARTS, write)
+
+
 def test_a_failed_run_leaves_what_was_there(folder):
     (folder / "numbers" / "1.txt").write_text("broken")
 

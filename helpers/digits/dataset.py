@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from torchvision.transforms import v2
 
 from helpers import coco
 from helpers.images import read_image, read_image_sizes
-from helpers.records import DatasetError
+from helpers.records import DatasetError, explain
 
 DIGIT_NAMES = tuple("0123456789")
 """In the order of their labels, 1 to 10: label 0 is torchvision's background, and SVHN's own label 10 is digit 0."""
@@ -65,7 +66,7 @@ class DigitDataset(Dataset):
         """
         folder = Path(folder)
         path = folder / f"{split}.json"
-        if not path.exists():
+        if not os.path.exists(path):
             raise DatasetError(f"{path}: the annotation file is missing. {_describe_layout(folder)}")
         file = coco.read_boxes(path, "coco", DIGIT_NAMES, clip=True)
         if len(file.boxes) == 0:
@@ -91,19 +92,19 @@ class DigitDataset(Dataset):
         """
         folder = Path(folder)
         images, path = folder / split, folder / f"{split}.json"
-        if not images.is_dir():
+        if not os.path.isdir(images):
             raise DatasetError(f"{images}: the folder of the images is missing. {_describe_layout(folder)}")
-        if path.exists():
+        if os.path.exists(path):
             file = coco.read_image_list(path)
             if not file.file_names:
                 raise DatasetError(f"{path}: lists no image. {_describe_layout(folder)}")
             _check_sizes(images, file)
             return cls(images, file)
-        names = sorted(
-            path.name
-            for path in images.iterdir()
-            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-        )
+        try:
+            paths = [path for path in images.iterdir() if not path.name.startswith(".")]
+        except OSError as error:
+            raise DatasetError(f"{images}: the folder cannot be read ({explain(error)}). Check the path") from None
+        names = sorted(path.name for path in paths if path.suffix.lower() in IMAGE_SUFFIXES)
         if not names:
             raise DatasetError(f"{images}: holds no image. {_describe_layout(folder)}")
         unnamed = [name for name in names if find_image_id(name) is None]
@@ -201,7 +202,7 @@ def find_image_id(name: str) -> int | None:
 
 def _check_sizes(images: Path, file: coco.BoxFile) -> None:
     """Refuse a split if an image is missing, of another size than recorded or not in colour; no image is decoded."""
-    if not images.is_dir():
+    if not os.path.isdir(images):
         raise DatasetError(f"{images}: the folder of the images is missing. {_describe_layout(images.parent)}")
     sizes = read_image_sizes(images, file.file_names, "RGB")
     wrong = (sizes != file.image_sizes).any(axis=1)

@@ -69,7 +69,7 @@ def find_house_numbers(named: str | None = None) -> tuple[Path, Path | None]:
     if not name:
         return ensure_drawn(), None
     real = Path(os.path.expanduser(name))
-    if not (real / "train.json").is_file():
+    if not os.path.isfile(real / "train.json"):
         raise DatasetError(f"{real / 'train.json'}: the file is missing. Check `data_dir` or {REAL_VARIABLE}")
     return (real if has_truth(real, "valid") else ensure_drawn()), real
 
@@ -81,7 +81,7 @@ def has_truth(folder: Path, split: str) -> bool:
         DatasetError: the file is broken.
     """
     path = folder / f"{split}.json"
-    return path.exists() and coco.lists_annotations(path)
+    return os.path.exists(path) and coco.lists_annotations(path)
 
 
 def read_splits(folder: Path) -> tuple[DigitDataset, DigitDataset, DigitDataset]:

@@ -118,3 +118,22 @@ def test_where_the_test_split_has_no_truth_half_of_valid_is_reported_and_chooses
     (folder / "valid.json").unlink()
     with pytest.raises(DatasetError, match=r"valid\.json: the annotation file is missing"):
         drawn.read_splits(folder)
+
+
+@pytest.mark.parametrize("change", [lambda d: d.pop("annotations"), lambda d: d.update(annotations=[])])
+def test_a_list_of_images_alone_is_no_truth(tmp_path, monkeypatch, change):
+    folder = ensure_drawn(tmp_path / "set", DrawnConfig(num_train=2, num_valid=5, num_test=1))
+    assert [drawn.has_truth(folder, split) for split in (*drawn.SPLITS, "none")] == [True, True, True, False]
+    for split in ("test", "valid"):
+        path = folder / f"{split}.json"
+        document = json.loads(path.read_text())
+        change(document)
+        if split == "valid":  # after the test split has been tried
+            _, valid_set, test_set = drawn.read_splits(folder)
+            assert (valid_set.image_ids.tolist(), test_set.image_ids.tolist()) == ([1, 3, 5], [2, 4])
+        path.write_text(json.dumps(document))
+        assert not drawn.has_truth(folder, split)
+    monkeypatch.setattr(drawn, "ensure_drawn", lambda: tmp_path / "drawn")
+    assert drawn.find_house_numbers(str(folder)) == (tmp_path / "drawn", folder)
+    with pytest.raises(DatasetError, match=r"valid\.json: "):
+        drawn.read_splits(folder)

@@ -271,6 +271,67 @@ def test_a_broken_table_is_refused_with_line_and_remedy(tmp_path, text, message)
         check_numbers(tmp_path / "pred.csv", IDS)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image_id,pred_label\n1,09\n\n2,-1\n  \n5,123\n\n\n",
+        "image_id,pred_label\n\n1,09\n,\n2,-1,\n5,123,,",
+        "\ufeff\nimage_id,pred_label,\n1,09\n2,-1\n5,123\n",
+        ",image_id,pred_label\n0,1,09\n1,2,-1\n2,5,123\n",
+        "pred_label,image_id,score\n09,1,0.5\n-1,2,b\n123,5,a\n",
+        'image_id,pred_label\r"1","09"\r2,-1\r5,123\r',
+        " image_id , pred_label \n 1 , 09 \n2,-1\n5,123",
+    ],
+)
+def test_blank_lines_further_columns_and_line_ends_mean_nothing_in_a_table(tmp_path, text):
+    (tmp_path / "pred.csv").write_bytes(text.encode())
+    assert check_numbers(tmp_path / "pred.csv", IDS) == ["09", "-1", "123"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image_id,pred_label\n\n1,1,234\n", "line 3: it has 3 fields"),  # a number with a thousands separator
+        ("image_id,pred_label\n1,\u0661\n", "line 2: pred_label is '\u0661'"),
+        ("image_id,pred_label\n\u0661,1\n", "line 2: image_id '\u0661' is none of the 3 images"),
+        (f"image_id,pred_label\n{'9' * 5000},1\n", r"line 2: image_id '9+\.\.\.9+' is none of"),
+        (f"image_id,pred_label\n1,{'a' * 5000}\n", r"line 2: pred_label is 'a+\.\.\.a+'"),
+        (f"image_id,pred_label\n1,{'1' * 200_000}\n", r"line 2: not CSV \(field larger than field limit"),
+        ("image_id;pred_label\n1;2\n", "line 1 is 'image_id;pred_label'.*the header is"),
+        ("image_id,pred_label,image_id\n1,2,1\n", "line 1 is .*the header is"),
+        ("x" * 9000, r"line 1 is 'x+\.\.\.x+'"),
+    ],
+)
+def test_a_table_of_unusual_fields_is_refused_in_a_short_message(tmp_path, text, message):
+    (tmp_path / "pred.csv").write_text(text)
+    with pytest.raises(DatasetError, match=rf"pred\.csv: {message}") as caught:
+        check_numbers(tmp_path / "pred.csv", IDS)
+    assert len(str(caught.value)) < 500
+
+
+def test_shares_and_long_values_in_predictions_are_refused_in_a_short_message(written, dataset):
+    records = json.loads(written[0].read_text())
+    for record in records:
+        record["bbox"] = [value / 90 for value in record["bbox"]]
+    written[0].write_text(json.dumps(records))
+    with pytest.raises(DatasetError, match=r"\(record 1\): bbox .*no box exceeds 1: shares of the image's sides"):
+        read_predictions(written[0], dataset)
+    for name in ("image_id", "category_id", "bbox", "score"):
+        written[0].write_text(json.dumps([records[0] | {name: ["a" * 9000] * 9000}]))
+        with pytest.raises(DatasetError, match=rf"\(record 1\): {name} is ") as caught:
+            read_predictions(written[0], dataset)
+        assert len(str(caught.value)) < 500
+
+
+def test_the_order_of_predictions_means_nothing_even_where_scores_are_equal(dataset, tmp_path):
+    same = build_detections((RIGHT, 0.5, 4), (LEFT, 0.5, 4), (LEFT, 0.5, 2))
+    write_predictions(tmp_path / "pred.json", dataset.image_ids[:1], [same])
+    first = read_predictions(tmp_path / "pred.json", dataset)[0]
+    (tmp_path / "pred.json").write_text(json.dumps(json.loads((tmp_path / "pred.json").read_text())[::-1]))
+    for column, expected in zip(read_predictions(tmp_path / "pred.json", dataset)[0], first, strict=True):
+        assert torch.equal(column, expected)
+
+
 @pytest.fixture
 def with_zeros() -> list[Detections]:
     """Returns the detections of "09", of "9" with a weak 0 before it, and of "12"."""

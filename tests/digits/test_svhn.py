@@ -145,6 +145,52 @@ def test_a_label_that_is_none_of_svhns_is_refused(source, label):
         read_digit_struct(source / "digitStruct.mat")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
+@pytest.mark.parametrize(("column", "name"), [(0, "height"), (2, "left"), (3, "top"), (4, "width")])
+def test_a_box_that_is_no_finite_number_of_pixels_is_refused(source, column, name, value):
+    digit = [32, 10, 77, 29, 23]
+    digit[column] = value
+    write_struct(source / "digitStruct.mat", NUMBERS | {"2.png": [tuple(digit)]})
+    with pytest.raises(DatasetError, match=rf"a digit of 2\.png has the {name} .*It has to be a finite number"):
+        read_digit_struct(source / "digitStruct.mat")
+
+
+def test_boxes_that_are_shares_of_the_image_are_refused(source, tmp_path):
+    write_struct(source / "digitStruct.mat", {"1.png": [(0.5, 1, 0.2, 0.3, 0.1), (0.5, 2, 0.4, 0.3, 0.1)]})
+    with pytest.raises(DatasetError, match=r"no box .* exceeds 1: shares of the image's sides, not pixels; scale them"):
+        convert(read_digit_struct(source / "digitStruct.mat"), source, tmp_path / "train")
+    assert not (tmp_path / "train").exists()
+
+
+def test_a_single_box_within_the_corner_pixel_is_left_out_so_that_the_rest_can_be_read(source, tmp_path):
+    write_struct(source / "digitStruct.mat", {"1.png": [(0.5, 1, 0.2, 0.3, 0.1), (219, 2, 246, 77, 81)]})
+    assert convert(read_digit_struct(source / "digitStruct.mat"), source, tmp_path / "train") == {"train": (1, 1)}
+    assert len(DigitDataset.read(tmp_path, "train").boxes) == 1
+
+
+def test_two_names_of_one_number_a_grey_image_and_a_pipe_are_refused(source, tmp_path):
+    write_struct(source / "digitStruct.mat", {"1.png": NUMBERS["1.png"], "01.png": NUMBERS["2.png"]})
+    with pytest.raises(DatasetError, match=r"01\.png: two records have this image_id"):
+        convert(read_digit_struct(source / "digitStruct.mat"), source, tmp_path / "train")
+    write_struct(source / "digitStruct.mat", NUMBERS)
+    Image.new("L", (199, 83)).save(source / "2.png")
+    with pytest.raises(DatasetError, match=r"2\.png: its mode is L, not RGB"):
+        convert(read_digit_struct(source / "digitStruct.mat"), source, tmp_path / "train")
+    (source / "2.png").unlink()
+    os.mkfifo(source / "2.png")
+    with pytest.raises(DatasetError, match=r"2\.png: the image is no regular file"):
+        convert(read_digit_struct(source / "digitStruct.mat"), source, tmp_path / "train")
+    os.mkfifo(source / "pipe.mat")
+    with pytest.raises(DatasetError, match=r"pipe\.mat: the file is no regular file"):
+        read_digit_struct(source / "pipe.mat")
+
+
+def test_a_split_that_cannot_be_written_is_refused_by_name(source, tmp_path):
+    (tmp_path / "train").write_text("a file")
+    with pytest.raises(DatasetError, match=r"train: the split cannot be written"):
+        convert(read_digit_struct(source / "digitStruct.mat"), source, tmp_path / "train")
+
+
 def drop_field(path):
     with h5py.File(path, "a") as file:
         del file[file["digitStruct/bbox"][1, 0]]["left"]
