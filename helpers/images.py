@@ -12,7 +12,7 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Literal
 
@@ -185,7 +185,7 @@ def read_images(
     return pixels
 
 
-def _try_all(paths: Sequence[Path], read) -> None:
+def _try_all(paths: Sequence[Path], read: Callable[[int], object]) -> None:
     """Call `read(row)` for every image; raise the first error, with the number of broken images."""
     problems = []
     for row in range(len(paths)):

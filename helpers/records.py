@@ -23,8 +23,12 @@ RESTORE = "Restore it (`make data` makes the workbook's own)"
 CHECK_PATH = "Check the path"
 LARGEST_FILE = 2**28
 """Bytes of a text file or an image: all detections in SVHN's 13,068 test images, a hundred each, are half as many."""
+LARGEST_TABLE = 2**24
+"""Bytes of a CSV file: a line for each image is a hundredth of it."""
 LARGEST_NUMBER_OF_LISTS = 2**23
 """Lists and objects in a JSON file: each takes 60 to 250 bytes of memory, and may take two in the file."""
+LARGEST_NUMBER_OF_VALUES = 2**25
+"""Commas in a JSON file: a number takes up to 32 bytes of memory, and may take two in the file."""
 LARGEST_NUMBER = 1e9
 """Bound of coordinates and areas: products of two of them are still finite."""
 LONGEST_MESSAGE = 480
@@ -79,16 +83,18 @@ def explain(error: BaseException, length: int = 100) -> str:
 # Files
 
 
-def require_file(path: Path, kind: str, remedy: str = CHECK_PATH) -> int:
+def require_file(path: Path, kind: str, remedy: str = CHECK_PATH, largest: int | None = None) -> int:
     """Return the size in bytes of the regular file `path`; nothing is opened, so that no FIFO is waited for.
 
     Args:
         kind: what the file is, for the message: "annotation file".
         remedy: what to do if it is missing.
+        largest: bytes that it may have, `LARGEST_FILE` by default.
 
     Raises:
-        DatasetError: it is missing, a folder, a FIFO or a device, or it has more than `LARGEST_FILE` bytes.
+        DatasetError: it is missing, a folder, a FIFO or a device, or it has more than `largest` bytes.
     """
+    largest = LARGEST_FILE if largest is None else largest
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -99,32 +105,32 @@ def require_file(path: Path, kind: str, remedy: str = CHECK_PATH) -> int:
         raise DatasetError(f"{path}: the {kind} is a folder. {CHECK_PATH}")
     if not stat.S_ISREG(status.st_mode):
         raise DatasetError(f"{path}: the {kind} is no regular file, but a pipe, a socket or a device. {CHECK_PATH}")
-    if status.st_size > LARGEST_FILE:
-        size = f"{status.st_size / 2**20:.0f} MB, more than the {LARGEST_FILE / 2**20:.0f} MB that are read"
+    if status.st_size > largest:
+        size = f"{status.st_size / 2**20:.0f} MB, more than the {largest / 2**20:.0f} MB that are read"
         raise DatasetError(f"{path}: the {kind} has {size}. {CHECK_PATH}")
     return status.st_size
 
 
-def read_bytes(path: Path, kind: str, remedy: str = CHECK_PATH) -> bytes:
+def read_bytes(path: Path, kind: str, remedy: str = CHECK_PATH, largest: int | None = None) -> bytes:
     """Return the content of a regular file.
 
     Raises:
         DatasetError: as `require_file`, or the file cannot be read.
     """
-    require_file(path, kind, remedy)
+    require_file(path, kind, remedy, largest)
     try:
         return path.read_bytes()
     except OSError as error:
         raise DatasetError(f"{path}: the {kind} cannot be read ({explain(error)}). {CHECK_PATH}") from None
 
 
-def read_text(path: Path, kind: str, remedy: str = CHECK_PATH) -> str:
+def read_text(path: Path, kind: str, remedy: str = CHECK_PATH, largest: int | None = None) -> str:
     """Return the text of a UTF-8 file, with or without a byte order mark.
 
     Raises:
         DatasetError: as `read_bytes`, or the content is not UTF-8.
     """
-    content = read_bytes(path, kind, remedy)
+    content = read_bytes(path, kind, remedy, largest)
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DatasetError(f"{path}: the {kind} is UTF-16 text. Save it as UTF-8")
     try:
@@ -158,6 +164,8 @@ def read_json(path: Path, kind: str = "annotation file", remedy: str = RESTORE) 
         raise DatasetError(f"{path}: the file is empty. {remedy}")
     if text.count("[") + text.count("{") > LARGEST_NUMBER_OF_LISTS:
         raise DatasetError(f"{path}: more than {LARGEST_NUMBER_OF_LISTS} lists and objects. {CHECK_PATH}")
+    if text.count(",") > LARGEST_NUMBER_OF_VALUES:
+        raise DatasetError(f"{path}: more than {LARGEST_NUMBER_OF_VALUES} values. {CHECK_PATH}")
 
     def build_object(pairs: list[tuple[str, Any]]) -> Record:
         record = dict(pairs)

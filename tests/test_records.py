@@ -65,12 +65,14 @@ def test_what_is_not_json_is_refused_with_the_reason(tmp_path, content, words):
     assert words in refuse(tmp_path / "a.json", content)
 
 
-def test_a_file_of_too_many_lists_is_refused_before_it_is_parsed(tmp_path, monkeypatch):
+def test_a_file_of_too_many_lists_or_values_is_refused_before_it_is_parsed(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "LARGEST_NUMBER_OF_LISTS", 4)
     (tmp_path / "a.json").write_text("[[], {}, []]")
     assert read_json(tmp_path / "a.json") == [[], {}, []]
     monkeypatch.setattr(json, "loads", None)
     assert "more than 4 lists and objects" in refuse(tmp_path / "a.json", b"[[], {}, [], []]")
+    monkeypatch.setattr(records, "LARGEST_NUMBER_OF_VALUES", 2)
+    assert "more than 2 values" in refuse(tmp_path / "a.json", b"[1, 2, 3, 4]")
 
 
 def test_only_regular_files_of_a_bounded_size_are_opened(tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ from helpers.average_precision import Detections
 from helpers.digits.dataset import DIGIT_NAMES, DigitDataset
 from helpers.digits.metrics import NO_NUMBER, measure_accuracy
 from helpers.files import write_text
-from helpers.records import DatasetError, explain, read_text, shorten
+from helpers.records import LARGEST_TABLE, DatasetError, explain, read_text, shorten
 
 CSV_HEADER = ["image_id", "pred_label"]
 SAME_LINE = 0.25
@@ -238,7 +238,7 @@ def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
     Raises:
         DatasetError: the file is missing, no UTF-8 text or no CSV.
     """
-    reader = csv.reader(io.StringIO(read_text(path, "file"), newline=""))
+    reader = csv.reader(io.StringIO(read_text(path, "file", largest=LARGEST_TABLE), newline=""))
     rows = []
     try:
         for row in reader:

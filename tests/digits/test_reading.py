@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -309,6 +310,13 @@ def test_a_table_of_unusual_fields_is_refused_in_a_short_message(tmp_path, text,
     assert len(str(caught.value)) < 500
 
 
+def test_a_table_of_many_megabytes_is_refused_before_it_is_read(tmp_path):
+    (tmp_path / "pred.csv").write_text("image_id,pred_label\n")
+    os.truncate(tmp_path / "pred.csv", 2**24 + 1)
+    with pytest.raises(DatasetError, match=r"pred\.csv: the file has 16 MB, more than the 16 MB that are read"):
+        check_numbers(tmp_path / "pred.csv", IDS)
+
+
 def test_shares_and_long_values_in_predictions_are_refused_in_a_short_message(written, dataset):
     records = json.loads(written[0].read_text())
     for record in records:
@@ -317,7 +325,7 @@ def test_shares_and_long_values_in_predictions_are_refused_in_a_short_message(wr
     with pytest.raises(DatasetError, match=r"\(record 1\): bbox .*no box exceeds 1: shares of the image's sides"):
         read_predictions(written[0], dataset)
     for name in ("image_id", "category_id", "bbox", "score"):
-        written[0].write_text(json.dumps([records[0] | {name: ["a" * 9000] * 9000}]))
+        written[0].write_text(json.dumps([records[0] | {name: ["a" * 900] * 900}]))
         with pytest.raises(DatasetError, match=rf"\(record 1\): {name} is ") as caught:
             read_predictions(written[0], dataset)
         assert len(str(caught.value)) < 500
