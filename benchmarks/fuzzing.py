@@ -17,6 +17,7 @@ import argparse
 import collections
 import copy
 import csv
+import faulthandler
 import io
 import json
 import random
@@ -628,8 +629,12 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp())
     before, start = measure_memory(), time.perf_counter()
     try:
-        outcomes = list(fuzz(folder, options.count, options.seed))
+        outcomes = []
+        for outcome in fuzz(folder, options.count, options.seed):
+            outcomes.append(outcome)
+            faulthandler.dump_traceback_later(6 * LONGEST_READING, exit=True)
     finally:
+        faulthandler.cancel_dump_traceback_later()
         shutil.rmtree(folder)
     counts = collections.Counter((outcome.reader, outcome.verdict) for outcome in outcomes)
     for reader in list_readers():

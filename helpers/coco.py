@@ -166,7 +166,7 @@ def are_shares(boxes: Float64[np.ndarray, "N 4"]) -> Bool[np.ndarray, " N"]:
 
 
 def write_boxes(path: Path, file: BoxFile, dialect: Dialect, class_names: Sequence[str], first_id: int = 0) -> None:
-    """Writes `file` in `dialect`, whole or not at all.
+    """Write `file` in `dialect`, whole or not at all.
 
     Args:
         first_id: id of the first annotation where counting starts at 0. COCO files count from 1, because pycocotools
@@ -202,7 +202,7 @@ def write_points(
     skeleton: Sequence[tuple[int, int]],
     first_id: int = 0,
 ) -> None:
-    """Writes `file` in `dialect`, whole or not at all.
+    """Write `file` in `dialect`, whole or not at all.
 
     Args:
         skeleton: pairs of points that a limb joins, counted from 0; COCO's files count them from 1.
@@ -241,7 +241,7 @@ def write_points(
 
 
 def write_results(path: Path, results: ResultFile) -> None:
-    """Writes detections in COCO's format for results, whole or not at all: a list, whose categories count from 1.
+    """Write detections in COCO's format for results, whole or not at all: a list, whose categories count from 1.
 
     Raises:
         ValueError: a number is not finite; nothing is written then.
@@ -255,7 +255,7 @@ def write_results(path: Path, results: ResultFile) -> None:
 
 
 def _write_document(path: Path, document: Record, dialect: Dialect) -> None:
-    # The handout's files are indented by two and end without a newline; nobody reads COCO files line by line.
+    # The handout's files are indented by two and end without a newline; COCO files are not read line by line.
     write_text(path, json.dumps(document, indent=2 if dialect == "handout" else None, allow_nan=False))
 
 
@@ -265,7 +265,7 @@ def _image_records(image_ids: np.ndarray, file_names: Sequence[str], sizes: np.n
 
 
 def _to_plain(values: np.ndarray) -> list:
-    """Returns nested lists for JSON, of integers where every value is whole."""
+    """Return nested lists for JSON, of integers where every value is whole."""
     whole = np.isfinite(values).all() and np.array_equal(np.rint(values), values)
     return (values.astype(np.int64) if whole else values).tolist()
 

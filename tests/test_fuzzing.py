@@ -10,6 +10,12 @@ from helpers.records import DatasetError
 
 NUM_FILES = 330
 READERS = {reader.name: reader for reader in fuzzing.list_readers()}
+HARMLESS = [
+    (name, mutation)
+    for name, reader in READERS.items()
+    for mutation in fuzzing.HARMLESS
+    if mutation in fuzzing.MUTATIONS[reader.kind]
+]
 
 
 @pytest.fixture
@@ -27,12 +33,9 @@ def test_mutated_files_are_refused_by_name_or_read_whole(tmp_path):
     assert fuzzing.measure_memory() - before < fuzzing.LARGEST_GROWTH
 
 
-@pytest.mark.parametrize("name", READERS)
-@pytest.mark.parametrize("mutation", fuzzing.HARMLESS)
+@pytest.mark.parametrize(("name", "mutation"), HARMLESS)
 def test_a_harmless_change_changes_nothing_that_is_read(folder, name, mutation):
     reader = READERS[name]
-    if mutation not in fuzzing.MUTATIONS[reader.kind]:
-        return
     sound = reader.read(folder)
     for seed in range(4):
         outcome = fuzzing.try_mutation(reader, mutation, random.Random(seed), folder, sound)
