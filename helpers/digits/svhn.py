@@ -1,4 +1,4 @@
-"""Converts SVHN to the assignment's layout: `python -m helpers.digits.svhn digitStruct.mat images data/svhn/train`.
+"""Conversion of SVHN to the assignment's layout: `python -m helpers.digits.svhn digitStruct.mat images data/svhn/train`.
 
 SVHN, format 1, comes as a folder of images and `digitStruct.mat`. That is a MATLAB 7.3 file, in other words HDF5: for
 every image a reference to the letters of its name and one to a group with the fields `height`, `label`, `left`, `top`
@@ -35,7 +35,7 @@ _REMEDY = "Unpack train.tar.gz, test.tar.gz or extra.tar.gz of SVHN's format 1 a
 
 
 class DigitStruct(NamedTuple):
-    """What `digitStruct.mat` says of M images and their N digits."""
+    """Content of a `digitStruct.mat`: M images and their N digits."""
 
     file_names: tuple[str, ...]
     owners: Int64[np.ndarray, " N"]  # row of the image that a digit belongs to
@@ -101,16 +101,16 @@ def _read_field(file: h5py.File, values: h5py.Dataset) -> list[float]:
 
 
 def convert(struct: DigitStruct, images: Path, out: Path, valid_share: float = 0.0) -> dict[str, tuple[int, int]]:
-    """Writes `<out>/*.png` and `<out>.json`, and returns how many images and digits each split has.
+    """Write `<out>/*.png` and `<out>.json`; return the number of images and of digits in each split.
 
-    Boxes stay as they were annotated; reading cuts them at the border. One that no reader would take, because it is
-    empty or more than half outside, is left out. Images are linked where the file system can, and copied elsewhere. The
-    annotations come last: a split that has them is whole.
+    Boxes stay as they were annotated; reading cuts them at the border. A box that no reader accepts is left out: it is
+    empty, more than half outside, or within the corner pixel. Images are linked where the file system can, and copied
+    elsewhere. The annotations are written last: a split that has them is whole.
 
     Args:
         out: the split, e.g. data/svhn/train; `images` itself may be it.
-        valid_share: share of the images that become the split `valid` beside it, by lot but always the same. The
-            assignment's own two splits are 0.9 and 0.1 of SVHN's train.
+        valid_share: share of the images that become the split `valid` beside it, chosen at random with a fixed seed.
+            The assignment's own two splits are 0.9 and 0.1 of SVHN's train.
 
     Raises:
         DatasetError: an image is missing, damaged or not in colour, its name is no number or comes twice, boxes are
@@ -132,7 +132,8 @@ def convert(struct: DigitStruct, images: Path, out: Path, valid_share: float = 0
     sizes = read_image_sizes(images, names, "RGB")
     taken = ~(coco.are_mostly_outside(struct.corners, sizes[struct.owners]) | coco.are_shares(struct.corners))
     num_images = len(names)
-    order = np.random.default_rng(0).permutation(num_images)
+    by_id = np.argsort([find_image_id(name) for name in names])  # so that the order of the records means nothing
+    order = by_id[np.random.default_rng(0).permutation(num_images)]
     num_valid = round(valid_share * num_images)
     splits = {out: np.sort(order[num_valid:])}
     if num_valid:
@@ -148,7 +149,7 @@ def convert(struct: DigitStruct, images: Path, out: Path, valid_share: float = 0
 def _write_split(
     struct: DigitStruct, taken: np.ndarray, sizes: Int64[np.ndarray, "M 2"], rows: np.ndarray, images: Path, out: Path
 ) -> tuple[int, int]:
-    """Writes the images at `rows` and their annotations; returns the number of both."""
+    """Write the images at `rows` and their annotations; return the number of images and of digits."""
     out.mkdir(parents=True, exist_ok=True)
     for row in rows:
         _link(images / struct.file_names[row], out / struct.file_names[row])
@@ -168,7 +169,7 @@ def _write_split(
 
 
 def _link(source: Path, target: Path) -> None:
-    """Makes `target` the same image as `source`, which may be the same file already."""
+    """Make `target` the same image as `source`, which may be the same file already."""
     if target.exists() and target.samefile(source):
         return
     with contextlib.suppress(FileNotFoundError):

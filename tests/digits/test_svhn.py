@@ -120,7 +120,14 @@ def test_a_share_becomes_valid_and_no_image_is_in_both(source, tmp_path):
     train, valid = (DigitDataset.read(tmp_path, split) for split in ("train", "valid"))
     assert sorted([*train.image_ids, *valid.image_ids]) == [1, 2, 3]
     assert len(train.boxes) + len(valid.boxes) == sum(num_digits for _, num_digits in counts.values()) == 6
-    with pytest.raises(ValueError, match="valid_share is 1"):
+    reverse = dict(reversed(NUMBERS.items()))
+    write_struct(source / "digitStruct.mat", reverse)
+    convert(read_digit_struct(source / "digitStruct.mat"), source, tmp_path / "reverse" / "train", 1 / 3)
+    for split, expected in (("train", train), ("valid", valid)):
+        read = DigitDataset.read(tmp_path / "reverse", split)
+        assert_array_equal(read.image_ids, expected.image_ids)
+        assert_array_equal(read.boxes, expected.boxes)
+    with pytest.raises(DatasetError, match="valid_share is 1"):
         convert(struct, source, tmp_path / "train", 1.0)
 
 
