@@ -362,7 +362,7 @@ def test_the_command_proves_the_source_grades_what_was_handed_in_and_writes_both
     monkeypatch.setattr(grading, "make_workbook", make_bare_workbook)
     monkeypatch.setattr(grading, "run_lesson", lambda path, folder, profile: proved.append((path, folder, profile)))
     assert grading.main([str(tmp_path / "submissions"), "--limit", "10"]) == 0
-    assert proved == [(source, grading.runtime.RUNS / "09_tiny" / "smoke", "smoke")]
+    assert proved == [(source, grading.paths.RUNS / "09_tiny" / "smoke", "smoke")]
     with open(tmp_path / "grades" / "points.csv", newline="", encoding="utf-8") as file:
         assert [list(row.values())[:4] for row in csv.DictReader(file)] == [
             ["ann", "7", "7", "7"],
