@@ -225,8 +225,8 @@ def check_numbers(
         row, full = lost[0]
         raise DatasetError(
             f"{path}: image_id {image_ids[row]}: pred_label is {shorten(ordered[row], 30)}, where the detections make "
-            f"{shorten(full, 30)} ({len(lost)} of {len(known)} are so). Remedy: numbers were integers on their way, which have no zeros in "
-            "front: keep them as text"
+            f"{shorten(full, 30)} ({len(lost)} of {len(known)} are so). Remedy: numbers were integers on their way, "
+            "which have no zeros in front: keep them as text"
         )
     return ordered
 

@@ -1,4 +1,4 @@
-"""Conversion of SVHN to the assignment's layout: `python -m helpers.digits.svhn digitStruct.mat images data/svhn/train`.
+"""Conversion of SVHN to COCO files: `python -m helpers.digits.svhn digitStruct.mat images data/svhn/train`.
 
 SVHN, format 1, comes as a folder of images and `digitStruct.mat`. That is a MATLAB 7.3 file, in other words HDF5: for
 every image a reference to the letters of its name and one to a group with the fields `height`, `label`, `left`, `top`
