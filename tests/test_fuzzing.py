@@ -3,9 +3,11 @@
 import collections
 import random
 
+import numpy as np
 import pytest
 
 from benchmarks import fuzzing
+from helpers import coco
 from helpers.records import DatasetError
 
 NUM_FILES = 330
@@ -40,6 +42,18 @@ def test_a_harmless_change_changes_nothing_that_is_read(folder, name, mutation):
     for seed in range(4):
         outcome = fuzzing.try_mutation(reader, mutation, random.Random(seed), folder, sound)
         assert (outcome.verdict, outcome.detail) == ("read", "")
+
+
+def test_a_reader_that_takes_shares_for_pixels_is_noticed(folder, monkeypatch):
+    monkeypatch.setattr(coco, "are_shares", lambda boxes: np.zeros(len(boxes), bool))
+    for name in ("coco boxes", "handout boxes", "digit dataset", "pred.json"):
+        reader = READERS[name]
+        sound = reader.read(folder)
+        outcomes = [
+            fuzzing.try_mutation(reader, fuzzing.scale_numbers, random.Random(seed), folder, sound)
+            for seed in range(30)
+        ]
+        assert "AssertionError: boxes are no shares" in {outcome.detail for outcome in outcomes}, name
 
 
 def outcome_of(folder, read, name="pred.csv", mutation=fuzzing.cut_off):
