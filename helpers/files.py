@@ -16,7 +16,7 @@ from pathlib import Path
 import filelock
 
 DISK_REASONS = {
-    errno.ENOSPC: "not written, because the disk is full: free some space and run the same again",
+    errno.ENOSPC: "not written, because the disk is full (No space left on device): free some space and run the same again",
     errno.EDQUOT: "not written, because your disk quota is used up: free some space and run the same again",
     errno.EROFS: "not written, because the disk is read-only: choose a folder on another disk",
 }

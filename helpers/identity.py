@@ -44,21 +44,21 @@ def digest_file(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> Iterator[str]:
+def differences(stored: Mapping[str, Any], expected: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for each value, however deep, in which two identities differ: "recipe.width is 4 there and 8 here".
 
     Values are compared as JSON, so 1, 1.0 and true differ. Long values are shortened to the part that differs.
 
     Args:
-        found: the identity of a result that exists ("there").
+        stored: the identity of a result that exists ("there").
         expected: the identity of the result that is asked for ("here").
     """
-    yield from _differences(normalise(found), normalise(expected), "")
+    yield from _differences(normalise(stored), normalise(expected), "")
 
 
-def describe_differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+def describe_differences(stored: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     """Return the differences in one line of at most about 300 characters, "" where there are none."""
-    lines = list(differences(found, expected))
+    lines = list(differences(stored, expected))
     num_shown, length = 0, 0
     for line in lines:
         length += len(line) + 2
@@ -69,18 +69,18 @@ def describe_differences(found: Mapping[str, Any], expected: Mapping[str, Any]) 
     return "; ".join(lines[:num_shown]) + (f"; and {num_hidden} more" if num_hidden else "")
 
 
-def _differences(found: Any, expected: Any, name: str) -> Iterator[str]:
+def _differences(stored: Any, expected: Any, name: str) -> Iterator[str]:
     """Yield the differences of two values that both lie at `name`."""
-    if isinstance(found, dict) and isinstance(expected, dict):
-        for key in sorted(found.keys() | expected.keys()):
+    if isinstance(stored, dict) and isinstance(expected, dict):
+        for key in sorted(stored.keys() | expected.keys()):
             path = f"{name}.{key}" if name else key
-            yield from _differences(found.get(key, _ABSENT), expected.get(key, _ABSENT), path)
-    elif isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
-        for index, (found_item, expected_item) in enumerate(zip(found, expected, strict=True)):
-            yield from _differences(found_item, expected_item, f"{name}[{index}]")
-    elif _to_text(found) != _to_text(expected):
-        there, here = _shorten((_show(found), _show(expected)))
-        yield f"{_shorten_name(name)} is {there} there and {here} here"
+            yield from _differences(stored.get(key, _ABSENT), expected.get(key, _ABSENT), path)
+    elif isinstance(stored, list) and isinstance(expected, list) and len(stored) == len(expected):
+        for index, (stored_item, expected_item) in enumerate(zip(stored, expected, strict=True)):
+            yield from _differences(stored_item, expected_item, f"{name}[{index}]")
+    elif _to_text(stored) != _to_text(expected):
+        stored_text, expected_text = _shorten((_show(stored), _show(expected)))
+        yield f"{_shorten_name(name)} is {stored_text} there and {expected_text} here"
 
 
 def _to_text(value: Any) -> str:
