@@ -16,8 +16,8 @@ from pathlib import Path
 import filelock
 
 DISK_REASONS = {
-    errno.ENOSPC: "not written, because the disk is full (No space left on device): free some space and run the same again",
-    errno.EDQUOT: "not written, because your disk quota is used up: free some space and run the same again",
+    errno.ENOSPC: "not written, because the disk is full (No space left on device): free some space and run it again",
+    errno.EDQUOT: "not written, because your disk quota is used up: free some space and run it again",
     errno.EROFS: "not written, because the disk is read-only: choose a folder on another disk",
 }
 """What a message says in place of the operating system's words."""

@@ -407,7 +407,7 @@ def test_a_full_disk_is_named_and_the_run_is_resumed_when_there_is_room(tmp_path
     monkeypatch.setattr(checkpoints, "SAVE_EVERY", ALWAYS)
     with monkeypatch.context() as full:
         full.setattr(tempfile, "mkstemp", make_on_a_full_disk)
-        with pytest.raises(OSError, match=rf"the disk is full .*: free some space and run the same again: .*/{name}'"):
+        with pytest.raises(OSError, match=rf"the disk is full .*: free some space and run it again: .*/{name}'"):
             run(tmp_path / "full")
     assert not list((tmp_path / "full").glob(".*"))
     assert not (tmp_path / "full" / name).exists()

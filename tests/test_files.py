@@ -37,7 +37,7 @@ def test_a_full_disk_is_named_with_the_file_and_the_remedy(tmp_path):
         with files.replace_when_complete(path), open("/dev/full", "w") as file:
             file.write("x")
 
-    with pytest.raises(OSError, match="not written, because the disk is full .*: free some space") as full:
+    with pytest.raises(OSError, match=r"not written, because the disk is full .*: free some space") as full:
         write_to_a_full_disk()
     assert (full.value.errno, full.value.filename) == (errno.ENOSPC, str(path))
     assert list(path.parent.iterdir()) == []

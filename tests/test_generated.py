@@ -169,7 +169,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path):
         with open("/dev/full", "w") as file:
             file.write("x")
 
-    with pytest.raises(OSError, match=r"the disk is full .*: free some space and run the same again: .*/data'"):
+    with pytest.raises(OSError, match=r"the disk is full .*: free some space and run it again: .*/data'"):
         ensure_folder(tmp_path / "data", MADE_FROM, PARTS, write_to_a_full_disk)
     assert list(tmp_path.iterdir()) == []
 
