@@ -21,7 +21,7 @@ from typing import Any
 
 from jupyter_client.kernelspec import KernelSpecManager
 
-from helpers import files, paths, training
+from helpers import checkpoints, files, paths
 from helpers.course.lessons import find_lessons
 from helpers.cuda_graphs import REFUSAL
 
@@ -55,8 +55,8 @@ def measure(lessons: Sequence[str], profile: paths.Profile, kernel: str) -> dict
                 "recording_refused": refused,
                 "metrics": results["metrics"],
             }
-        for log in sorted(runs.rglob(training.LOG)):
-            history = training.read_log(log)
+        for log in sorted(runs.rglob(checkpoints.LOG)):
+            history = checkpoints.read_log(log)
             seconds = round(sum(row["seconds"] for row in history), 1)  # saving is not counted
             name = log.parent.relative_to(runs).as_posix()
             record["trainings"][name] = {"epochs": len(history), "seconds": seconds}

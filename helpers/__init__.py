@@ -1,6 +1,5 @@
-"""Tested modules behind the workbook: a helper computes, a figure draws, a notebook speaks, a test proves.
+"""Modules behind the workbook: what lessons import, and what runs the course.
 
-The corridor (`runtime`, `coco`, `generated`, `training`, `evaluation`, `plotting`, `explorer`) serves every wing and
-imports none of them; the wings (`detection`, `keypoints`, `digits`) do not import each other; the doors (`handout`,
-`lessons`, `student`, `grading`, `report`) are the commands behind the Makefile and may enter any room.
+The modules in this folder are shared by the packages `detection`, `keypoints` and `digits`, which do not import each
+other. `course` runs, grades and reports lessons; no lesson imports it. `tests/test_structure.py` holds the exact rules.
 """

@@ -1,6 +1,6 @@
-"""What every detector says of an image, and COCO's average precision and recall of it.
+"""Detections of an image, and COCO's average precision and recall.
 
-A wing brings its truth as columns and its own labels; only this module makes COCO's records of them.
+A package passes its ground truth as columns, with its own labels; only this module makes COCO's records of them.
 
 Shape letters: M images, N objects of all images, D detections of one image.
 """
@@ -21,45 +21,46 @@ TWELVE = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 TWELVE += ("ar_1", "ar_10", "ar", "ar_small", "ar_medium", "ar_large")
 """COCO's twelve numbers, in its order; `evaluate_boxes` explains them."""
 MAX_DETECTIONS = (1, 10, 100)
-"""The best detections per image and class that COCO keeps for recall; everything but `ar_1`, `ar_10` takes the last."""
+"""Numbers of best detections per image and class that are evaluated: `ar_1`, `ar_10`, and all other numbers."""
 
 
 class Detections(NamedTuple):
-    """What a detector says about one image: float32 on the CPU, best score first."""
+    """The detections of one image: float32 on the CPU, best score first."""
 
     boxes: Float[Tensor, "D 4"]  # (x1, y1, x2, y2) in pixels
     scores: Float[Tensor, " D"]
-    labels: Int[Tensor, " D"]  # as the wing counts its classes
+    labels: Int[Tensor, " D"]  # classes, numbered by the package
 
     def above(self, score_threshold: float) -> Detections:
-        """Returns the detections with at least this score: what is shown, or used; evaluation takes them all."""
+        """Return the detections with at least this score, for figures and use; evaluation takes all detections."""
         return Detections(*(column[self.scores >= score_threshold] for column in self))
 
 
 class TrueBoxes(NamedTuple):
     """The objects of M images, in any order."""
 
-    owners: Int[np.ndarray, " N"]  # row of the image, 0..M-1
+    owners: Int[np.ndarray, " N"]  # row of the object's image, 0..M-1
     boxes: Float[np.ndarray, "N 4"]  # (x1, y1, x2, y2) in pixels
     labels: Int[np.ndarray, " N"]
-    counts: Bool[np.ndarray, " N"]  # an object that does not is neither missed, nor is the one detection of it wrong
+    evaluated: Bool[np.ndarray, " N"]  # False: ignored, so no miss if undetected, and one detection of it is no error
 
 
 def evaluate_boxes(
     truth: TrueBoxes, detections: Sequence[Detections], class_names: Mapping[int, str]
 ) -> dict[str, float]:
-    """Returns COCO's twelve numbers for `detections`, without any score cut, and the precision of each class.
+    """Return COCO's twelve numbers for `detections`, without a score threshold, and the precision of each class.
 
     Args:
         truth: the objects of as many images as there are `detections`.
-        detections: one entry per image; COCO keeps the 100 best per image and class.
+        detections: one entry per image; the 100 best per image and class are evaluated.
         class_names: name of each label.
 
     Returns:
-        `ap` (mean over IoU .5:.05:.95 and classes), `ap50`, `ap75`, `ap_small` (box area up to 32² px), `ap_medium`
-        (from there to 96²), `ap_large` (COCO's ranges include both ends); `ar_1`, `ar_10`, `ar` (recall at 1, 10 and
-        100 detections, mean over the same IoUs), `ar_small`, `ar_medium`, `ar_large`; `ap_<class>` and `ap50_<class>`.
-        A number without any truth to measure it on is -1, as in COCO: finite, and never a real score.
+        `ap` (mean over classes and IoU 0.50, 0.55, …, 0.95), `ap50`, `ap75`, `ap_small` (box area up to 32² px),
+        `ap_medium` (from there to 96²), `ap_large` (COCO's ranges include both ends); `ar_1`, `ar_10`, `ar` (recall at
+        1, 10 and 100 detections, mean over the same IoUs), `ar_small`, `ar_medium`, `ar_large`; `ap_<class>` and
+        `ap50_<class>`.
+        A number for which there is no ground truth is -1, as in COCO.
 
     Source: https://cocodataset.org/#detection-eval.
     """
@@ -88,20 +89,20 @@ def evaluate_boxes(
         "ar_medium": _mean_where_defined(recall[..., 2, 2]),
         "ar_large": _mean_where_defined(recall[..., 3, 2]),
     }
-    for row, label in enumerate(sorted(class_names)):  # COCO counts classes by their ids
+    for row, label in enumerate(sorted(class_names)):  # COCO orders classes by their ids
         metrics[f"ap_{class_names[label]}"] = _mean_where_defined(precision[:, :, row, 0])
         metrics[f"ap50_{class_names[label]}"] = _mean_where_defined(precision[0, :, row, 0])
     return metrics
 
 
 def _truth_records(truth: TrueBoxes) -> list[dict]:
-    """Returns COCO's annotations of the truth; the id of an image is its row."""
+    """Return COCO's annotations of the ground truth; the id of an image is its row."""
     boxes = truth.boxes.astype(np.float64)
     values = coco.from_corners(boxes)
-    # COCO ignores what lies outside the area range under study, with the plain IoU and one detection per object. An
-    # ignored object gets an area outside every range. Marking it `iscrowd` would not do: a crowd forgives any number of
-    # detections, and measures them by the share of the detection inside it.
-    areas = np.where(truth.counts, values[:, 2:].prod(axis=1), -1.0)
+    # An ignored object gets an area outside every area range: COCO ignores such an object, together with one detection
+    # that overlaps it by IoU. `iscrowd` would ignore any number of detections, and measures their overlap as the share
+    # of the detection that lies inside.
+    areas = np.where(truth.evaluated, values[:, 2:].prod(axis=1), -1.0)
     columns = (truth.owners, truth.labels, values, areas)
     return [
         {"id": index, "image_id": image, "category_id": label, "bbox": box, "area": area, "iscrowd": 0}
@@ -110,10 +111,10 @@ def _truth_records(truth: TrueBoxes) -> list[dict]:
 
 
 def _detection_records(detections: Sequence[Detections]) -> list[dict]:
-    """Returns COCO's results of the detections, in their order: it breaks ties between scores."""
+    """Return COCO's results of the detections, in their order, because the order breaks ties between scores."""
     if not detections:
         return []
-    image = np.repeat(np.arange(len(detections)), [len(one.scores) for one in detections])
+    image = np.repeat(np.arange(len(detections)), [len(image_detections.scores) for image_detections in detections])
     boxes, scores, labels = (
         np.concatenate([column.cpu().numpy() for column in columns]) for columns in zip(*detections, strict=True)
     )
@@ -128,5 +129,5 @@ def _detection_records(detections: Sequence[Detections]) -> list[dict]:
 
 
 def _mean_where_defined(values: np.ndarray) -> float:
-    """Returns the mean of the entries that COCO could measure, and its -1 where there is none."""
+    """Return the mean of the entries that are not COCO's -1 for undefined, or -1 if there is none."""
     return float(np.mean(values[values > -1])) if (values > -1).any() else -1.0

@@ -1,7 +1,10 @@
-"""Training steps that a GPU replays: recorded once as a CUDA graph, then started as one.
+"""Recorded training steps: a CUDA graph, recorded once and then replayed on a GPU.
 
-The workbook's networks are small. A GPU is done with a step before Python has told it what to compute, one kernel after
-the other; a graph is told once.
+The workbook's networks are small: a GPU computes a kernel faster than Python starts the next one. A graph starts all
+kernels of a step at once.
+
+Not proven on a GPU. No part of this module has run on one yet; the tests that need no GPU use a stand-in for `capture`
+and fake tensors. On a CPU nothing here is used.
 
 Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs, "whole-network capture".
 """
@@ -19,14 +22,14 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 T = TypeVar("T")
 Step = Callable[[nn.Module, Any], dict[str, Tensor]]
-"""Leaves a batch's gradients in the parameters of a network, and returns its losses without their history."""
+"""A function that leaves the gradients of a batch in the parameters of a network, and returns its detached losses."""
 
 REFUSAL = "the step cannot be recorded and is started kernel by kernel"
-WARM_UPS = 3  # before recording: libraries choose algorithms and reserve memory in the first calls
+WARM_UPS = 3  # calls before recording, in which libraries choose algorithms and reserve memory
 
 
 class Recording(NamedTuple):
-    """A step on a GPU that waits to be repeated; all tensors keep their places in memory."""
+    """A recorded step. Replaying reads and writes the same memory each time, so the tensors below are overwritten."""
 
     replay: Callable[[], None]
     batch: Any
@@ -35,13 +38,13 @@ class Recording(NamedTuple):
 
 
 class ReplayedStep:
-    """Takes the place of `step`: records each network's first batch of every shape.
+    """A `Step` that records `step` once per network and shape of batch, and then replays the recording.
 
-    Law: losses, gradients, running statistics and random numbers are those of `step`; recording leaves no trace.
+    Law: losses, gradients, running statistics and random numbers are those of `step`; recording changes none of them.
 
     Args:
-        step: starts the same kernels for any two batches of equal shapes, whatever their values, and asks for none of
-            their results. Batches are tensors on the GPU, in any tuple.
+        step: must start the same kernels for any two batches of equal shapes, and must not read a result back to the
+            CPU. Batches are tuples of tensors on the GPU.
     """
 
     def __init__(self, step: Step) -> None:
@@ -49,29 +52,29 @@ class ReplayedStep:
         self._recordings: dict[Hashable, Recording | None] = {}
 
     def __call__(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
-        """Does what a `Step` does."""
+        """Compute the losses and gradients of `batch`; see `Step`."""
         key = model, model.training, *((column.shape, column.dtype) for column in tree_leaves(batch))
         if key not in self._recordings:
             self._recordings[key] = self._record(model, batch)
         recording = self._recordings[key]
         if recording is None:
             return self._step(model, batch)
-        for place, column in zip(tree_leaves(recording.batch), tree_leaves(batch), strict=True):
-            place.copy_(column)
+        for recorded_column, column in zip(tree_leaves(recording.batch), tree_leaves(batch), strict=True):
+            recorded_column.copy_(column)
         recording.replay()
         for parameter, gradient in zip(model.parameters(), recording.gradients, strict=True):
             parameter.grad = gradient
         return {name: value.clone() for name, value in recording.losses.items()}
 
     def _record(self, model: nn.Module, batch: Any) -> Recording | None:
-        """Returns the step of `batch`, or nothing where it cannot be recorded.
+        """Return a recording of the step for batches like `batch`, or `None` if the step cannot be recorded.
 
-        It is run a few times for that, which must not train anything.
+        The step runs a few times for that, so running statistics and random generators are restored afterwards.
         """
-        own_batch = tree_map(torch.clone, batch)
+        recorded_batch = tree_map(torch.clone, batch)
 
         def run() -> tuple[dict[str, Tensor], list[Tensor | None]]:
-            losses = self._step(model, own_batch)
+            losses = self._step(model, recorded_batch)
             return losses, [parameter.grad for parameter in model.parameters()]
 
         before = [buffer.clone() for buffer in model.buffers()]
@@ -80,34 +83,37 @@ class ReplayedStep:
             with torch.random.fork_rng(devices):
                 replay, (losses, gradients) = capture(run)
         except RuntimeError as error:
-            # The end of a recording fails because something in it did. No name is given to that: a local one would tie
-            # this frame, and with it the graph, to the exception's traceback.
-            warnings.warn(f"{REFUSAL}, which costs time and nothing else: {error.__context__ or error}", stacklevel=3)
+            # The cause is the error's context: ending a recording fails because something in it failed. The cause gets
+            # no local name, because that would keep this frame, and with it the graph, alive in its traceback.
+            warnings.warn(f"{REFUSAL}, which is slower: {error.__context__ or error}", stacklevel=3)
             return None
         finally:
             with torch.no_grad():
                 for buffer, value in zip(model.buffers(), before, strict=True):
                     buffer.copy_(value)
-        return Recording(replay, own_batch, losses, gradients)
+        return Recording(replay, recorded_batch, losses, gradients)
 
 
 def capture(function: Callable[[], T]) -> tuple[Callable[[], None], T]:
-    """Returns what repeats all that `function` does on the GPU, and what it has returned: the place of the results."""
-    current, own = torch.cuda.current_stream(), _recording_stream()
-    own.wait_stream(current)
+    """Record what `function` does on the GPU; return a function that replays it, and the results.
+
+    Each replay writes new values into the tensors of the results.
+    """
+    current, recording = torch.cuda.current_stream(), _recording_stream()
+    recording.wait_stream(current)
     try:
-        with torch.cuda.stream(own):
+        with torch.cuda.stream(recording):
             for _ in range(WARM_UPS):
                 function()
     finally:
-        current.wait_stream(own)
+        current.wait_stream(recording)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.stream(current), torch.cuda.graph(graph, stream=own):  # the outer one brings a failure back here
+    with torch.cuda.stream(current), torch.cuda.graph(graph, stream=recording):  # the first restores it after an error
         results = function()
     return graph.replay, results
 
 
 @functools.cache
 def _recording_stream() -> torch.cuda.Stream:
-    """Returns the one stream for all recordings: on each, libraries reserve memory that they never give back."""
+    """Return one stream for all recordings, because libraries reserve memory per stream and never release it."""
     return torch.cuda.Stream()

@@ -1,6 +1,6 @@
-"""Controls above a picture: what every explorer is, whatever it shows.
+"""Explorers: controls above a picture, which is drawn again at every change.
 
-The picture is an image widget, because that is shown wherever a notebook is.
+The picture is an image widget, because every program that displays notebooks can display one.
 """
 
 from __future__ import annotations
@@ -13,46 +13,46 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 LABEL_WIDTH = "8em"
-"""Holds a label of fourteen letters, its unit among them; Jupyter's own width cuts it."""
+"""Enough for a label of fourteen letters with its unit; Jupyter's default width cuts it."""
 
 SLIDER_WIDTH = "28em"
-"""With label and readout."""
+"""The width of a slider with its label and readout."""
 
 
 def join(figure: Figure, controls: Mapping[str, ValueWidget], draw: Callable[..., None]) -> VBox:
-    """Returns the controls above a picture of the figure; every change of a value draws it anew with all values.
+    """Return the controls above a picture of `figure`; at every change, `draw` is called with all values.
 
     Args:
-        controls: by the names under which `draw` takes their values; sliders and rows of buttons, for JupyterLab takes
-            the arrow keys that would move a menu for its own.
-        draw: shows these values in the figure.
+        controls: sliders and rows of buttons, by the names of the arguments of `draw`. Menus are not used, because
+            JupyterLab takes the arrow keys for itself.
+        draw: shows the values in the figure.
     """
-    picture = Image(format="png", layout=Layout(align_self="flex-start"))  # at its own size: a stretched one is blurred
-    canvas = FigureCanvasAgg(figure)  # kept, as `savefig` would make one per drawing, which forgets how texts are set
+    picture = Image(format="png", layout=Layout(align_self="flex-start"))  # unstretched, because stretching blurs it
+    canvas = FigureCanvasAgg(figure)  # one for all drawings: it caches the layout of texts
 
     def draw_values() -> None:
         draw(**{name: control.value for name, control in controls.items()})
 
     def show() -> None:
         buffer = io.BytesIO()
-        canvas.print_png(buffer, pil_kwargs={"compress_level": 1})  # it travels no further than to the browser
+        canvas.print_png(buffer, pil_kwargs={"compress_level": 1})  # fast: it goes to the browser only
         picture.value = buffer.getvalue()
 
-    def follow(_change: object) -> None:
+    def redraw(_change: object) -> None:
         draw_values()
         show()
 
     draw_values()
-    for _ in range(2):  # one pass leaves the titles of square panels half outside
+    for _ in range(2):  # one pass cuts the titles of square panels
         figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # each drawing would lay out anew, and the panels would jump
+    figure.set_layout_engine("none")  # fixed: a layout per drawing would move the panels
     show()
     for control in controls.values():
         control.style.description_width = LABEL_WIDTH
         if isinstance(control, ToggleButtons):
-            control.add_class("widget-inline-hbox")  # as sliders have: the label stands beside the buttons, not above
+            control.add_class("widget-inline-hbox")  # the class of sliders: puts the label beside the buttons
             control.layout.width = control.style.button_width = "auto"
         else:
             control.layout.width = SLIDER_WIDTH
-        control.observe(follow, names="value")
+        control.observe(redraw, names="value")
     return VBox([*controls.values(), picture])

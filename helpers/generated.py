@@ -1,7 +1,7 @@
-"""Folders of generated files: whole and as they were made, or made again.
+"""Generated folders: complete and as described by their manifest, or made again.
 
-Law: such a folder is complete or looks incomplete, whenever the program dies. Everything is written to a folder beside
-it, the manifest last, and renamed at the end.
+Law: such a folder is complete or looks incomplete, whenever the program ends. Everything is written to a folder beside
+it, the manifest last, and renamed at the end. One process at a time makes a folder; a second one waits and uses it.
 """
 
 from __future__ import annotations
@@ -9,62 +9,94 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from helpers import files
+from helpers import identity as identities
+from helpers.identity import Identity
 from helpers.records import DatasetError
 
 MANIFEST = "manifest.json"
-_ABANDONED_AFTER = 3600.0  # seconds after which a run that left its folder behind is surely dead
+_ABANDONED_AFTER = 3600.0  # seconds without a change after which the folder of a killed run is removed
 
-Description = dict[str, Any]
-"""What decides the content of a folder, as JSON values: a folder of another description is made again."""
+Description = Identity
+"""What decides the content of a folder, as JSON values."""
 
 
 def ensure_folder(folder: Path, made_from: Description, parts: Sequence[str], write: Callable[[Path], None]) -> Path:
-    """Returns `folder`, absolute, with what `write` makes in it: made only if it is not there, whole and unchanged.
+    """Return `folder`, absolute, after making it with `write` unless it is complete and made from `made_from`.
+
+    A folder that is made again is named on standard error, with the reason. A complete folder is only read, so the disk
+    may be read-only.
 
     Args:
-        parts: names that may stand in the folder. One that holds anything else is somebody else's.
+        parts: names that may stand in the folder. A folder with any other name in it is not replaced.
         write: fills the empty folder that it is given.
 
     Raises:
-        DatasetError: `folder` holds something that this module never wrote.
+        DatasetError: `folder` holds something that this module did not write.
+        OSError: the folder cannot be written; the error says so if the disk is full or read-only.
     """
     folder = Path(folder).absolute()
     if is_complete(folder, made_from):
         return folder
     _refuse_foreign(folder, parts)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(folder)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".partial"))
-    try:
-        write(partial)
-        _write_manifest(partial, made_from)
-        partial.chmod(0o755)
-        _install(partial, folder, made_from)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    waiting = f"{folder.name}: another process makes this folder; waiting until it has ended"
+    with files.hold_lock(folder.parent / f".{folder.name}.lock", waiting):
+        if not is_complete(folder, made_from):  # the other process may have made it
+            _make_folder(folder, made_from, parts, write)
     return folder
 
 
 def is_complete(folder: Path, made_from: Description) -> bool:
-    """Returns whether `folder` holds every file of that description at the length it was written with; reads none."""
+    """Return whether `folder` is made from `made_from` and holds every file in the length it was written with."""
+    return not describe_changes(folder, made_from)
+
+
+def describe_changes(folder: Path, made_from: Description) -> str:
+    """Return in one line why `folder` is not complete, or not made from `made_from`; "" if it is both.
+
+    Only the manifest is read, and the length of each file.
+    """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if manifest["made_from"] != _as_read(made_from):
-            return False
-        return all((folder / name).stat().st_size == size for name, size in manifest["file_sizes"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # no manifest, or none of ours
-        return False
+        changes = identities.describe_differences(manifest["made_from"], made_from)
+        sizes = dict(manifest["file_sizes"])
+    except OSError:
+        return f"it has no {MANIFEST}"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return f"its {MANIFEST} is damaged"
+    if changes:
+        return f"it was made from another description: {changes}"
+    for name, size in sizes.items():
+        try:
+            length = (folder / name).stat().st_size
+        except OSError:
+            return f"{name} is missing"
+        if length != size:
+            return f"{name} has {length} bytes in place of {size}"
+    return ""
 
 
-def _as_read(made_from: Description) -> Description:
-    return json.loads(json.dumps(made_from))  # with lists for tuples
+def _make_folder(folder: Path, made_from: Description, parts: Sequence[str], write: Callable[[Path], None]) -> None:
+    """Write `folder` anew; the lock is held."""
+    _refuse_foreign(folder, parts)
+    if folder.exists():
+        print(f"{folder.name} is made again: {describe_changes(folder, made_from)}", file=sys.stderr, flush=True)
+    _remove_abandoned(folder)
+    with files.name_disk_errors(folder):
+        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".partial"))
+        try:
+            write(partial)
+            _write_manifest(partial, made_from)
+            partial.chmod(0o755)
+            _install(partial, folder, made_from)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _write_manifest(folder: Path, made_from: Description) -> None:
@@ -74,7 +106,7 @@ def _write_manifest(folder: Path, made_from: Description) -> None:
 
 
 def _refuse_foreign(folder: Path, parts: Sequence[str]) -> None:
-    """Refuses to replace a folder with anything in it that is not ours."""
+    """Refuse to replace a folder that holds anything but `parts`."""
     if not folder.exists():
         return
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else {"a file"}
@@ -92,14 +124,22 @@ def is_of_the_system(name: str) -> bool:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Removes what killed runs left beside `folder`; a young one may belong to a run that is still alive."""
+    """Remove the partial folders of killed runs.
+
+    The lock is held, so no process of this computer writes one; but a lock may not reach other computers that share the
+    disk. So a folder is removed only if nothing in it has changed for an hour.
+    """
     for partial in folder.parent.glob(f".{folder.name}.*.partial"):
-        if time.time() - partial.stat().st_mtime > _ABANDONED_AFTER:
+        try:
+            last_change = max(path.stat().st_mtime for path in [partial, *partial.rglob("*")])
+        except OSError:  # its process has just removed it
+            continue
+        if time.time() - last_change > _ABANDONED_AFTER:
             shutil.rmtree(partial, ignore_errors=True)
 
 
 def _install(partial: Path, folder: Path, made_from: Description) -> None:
-    """Renames `partial` to `folder`; whatever incomplete was there goes, what another run completed stays."""
+    """Rename `partial` to `folder` in place of an incomplete folder; a complete one stays."""
     if folder.exists():
         if is_complete(folder, made_from):
             return

@@ -14,31 +14,31 @@ RUNS_VARIABLE = "WORKBOOK_RUNS"
 PROFILE_VARIABLE = "WORKBOOK_PROFILE"
 
 ROOT = Path(__file__).resolve().parents[1]
-"""The workbook's folder: papermill and nbval start kernels in different ones, so no path is relative to the current."""
+"""The workbook's folder. papermill and nbval start kernels in different folders, so no path is relative."""
 DATA = ROOT / "data"
 HANDOUT = DATA / "handout"
 RUNS = Path(os.environ.get(RUNS_VARIABLE) or DATA / "runs")
-"""What runs make. A run of a grid has such a folder of its own, so that no two ever meet in a checkpoint."""
-GRIDS = "grids"  # the folder in RUNS that keeps the runs of all grids
+"""The folder for all files of runs. Each run of a grid has another one, so that no two share a checkpoint."""
+GRIDS = "grids"  # folder in RUNS for the runs of all grids
 
 Profile = Literal["smoke", "quick", "full"]
 PROFILES: tuple[Profile, ...] = get_args(Profile)
 
 
-SEED_REMEDY = f"choose a whole number from 0 to {2**32 - 1}"  # what NumPy takes
+SEED_REMEDY = f"choose a whole number from 0 to {2**32 - 1}"  # the range of NumPy's seeds
 
 
 def is_seed(value: object) -> bool:
-    """Returns whether every random generator can start from `value`."""
+    """Return whether every random generator can be seeded with `value`."""
     return isinstance(value, int) and 0 <= value < 2**32
 
 
 def default_profile() -> str:
-    """Returns the profile of a run that names none: the environment's, whatever it says, or else "quick"."""
+    """Return the environment's profile, unchecked, or else "quick"."""
     return os.environ.get(PROFILE_VARIABLE, "quick")
 
 
 def add_profile_option(parser: argparse.ArgumentParser, purpose: str = "the budget") -> None:
-    """Adds `--profile` to a command; `purpose` says what it decides there."""
+    """Add the option `--profile` to a command; `purpose` is its help text."""
     text = f"{purpose} (default: ${PROFILE_VARIABLE}, or else quick)"
     parser.add_argument("--profile", choices=PROFILES, default=default_profile(), help=text)

@@ -1,4 +1,4 @@
-"""Style, image grids, curves, comparisons and tables: what the figures of every wing share."""
+"""Style, image grids, curves, comparisons and tables for the figures of every package."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe-Ito palette, in the order of the style file; one colour per class, level or variant."""
+"""Okabe-Ito palette, in the order of the style file: one colour per class, level or variant."""
 TRUTH_COLOUR, TRUTH_STYLE = "#12872A", "-"
 PREDICTION_COLOUR, PREDICTION_STYLE = "#D7191C", "--"
 
 
 def use_style() -> None:
-    """Applies the workbook's one style file to every later figure."""
+    """Apply the workbook's style file to all later figures."""
     plt.style.use(Path(__file__).with_name("workbook.mplstyle"))
 
 
 def image_grid(num_images: int, columns: int = 5, size: float = 2.2) -> tuple[Figure, list[Axes]]:
-    """Returns a figure with `num_images` axes without ticks, `columns` to a row, each `size` inches square."""
+    """Return a figure with `num_images` axes without ticks, `columns` to a row, each `size` inches square."""
     rows = math.ceil(num_images / columns)
     figure, axes = plt.subplots(rows, columns, figsize=(columns * size, rows * size), squeeze=False)
     for ax in axes.flat:
@@ -37,7 +38,7 @@ def image_grid(num_images: int, columns: int = 5, size: float = 2.2) -> tuple[Fi
 
 
 def plot_image(image: np.ndarray, ax: Axes | None = None, title: str = "") -> Axes:
-    """Draws `image` [H, W] or [H, W, 3] so that pixel i covers [i, i + 1), the workbook's convention."""
+    """Draw `image` [H, W] or [H, W, 3] so that pixel i covers [i, i + 1), the workbook's convention."""
     ax = ax or plt.figure(figsize=(3, 3)).add_subplot()
     height, width = image.shape[:2]
     ax.imshow(image, extent=(0, width, height, 0), cmap="gray", vmin=0, vmax=255)
@@ -47,10 +48,10 @@ def plot_image(image: np.ndarray, ax: Axes | None = None, title: str = "") -> Ax
 
 
 def plot_framed_image(image: np.ndarray, ax: Axes | None = None, title: str = "", margin: float = 1) -> Axes:
-    """Draws what `plot_image` does in a thin frame, for it may be white on a white page, and shows nothing beyond it.
+    """Draw `image` in a thin grey frame, which shows the border of a white image on a white page.
 
     Args:
-        margin: pixels around it that are seen, whatever is drawn over it later.
+        margin: pixels shown around the image; whatever is drawn further outside is cut.
     """
     ax = plot_image(image, ax, title)
     height, width = image.shape[:2]
@@ -60,22 +61,50 @@ def plot_framed_image(image: np.ndarray, ax: Axes | None = None, title: str = ""
 
 
 def outline_boxes(boxes: Float[np.ndarray, "N 4"]) -> Float[np.ndarray, "N 5 2"]:
-    """Returns the corners (x, y) of each box, once around: what a `LineCollection` draws as one artist for all."""
+    """Return the five corners (x, y) of each box's closed outline, for the segments of one `LineCollection`."""
     return boxes[:, [0, 1, 2, 1, 2, 3, 0, 3, 0, 1]].reshape(-1, 5, 2)
 
 
 def add_outlines(ax: Axes, colour: str, style: str, width: float, label: str | None = None) -> None:
-    """Adds one artist for any number of boxes; `set_segments` gives it their `outline_boxes`."""
+    """Add an empty artist for the outlines of any number of boxes: `set_segments(outline_boxes(boxes))` fills it."""
     lines = LineCollection([], colors=colour, linestyles=style, linewidths=width, label=label)
     ax.add_collection(lines, autolim=False)
 
 
-def plot_pixels(image: np.ndarray, columns: range, rows: range, ax: Axes) -> Axes:
-    """Draws those `columns` and `rows` of `image`, faded and so large that single pixels are seen, with their numbers.
+def fade(image: UInt8[np.ndarray, "*shape"], strength: float) -> UInt8[np.ndarray, "*shape"]:
+    """Return `image` blended with white, so that what is drawn over it stands out.
 
-    Pixel i lies between the lines i and i + 1: what a coordinate names, an edge or a centre, can be read off.
+    Args:
+        strength: share of the image's contrast to white that remains: 1 changes nothing, 0 gives white.
     """
-    plot_image((255 - (255 - image) * 0.4).astype(np.uint8), ax)
+    return (255 - (255 - image) * strength).astype(np.uint8)
+
+
+def format_short(value: float, decimals: int = 2) -> str:
+    """Return `value` for a crowded figure: `decimals` decimals and a leading zero, as in 0.83; never "-0.00"."""
+    return f"{value:z.{decimals}f}"
+
+
+def use_log_ticks(axis: Axis, values: Sequence[float], format_string: str = "{x:g}") -> None:
+    """Make `axis` (`ax.xaxis` or `ax.yaxis`) logarithmic, with a labelled tick at each of `values` and no other tick.
+
+    Raises:
+        ValueError: a value is not positive.
+    """
+    if min(values) <= 0:
+        raise ValueError(f"a logarithmic axis has no place for {min(values):g}: its ticks must be positive")
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(FixedLocator(sorted(values)))
+    axis.set_major_formatter(StrMethodFormatter(format_string))
+    axis.set_minor_locator(NullLocator())
+
+
+def plot_pixels(image: np.ndarray, columns: range, rows: range, ax: Axes) -> Axes:
+    """Draw the given `columns` and `rows` of `image`, faded, as large pixels with their numbers at the edges.
+
+    Pixel i lies between the lines i and i + 1, so a reader can see whether a coordinate is an edge or a centre.
+    """
+    plot_image(fade(image, 0.4), ax)
     ax.set_axis_on()
     ax.set(xlim=(columns.start, columns.stop), ylim=(rows.stop, rows.start))
     ax.set(xticks=(*columns, columns.stop), yticks=(*rows, rows.stop))
@@ -86,7 +115,7 @@ def plot_pixels(image: np.ndarray, columns: range, rows: range, ax: Axes) -> Axe
 def plot_history(
     history: Sequence[Mapping[str, float]], names: Sequence[str], ax: Axes | None = None, ylabel: str = "loss"
 ) -> Axes:
-    """Draws the columns `names` of a training history (one mapping per epoch) against the epoch."""
+    """Draw the columns `names` of a training history (one mapping per epoch) against the epoch."""
     ax = ax or plt.figure(figsize=(5, 3)).add_subplot()
     epochs = [row["epoch"] for row in history]
     for name in names:
@@ -103,7 +132,7 @@ def plot_history(
 
 
 def plot_variants(values: Mapping[str, Sequence[float]], ax: Axes | None = None, xlabel: str = "") -> Axes:
-    """Draws one row per variant: a dot per seed, a bar at their mean, and the mean as a number at the right.
+    """Draw one row per variant: a dot per seed, a bar at their mean, and the mean as a number at the right.
 
     Args:
         values: for each variant one number per seed.
@@ -124,14 +153,14 @@ def plot_variants(values: Mapping[str, Sequence[float]], ax: Axes | None = None,
 def plot_grid(
     rows: Sequence[Mapping[str, Any]], parameters: Sequence[str], metric: str, ax: Axes | None = None
 ) -> Axes:
-    """Draws a metric over the parameters of a grid: a dot per run, and means over runs that differ in nothing shown.
+    """Draw a metric over the parameters of a grid: a dot per run, and a line through the means.
 
-    The number with the most values runs along the x axis, the other parameters make a line each; where none is a
-    number, each combination makes a row of `plot_variants`.
+    The numeric parameter with the most values is the x axis; each combination of the other parameters is a line. If no
+    parameter is numeric, each combination is a row of `plot_variants`.
 
     Args:
         rows: one per run, with its parameters and the metric as columns.
-        parameters: that vary between the rows.
+        parameters: names of the columns that vary between the rows.
     """
     values = {name: list(dict.fromkeys(row[name] for row in rows)) for name in parameters}
     numbers = [name for name in parameters if all(type(value) in (int, float) for value in values[name])]
@@ -139,11 +168,11 @@ def plot_grid(
         groups = _group(rows, parameters, metric)
         return plot_variants({label or "all runs": list(group) for label, group in groups.items()}, ax, metric)
     x = max(numbers, key=lambda name: len(values[name]))
-    others = [name for name in parameters if name != x]
-    lines = list(dict.fromkeys(_label(row, others) for row in rows))
+    line_parameters = [name for name in parameters if name != x]
+    lines = list(dict.fromkeys(_label(row, line_parameters) for row in rows))
     ax = ax or plt.figure(figsize=(6.5, 3.6)).add_subplot()
     for number, line in enumerate(lines):
-        groups = _group([row for row in rows if _label(row, others) == line], (x,), metric, by_value=True)
+        groups = _group([row for row in rows if _label(row, line_parameters) == line], (x,), metric, by_value=True)
         colour, marker = COLOURS[number % len(COLOURS)], "osD^v"[number // len(COLOURS) % 5]
         means = {value: float(np.mean(group)) for value, group in sorted(groups.items())}
         ax.plot(list(means), list(means.values()), marker=marker, color=colour, label=line)
@@ -152,24 +181,23 @@ def plot_grid(
     ax.set(xlabel=x, ylabel=metric)
     ticks = sorted(values[x])
     if len(ticks) > 2 and ticks[0] > 0 and ticks[-1] >= 50 * ticks[0]:
-        ax.set_xscale("log")
-        ax.minorticks_off()
-    if len(ticks) <= 10:
+        use_log_ticks(ax.xaxis, ticks[:: math.ceil(len(ticks) / 10)])
+    elif len(ticks) <= 10:
         ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    if others:
+    if line_parameters:
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
 
 
 def _label(row: Mapping[str, Any], names: Sequence[str]) -> str:
-    """Returns the row's values of `names` in words."""
+    """Return the row's values of `names` in words."""
     return ", ".join(f"{name} {row[name]}" for name in names)
 
 
 def _group(
     rows: Sequence[Mapping[str, Any]], names: Sequence[str], metric: str, by_value: bool = False
 ) -> dict[Any, list[float]]:
-    """Returns the metric's values for each label, or for each value of the one name."""
+    """Return the metric's values for each label, or for each value of the single name."""
     groups: dict[Any, list[float]] = {}
     for row in rows:
         groups.setdefault(row[names[0]] if by_value else _label(row, names), []).append(row[metric])
@@ -177,7 +205,7 @@ def _group(
 
 
 def format_table(rows: Mapping[str, Mapping[str, float]], decimals: int = 3) -> str:
-    """Returns a text table: one line per row, one column per name of the first row, numbers right-aligned."""
+    """Return a text table: one line per row, one column per name of the first row, numbers right-aligned."""
     columns = list(next(iter(rows.values())))
     label_width = max(len(label) for label in rows) + 2
     widths = [max(len(column), decimals + 3) + 2 for column in columns]

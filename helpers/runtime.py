@@ -1,4 +1,4 @@
-"""Where, how big, on what, from which seed: everything a run has to settle once."""
+"""Runs of lessons: profile, seed, device, and the folder for results and figures."""
 
 from __future__ import annotations
 
@@ -23,27 +23,30 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Run:
-    """One run of one lesson: its budget, its seed, its device and the folder that keeps what it makes."""
+    """One run of one lesson."""
 
     lesson: str  # stem of the notebook, e.g. "03_detector_training"
     profile: Profile
     seed: int
     device: torch.device
-    folder: Path  # data/runs/<lesson>/<profile>
+    folder: Path  # data/runs/<lesson>/<profile>; made when the first file is written into it
 
     def budget(self, smoke: T, quick: T, full: T) -> T:
-        """Returns the value for this run's profile: the one place where profiles may differ."""
+        """Return the value for this run's profile. Profiles differ in such values and in nothing else."""
         return {"smoke": smoke, "quick": quick, "full": full}[self.profile]
 
     def save_figure(self, figure, name: str) -> Path:
-        """Writes `figures/NN_name.png` in the run's folder and returns its path (`make figures` publishes it)."""
+        """Write `figures/NN_name.png` in the run's folder and return its path (`make figures` publishes it)."""
         path = self.folder / "figures" / f"{self.lesson[:2]}_{name}.png"
         with files.replace_when_complete(path) as partial:
             figure.savefig(partial, dpi=110, bbox_inches="tight", format="png")
         return path
 
     def save_results(self, metrics: dict[str, float]) -> Path:
-        """Writes `results.json` with the run's circumstances and `metrics` (flat names, finite numbers).
+        """Write `results.json` and return its path: profile, seed, device, versions and `metrics`.
+
+        Args:
+            metrics: finite numbers by name.
 
         Raises:
             ValueError: a metric is not a finite number; nothing is written then.
@@ -65,15 +68,15 @@ class Run:
 
 
 def start_run(lesson: str, profile: Profile | None = None, seed: int = 0) -> Run:
-    """Returns the run of `lesson`, with every global generator seeded and its folder made.
+    """Return the run of `lesson`, and seed every global random generator. Nothing is written.
 
     Args:
         lesson: stem of the notebook.
         profile: the budget; `None` takes the environment variable `WORKBOOK_PROFILE`, or else "quick".
-        seed: seeds Python, NumPy and PyTorch; variants inside a lesson reseed from their own config.
+        seed: seeds Python, NumPy and PyTorch; each variant inside a lesson seeds them again from its configuration.
 
     Raises:
-        ValueError: the profile is not one of `PROFILES`, or the seed is none.
+        ValueError: the profile is not one of `PROFILES`, or the seed is not a whole number from 0 to 2³² − 1.
     """
     source = "the parameter `profile`"
     if profile is None:
@@ -84,32 +87,31 @@ def start_run(lesson: str, profile: Profile | None = None, seed: int = 0) -> Run
     if not paths.is_seed(seed):
         raise ValueError(f"the parameter `seed` is {seed!r}; {paths.SEED_REMEDY}")
     seed_everything(seed)
-    folder = paths.RUNS / lesson / profile
-    folder.mkdir(parents=True, exist_ok=True)
-    return Run(lesson, profile, seed, choose_device(), folder)
+    return Run(lesson, profile, seed, choose_device(), paths.RUNS / lesson / profile)
 
 
 def choose_device() -> torch.device:
-    """Returns the first CUDA device where there is one, else the CPU."""
+    """Return the first CUDA device if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def choose_precision(device: torch.device) -> torch.dtype:
-    """Returns the number format that pays off on `device`: bfloat16 where the hardware multiplies it, else float32.
+    """Return the faster number format on `device`: bfloat16 if the hardware multiplies it, else float32.
 
-    On a CPU without bfloat16 instructions autocast is two to three times slower than float32, so the flag decides.
+    On a CPU without bfloat16 instructions, bfloat16 is two to three times slower than float32.
     """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    capable = any(torch.cpu.get_capabilities().get(flag, False) for flag in ("avx512_bf16", "amx_bf16"))
-    return torch.bfloat16 if capable else torch.float32
+    has_bfloat16 = any(torch.cpu.get_capabilities().get(flag, False) for flag in ("avx512_bf16", "amx_bf16"))
+    return torch.bfloat16 if has_bfloat16 else torch.float32
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """Returns the context in which networks run in the precision that pays off on `device`.
+    """Return the context in which networks run in the precision of `choose_precision`.
 
-    One optimizer step per context: it keeps copies of the weights, and steps inside would train on stale ones. On a GPU
-    it keeps none, because a recorded step (`helpers.cuda_graphs`) has to make its own every time.
+    Take at most one optimizer step per context: on a CPU it caches bfloat16 copies of the weights, which a step would
+    leave outdated. On a GPU it caches none, because a recorded step (`helpers.cuda_graphs`) must copy the weights at
+    each replay.
     """
     precision = choose_precision(device)
     on_cpu = device.type == "cpu"
@@ -117,22 +119,22 @@ def autocast(device: torch.device) -> torch.autocast:
 
 
 def describe_device(device: torch.device) -> str:
-    """Returns the device in words: the GPU's name, or the CPU's architecture and its number of threads."""
+    """Return the GPU's name, or the CPU's architecture and the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
 def seed_everything(seed: int) -> None:
-    """Seeds Python's, NumPy's and PyTorch's global generators, and lets a GPU choose only convolutions that repeat."""
+    """Seed the global generators of Python, NumPy and PyTorch, and restrict a GPU to deterministic convolutions."""
     torch.backends.cudnn.deterministic = True
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - libraries that draw from the global generator must repeat too
+    np.random.seed(seed)  # noqa: NPY002 - libraries may draw from the global generator
     torch.manual_seed(seed)
 
 
 def show_source(*objects) -> None:
-    """Displays the source of functions or classes in a notebook: shown where it is tested, never copied."""
+    """Display the source of functions or classes in a notebook, so that a lesson holds no copy of tested code."""
     from IPython.display import Code, display
 
     display(Code("\n\n".join(inspect.getsource(item) for item in objects), language="python"))

@@ -18,21 +18,21 @@ BOX, FAR_BOX = (10.0, 10.0, 30.0, 30.0), (100.0, 100.0, 140.0, 140.0)
 
 
 def build_truth(*objects: tuple) -> TrueBoxes:
-    """Returns the objects from `(image, box, label, counts = True)` each."""
-    rows = [(*one, True)[:4] for one in objects]
-    owners, boxes, labels, counts = zip(*rows, strict=True) if rows else ([], [], [], [])
+    """Return the objects from `(image, box, label, evaluated = True)` each."""
+    rows = [(*values, True)[:4] for values in objects]
+    owners, boxes, labels, evaluated = zip(*rows, strict=True) if rows else ([], [], [], [])
     boxes = np.array(boxes, float).reshape(-1, 4)
-    return TrueBoxes(np.array(owners, int), boxes, np.array(labels, int), np.array(counts, bool))
+    return TrueBoxes(np.array(owners, int), boxes, np.array(labels, int), np.array(evaluated, bool))
 
 
-def build_detections(*found: tuple) -> Detections:
-    """Returns the detections of one image from `(box, score, label)` each, best first."""
-    boxes, scores, labels = zip(*found, strict=True) if found else ([], [], [])
+def build_detections(*rows: tuple) -> Detections:
+    """Return the detections of one image from `(box, score, label)` each, best first."""
+    boxes, scores, labels = zip(*rows, strict=True) if rows else ([], [], [])
     return Detections(torch.tensor(boxes).reshape(-1, 4), torch.tensor(scores).float(), torch.tensor(labels).long())
 
 
 def draw_random_case(seed: int, num_images: int = 30) -> tuple[TrueBoxes, list[Detections]]:
-    """Returns random truth, some of it forgiven, images with many detections and with none, and tied scores."""
+    """Return random truth, some of it ignored, images with many detections and with none, and tied scores."""
     rng = np.random.default_rng(seed)
     objects, detections = [], []
     for image in range(num_images):
@@ -54,8 +54,8 @@ def draw_random_case(seed: int, num_images: int = 30) -> tuple[TrueBoxes, list[D
 def evaluate_with_pycocotools(truth: TrueBoxes, detections: list[Detections]) -> dict[str, float]:
     """Returns the same numbers from pycocotools, which reads records made one by one."""
     annotations, found = [], []
-    for owner, (x1, y1, x2, y2), label, counts in zip(*(column.tolist() for column in truth), strict=True):
-        area = (x2 - x1) * (y2 - y1) if counts else 1e12
+    for owner, (x1, y1, x2, y2), label, evaluated in zip(*(column.tolist() for column in truth), strict=True):
+        area = (x2 - x1) * (y2 - y1) if evaluated else 1e12
         record = {"image_id": owner, "category_id": label, "bbox": [x1, y1, x2 - x1, y2 - y1], "area": area}
         annotations.append({**record, "id": len(annotations) + 1, "iscrowd": 0})
     for image, one in enumerate(detections):

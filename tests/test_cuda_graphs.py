@@ -90,7 +90,7 @@ def capture_on_cpu(function):
 
 def train(folder, device=CPU):
     network = build_network().to(device)
-    history = training.train(network, LineTask(device), CONFIG, folder, settings={})
+    history = training.train(network, LineTask(device), CONFIG, folder, identity={})
     return network.state_dict(), [{name: value for name, value in row.items() if name != "seconds"} for row in history]
 
 
@@ -163,7 +163,7 @@ def test_what_is_recorded_is_given_back_when_the_training_ends(tmp_path, monkeyp
     """A graph that waits for the garbage collector could be destroyed in the middle of another's recording."""
     used = replay_everything(monkeypatch, lambda function: (lambda: None, function()))
     network = build_network()
-    training.train(network, LineTask(CPU), CONFIG, tmp_path, settings={})
+    training.train(network, LineTask(CPU), CONFIG, tmp_path, identity={})
     kept = [weakref.ref(gradient) for one in used[0]._recordings.values() for gradient in one.gradients]
     assert all(gradient() is not None for gradient in kept)
     used.clear()

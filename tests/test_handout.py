@@ -225,12 +225,13 @@ def test_a_killed_run_leaves_nothing_that_looks_complete(tmp_path, reached):
     process.wait()
     assert not folder.exists()
     assert not is_complete(folder)
-    (partial,) = tmp_path.iterdir()
+    (partial,) = tmp_path.glob(".handout.*.partial")
 
     ensure_handout(folder, SMALL)
     assert is_complete(folder, SMALL)
     assert partial.exists()  # it might belong to a run that is still alive
-    os.utime(partial, (0, 0))
+    for path in (partial, *partial.rglob("*")):
+        os.utime(path, (0, 0))
     ensure_handout(folder, HandoutConfig(num_train=1, num_val=1))
     assert list(tmp_path.iterdir()) == [folder]
 

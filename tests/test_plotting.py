@@ -1,4 +1,4 @@
-"""What the figures of every wing share."""
+"""Style, grids, curves, comparisons and tables for the figures of every package."""
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -14,7 +14,7 @@ def close_figures():
     plt.close("all")
 
 
-def test_a_grid_has_the_asked_for_axes_and_no_visible_spare_ones():
+def test_a_grid_has_the_requested_axes_and_hides_the_others():
     figure, axes = plotting.image_grid(7, columns=5)
     assert len(axes) == 7
     assert len(figure.axes) == 10
@@ -122,3 +122,44 @@ def test_numbers_that_span_decades_are_drawn_on_a_logarithmic_axis():
     rows = [{"rate": rate, "ap": 0.5} for rate in (0.0001, 0.001, 0.01)]
     assert plotting.plot_grid(rows, ["rate"], "ap").get_xscale() == "log"
     assert plotting.plot_grid(GRID, ["sigma"], "ap").get_xscale() == "linear"
+    many = [{"rate": 1.2**step, "ap": 0.5} for step in range(25)]
+    assert len(plotting.plot_grid(many, ["rate"], "ap").get_xticks()) == 9
+
+
+def test_a_faded_image_keeps_white_and_a_share_of_every_contrast_to_it():
+    image = np.array([[0, 155, 255]], dtype=np.uint8)
+    assert plotting.fade(image, 0.4).tolist() == [[153, 215, 255]]
+    assert plotting.fade(image, 1).tolist() == image.tolist()
+    assert plotting.fade(image, 0).tolist() == [[255, 255, 255]]
+    assert plotting.fade(np.zeros((2, 3, 3), dtype=np.uint8), 0.5).shape == (2, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.834, "0.83"), (1.0, "1.00"), (10.25, "10.25"), (-0.5, "-0.50"), (-0.001, "0.00")]
+)
+def test_a_short_number_keeps_its_leading_zero(value, text):
+    assert plotting.format_short(value) == text
+
+
+def test_a_short_number_has_as_many_decimals_as_asked_for():
+    assert plotting.format_short(0.8345, 3) == "0.835"
+
+
+@pytest.mark.parametrize("name", ["xaxis", "yaxis"])
+def test_logarithmic_ticks_stand_at_the_given_values_and_nowhere_else(name):
+    ax = plt.figure().add_subplot()
+    ax.plot([0.01, 0.2], [0.01, 0.2])
+    axis = getattr(ax, name)
+    plotting.use_log_ticks(axis, [0.2, 0.01, 0.05])
+    assert axis.get_scale() == "log"
+    assert axis.get_majorticklocs().tolist() == [0.01, 0.05, 0.2]
+    assert axis.get_minorticklocs().tolist() == []
+    ax.figure.draw_without_rendering()
+    assert [label.get_text() for label in axis.get_ticklabels()] == ["0.01", "0.05", "0.2"]
+    plotting.use_log_ticks(axis, [16, 32], "{x:.0f} px")
+    assert axis.get_major_formatter()(16) == "16 px"
+
+
+def test_a_logarithmic_tick_at_zero_is_refused():
+    with pytest.raises(ValueError, match="no place for 0: its ticks must be positive"):
+        plotting.use_log_ticks(plt.figure().add_subplot().xaxis, [0, 1])

@@ -1,7 +1,6 @@
-"""Where, how big, on what, from which seed."""
+"""Runs of lessons: folders, budgets, seeds, devices and saved results."""
 
 import json
-import os
 import platform
 import random
 
@@ -19,9 +18,11 @@ def run(tmp_path, monkeypatch):
     return runtime.start_run("03_tiny", "smoke", seed=7)
 
 
-def test_a_run_has_a_folder_for_its_lesson_and_profile(run, tmp_path):
+def test_a_run_has_a_folder_for_its_lesson_and_profile_which_the_first_file_makes(run, tmp_path):
     assert run.folder == tmp_path / "03_tiny" / "smoke"
-    assert run.folder.is_dir()
+    assert not list(tmp_path.iterdir())  # so a lesson starts on a read-only disk
+    run.save_results({"ap50": 0.5})
+    assert [path.name for path in run.folder.iterdir()] == ["results.json"]
 
 
 def test_a_budget_gives_the_value_of_its_profile(tmp_path, monkeypatch):
@@ -53,10 +54,6 @@ def test_a_seed_that_no_generator_takes_is_refused_before_anything_is_made(tmp_p
     assert not list(tmp_path.iterdir())
 
 
-def test_pytest_runs_notebooks_at_some_named_profile():
-    assert os.environ[paths.PROFILE_VARIABLE] in paths.PROFILES
-
-
 def test_equal_seeds_give_equal_numbers_from_all_three_generators():
     def draw(seed):
         runtime.seed_everything(seed)
@@ -79,7 +76,7 @@ def test_results_hold_the_circumstances_and_the_metrics(run):
 def test_a_metric_that_is_no_number_is_refused_before_anything_is_written(run, value):
     with pytest.raises(ValueError, match=r"'ap50' of 03_tiny"):
         run.save_results({"ap50": value})
-    assert list(run.folder.iterdir()) == []
+    assert not run.folder.exists()
 
 
 def test_a_saved_figure_lies_under_its_lessons_number(run):
@@ -96,12 +93,33 @@ def test_the_cpu_is_described_without_naming_the_machine():
     assert platform.node() not in words
 
 
-def test_the_chosen_precision_is_one_of_the_two_that_pay_off():
-    assert runtime.choose_precision(torch.device("cpu")) in {torch.float32, torch.bfloat16}
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [
+        ({}, torch.float32),
+        ({"avx2": True, "avx512_bf16": False}, torch.float32),
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": True}, torch.bfloat16),
+    ],
+)
+def test_a_cpu_computes_in_bfloat16_exactly_if_it_has_the_instructions(monkeypatch, flags, precision):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags)
+    device = torch.device("cpu")
+    assert runtime.choose_precision(device) == precision
+    with runtime.autocast(device):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == precision
 
 
-def test_the_chosen_device_computes():
-    assert torch.ones(2, device=runtime.choose_device()).sum().item() == 2
+@pytest.mark.parametrize(("is_supported", "precision"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_gpu_computes_in_bfloat16_exactly_if_its_hardware_does(monkeypatch, is_supported, precision):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: is_supported)
+    assert runtime.choose_precision(torch.device("cuda")) == precision
+
+
+@pytest.mark.parametrize(("is_available", "kind"), [(True, "cuda"), (False, "cpu")])
+def test_a_gpu_is_chosen_exactly_if_there_is_one(monkeypatch, is_available, kind):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: is_available)
+    assert runtime.choose_device().type == kind
 
 
 def test_a_shown_source_is_the_source(capsys):

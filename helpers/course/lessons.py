@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import hashlib
 import json
 import os
 import re
@@ -36,6 +35,8 @@ from papermill.iorw import LocalHandler, papermill_io
 from traitlets.config import Config
 
 from helpers import files, paths
+from helpers import identity as identities
+from helpers.identity import Identity
 
 HELPERS = paths.ROOT / "helpers"
 COURSE = "course"  # the folder in HELPERS that no lesson imports: a change there makes no lesson stale
@@ -155,22 +156,31 @@ def read_parameters(notebook: NotebookNode) -> dict[str, Any]:
     return parameters
 
 
-def compute_digest(notebook: NotebookNode, profile: str, parameters: Mapping[str, Any] = DEFAULTS) -> str:
-    """Returns the SHA-256 of all that a run depends on: notebook, parameters, budget, settings and code.
+def describe_run(notebook: NotebookNode, profile: str, parameters: Mapping[str, Any] = DEFAULTS) -> Identity:
+    """Return the identity of a run: everything that its results depend on.
 
-    The notebook counts with its sources and tags, so publishing a run into `notebooks/` leaves it up to date;
-    parameters count whether they are given or the notebook's own; settings are the variables `WORKBOOK_…`; code is
-    what a lesson can import of the helpers, and the locked versions.
+    That is: all parameters, given or the notebook's; the profile; the environment's variables `WORKBOOK_…`; source and
+    tags of each cell, but no output, so publishing a run into `notebooks/` leaves it up to date; and the code that a
+    lesson can import, with the locked versions of the packages. Cells and files are represented by digests.
     """
-    values = sorted((read_parameters(notebook) | dict(parameters) | {"profile": profile}).items())
-    digest = hashlib.sha256(json.dumps([values, sorted(read_settings().items())]).encode())
-    for cell in notebook.cells:
-        digest.update(json.dumps([cell.cell_type, cell.source, cell.metadata.get("tags", [])]).encode())
-    found = [path for pattern in ("*.py", "*.mplstyle") for path in sorted(HELPERS.rglob(pattern))]
-    sources = [path for path in found if not path.is_relative_to(HELPERS / COURSE)]
-    for path in [*sources, paths.ROOT / "requirements.lock"]:
-        digest.update(path.relative_to(paths.ROOT).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+    cells = [
+        identities.digest({"type": cell.cell_type, "source": cell.source, "tags": cell.metadata.get("tags", [])})[:16]
+        for cell in notebook.cells
+    ]
+    helpers = [path for pattern in ("*.py", "*.mplstyle") for path in sorted(HELPERS.rglob(pattern))]
+    sources = [path for path in helpers if not path.is_relative_to(HELPERS / COURSE)]
+    code = [*sources, paths.ROOT / "requirements.lock"]
+    return {
+        "parameters": read_parameters(notebook) | dict(parameters) | {"profile": profile},
+        "environment": read_settings(),
+        "cells": {str(number): digest for number, digest in enumerate(cells, start=1)},
+        "code": {path.relative_to(paths.ROOT).as_posix(): identities.digest_file(path) for path in code},
+    }
+
+
+def compute_digest(notebook: NotebookNode, profile: str, parameters: Mapping[str, Any] = DEFAULTS) -> str:
+    """Return the digest of `describe_run`: runs with the same digest have the same results."""
+    return identities.digest(describe_run(notebook, profile, parameters))
 
 
 def read_settings() -> dict[str, str]:
@@ -218,6 +228,20 @@ def is_run(executed: Path, digest: str, seed: int) -> bool:
         return False
 
 
+def describe_changes(executed: Path, identity: Identity) -> str:
+    """Return in one line why the executed notebook is not the run with this identity and its results.
+
+    Args:
+        executed: an existing notebook that is not up to date.
+    """
+    try:
+        recorded = _read(executed)["metadata"]["workbook"]["identity"]
+        changes = identities.describe_differences(recorded, identity)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):  # damaged, or written by another program
+        return f"{executed.name} does not say what made it"
+    return changes or "results.json is missing, damaged or of another seed"
+
+
 def run_lesson(
     path: Path, folder: Path, profile: str, parameters: Mapping[str, Any] = DEFAULTS, force: bool = False
 ) -> Path:
@@ -254,7 +278,9 @@ def run_notebook(
         print(f"{stem} · {profile} · up to date", flush=True)
         return executed
     print(" · ".join([stem, profile, *(f"{name} {value}" for name, value in parameters.items())]), flush=True)
-    digest = compute_digest(notebook, profile, parameters)
+    identity = describe_run(notebook, profile, parameters)
+    if not force and executed.exists():
+        print(f"  out of date: {describe_changes(executed, identity)}", flush=True)
     progress = Progress(total=sum(bool(cell.source.strip()) for cell in find_code_cells(notebook)))
     left = f"What ran is in {show(unfinished)}"
     try:
@@ -269,7 +295,8 @@ def run_notebook(
         if problems:
             raise LessonFailed(f"{stem} did not finish: {'; '.join(problems)}", left=left)
         seed = (read_parameters(notebook) | dict(parameters)).get("seed", 0)
-        finished.metadata["workbook"] = {"profile": profile, "seed": seed, "digest": digest}
+        made_by = {"profile": profile, "seed": seed, "digest": identities.digest(identity), "identity": identity}
+        finished.metadata["workbook"] = made_by
         files.write_text(executed, nbformat.writes(finished))
         unfinished.unlink()
     except PapermillExecutionError as error:

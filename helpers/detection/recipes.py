@@ -117,7 +117,7 @@ def train_detector(
     task = DetectorTask(recipe, train_set, selection_set, device)
     learned = {name: value for name, value in asdict(recipe).items() if name != "inference"}
     settings = {"recipe": learned, "train_set": _fingerprint(train_set), "selection_set": _fingerprint(selection_set)}
-    history = training.train(model, task, recipe.training, folder, settings=settings, on_epoch_end=on_epoch_end)
+    history = training.train(model, task, recipe.training, folder, identity=settings, on_epoch_end=on_epoch_end)
     return Detector(recipe, model, task.anchors, history)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from helpers import paths, plotting, runtime, training
+from helpers import checkpoints, paths, plotting, runtime, training
 from helpers.average_precision import Detections
 from helpers.digits.dataset import DigitDataset
 from helpers.digits.drawn import ensure_drawn, read_splits
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if len(photos) < 2:
             raise DatasetError(f"{options.folder / 'train'}: photos are {len(photos)}, halves need two or more")
         grades = compare(run, photos)
-    except (DatasetError, training.CheckpointError) as error:
+    except (DatasetError, checkpoints.CheckpointError) as error:
         print(error, file=sys.stderr)
         return 1
     print(f"{len(photos)} photos, {len(grades['gain'])} halves of them graded", summarise(grades), sep="\n")

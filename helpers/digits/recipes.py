@@ -120,7 +120,7 @@ def train_digits(
         "selection_set": _fingerprint(selection_set),
         "start": None if start is None else training.fingerprint(start.state_dict().values()),
     }
-    history = training.train(model, task, recipe.training, folder, settings=settings, on_epoch_end=on_epoch_end)
+    history = training.train(model, task, recipe.training, folder, identity=settings, on_epoch_end=on_epoch_end)
     return DigitDetector(recipe, model, history)
 
 

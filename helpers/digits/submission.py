@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from helpers import paths, runtime, training
+from helpers import checkpoints, paths, runtime
 from helpers.digits.dataset import DigitDataset
 from helpers.digits.drawn import read_splits
 from helpers.digits.metrics import NO_NUMBER, true_numbers
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run = runtime.start_run("07_digit_detection", options.profile)
     try:
         numbers = answer(run, options.folder)
-    except (DatasetError, training.CheckpointError) as error:
+    except (DatasetError, checkpoints.CheckpointError) as error:
         print(error, file=sys.stderr)
         return 1
     print(f"{len(numbers)} images, {numbers.count(NO_NUMBER)} of them without a number")

@@ -135,7 +135,7 @@ def train_keypoints(
         "train_set": _fingerprint(train_set),
         "selection_set": _fingerprint(selection_set),
     }
-    history = training.train(model, task, recipe.training, folder, settings=settings, on_epoch_end=on_epoch_end)
+    history = training.train(model, task, recipe.training, folder, identity=settings, on_epoch_end=on_epoch_end)
     return Localizer(recipe, model, history)
 
 

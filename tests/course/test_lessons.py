@@ -108,6 +108,37 @@ def test_the_digest_covers_every_helper_and_the_lock(tmp_path, monkeypatch):
     assert len(digests) == 4
 
 
+def test_a_run_that_is_out_of_date_says_what_differs_in_one_line(tmp_path, folder, capsys):
+    path = write_lesson(tmp_path, folder, "x = 1")
+    lessons.run_lesson(path, folder, "quick")
+    cell = len(read(path).cells)
+    for change, parameters, message in [
+        (lambda: None, {"seed": 5}, "parameters.seed is 0 there and 5 here"),
+        (
+            lambda: (folder / "results.json").unlink(),
+            {"seed": 5},
+            "results.json is missing, damaged or of another seed",
+        ),
+        (lambda: (folder / "07_tiny.ipynb").write_text("{"), {"seed": 5}, "07_tiny.ipynb does not say what made it"),
+        (lambda: edit_last_cell(path), {"seed": 5}, f"cells.{cell} is '"),
+    ]:
+        change()
+        capsys.readouterr()
+        lessons.run_lesson(path, folder, "quick", parameters)
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[1].startswith(f"  out of date: {message}")
+        assert len(lines[1]) < 400
+    capsys.readouterr()
+    lessons.run_lesson(path, folder, "quick", {"seed": 5}, force=True)
+    assert "out of date" not in capsys.readouterr().out
+
+
+def edit_last_cell(path):
+    notebook = read(path)
+    notebook.cells[-1].source += "\n"
+    nbformat.write(notebook, path)
+
+
 def test_a_seed_reaches_the_notebook_as_a_parameter(tmp_path, folder, capsys):
     path = write_lesson(tmp_path, folder, "print(seed)")
     executed = read(lessons.run_lesson(path, folder, "quick", parameters={"seed": 5}))

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from helpers import training
+from helpers import checkpoints
 from helpers.detection.anchors import generate_anchors
 from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.detection.inference import InferenceConfig
@@ -138,9 +138,9 @@ def test_an_interrupted_detector_goes_on_to_the_same_weights(tmp_path):
 def test_a_detector_of_other_data_or_another_recipe_is_refused_by_name(tmp_path):
     recipe = replace(TINY, training=replace(TINY.training, epochs=1))
     train_detector(recipe, SCENES, SCENES, tmp_path, CPU)
-    with pytest.raises(training.CheckpointError, match="train_set is"):
+    with pytest.raises(checkpoints.CheckpointError, match="train_set is"):
         train_detector(recipe, SCENES.select(range(6)), SCENES, tmp_path, CPU)
-    with pytest.raises(training.CheckpointError, match=r"recipe\.box_loss is 'giou' there and 'smooth-l1' here"):
+    with pytest.raises(checkpoints.CheckpointError, match=r"recipe\.box_loss is 'giou' there and 'smooth-l1' here"):
         train_detector(replace(recipe, box_loss="smooth-l1"), SCENES, SCENES, tmp_path, CPU)
 
 

@@ -153,4 +153,4 @@ def test_what_cannot_be_done_is_said_and_not_raised(small, house_numbers, tmp_pa
     other = ensure_drawn(tmp_path / "other", DrawnConfig(7, 3, 1, 1))
     assert main([str(other), "--profile", "smoke"]) == 1
     assert "train_set is" in (said := capsys.readouterr().err)
-    assert "delete the folder" in said
+    assert "train into another folder, or move this one away" in said

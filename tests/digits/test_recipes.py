@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from helpers import paths, runtime, training
+from helpers import checkpoints, paths, runtime, training
 from helpers.average_precision import TWELVE
 from helpers.digits import recipes
 from helpers.digits.anchors import ANCHOR_SETS, FITTED_ANCHORS, Resize
@@ -165,9 +165,9 @@ def test_an_interrupted_detector_goes_on_to_the_same_weights_though_a_worker_dec
 
 def test_a_detector_of_other_data_or_another_recipe_is_refused_by_name(train_set, valid_set, tmp_path):
     train_digits(ONCE, train_set, valid_set, tmp_path, CPU)
-    with pytest.raises(training.CheckpointError, match="train_set is"):
+    with pytest.raises(checkpoints.CheckpointError, match="train_set is"):
         train_digits(ONCE, train_set.select(range(6)), valid_set, tmp_path, CPU)
-    with pytest.raises(training.CheckpointError, match=r"recipe\.box_loss\.term is None there and 'giou' here"):
+    with pytest.raises(checkpoints.CheckpointError, match=r"recipe\.box_loss\.term is None there and 'giou' here"):
         train_digits(replace(ONCE, box_loss=BoxLossConfig("giou")), train_set, valid_set, tmp_path, CPU)
 
 
@@ -175,7 +175,7 @@ def test_a_lessons_detector_is_kept_for_the_next_lesson(train_set, valid_set, tm
     monkeypatch.setattr(paths, "RUNS", tmp_path)
     run = runtime.Run("07_digit_detection", "smoke", 3, CPU, tmp_path)
     first = lesson_digits("main", TINY, run, train_set, valid_set)
-    assert (tmp_path / "07_digit_detection" / "smoke" / "main_seed3" / training.BEST).exists()
+    assert (tmp_path / "07_digit_detection" / "smoke" / "main_seed3" / checkpoints.BEST).exists()
     assert (first.recipe.training.epochs, first.recipe.training.seed) == (1, 3)
     assert lesson_digits("main", TINY, run, train_set, valid_set).history == first.history
 
@@ -186,7 +186,7 @@ def test_fine_tuning_starts_from_the_weights_it_is_given_and_remembers_them(trai
     tuned = train_digits(still, train_set, valid_set, tmp_path / "tuned", CPU, start=first.model)
     for own, other in zip(tuned.model.parameters(), first.model.parameters(), strict=True):
         assert torch.equal(own, other)
-    with pytest.raises(training.CheckpointError, match=r"start is '\w+' there and None here"):
+    with pytest.raises(checkpoints.CheckpointError, match=r"start is '\w+' there and None here"):
         train_digits(still, train_set, valid_set, tmp_path / "tuned", CPU)
 
 

@@ -74,4 +74,4 @@ def test_a_detector_of_other_data_is_refused(assignment, tmp_path, capsys):
     other = ensure_drawn(tmp_path / "other", DrawnConfig(6, 12, 6, 6))
     assert main([str(other), "--profile", "smoke"]) == 1
     assert "train_set is" in (said := capsys.readouterr().err)
-    assert "delete the folder" in said
+    assert "train into another folder, or move this one away" in said

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import training
+from helpers import checkpoints
 from helpers.keypoints import ablations
 from helpers.keypoints.ablations import (
     TABLE,
@@ -132,11 +132,11 @@ def test_a_stopped_study_goes_on_where_it_was(tmp_path, monkeypatch):
         study(TWO, tmp_path)
     first = read_table(tmp_path / TABLE)
     assert [row["decoder"] for row in first] == list(DECODERS)
-    log = training.read_log(trained[0] / training.LOG)
+    log = checkpoints.read_log(trained[0] / checkpoints.LOG)
 
     monkeypatch.undo()
     assert select_rows(study(TWO, tmp_path), variant="32 cells, sigma 1") == first
-    assert training.read_log(trained[0] / training.LOG) == log  # seconds and all: loaded, not trained anew
+    assert checkpoints.read_log(trained[0] / checkpoints.LOG) == log  # seconds and all: loaded, not trained anew
     assert len(read_table(tmp_path / TABLE)) == 10
 
 
@@ -149,7 +149,7 @@ def test_several_studies_share_one_table(folder):
 
 
 def test_a_run_that_was_made_otherwise_is_refused(folder):
-    with pytest.raises(training.CheckpointError, match=r"recipe\.width is 4 there and 8 here"):
+    with pytest.raises(checkpoints.CheckpointError, match=r"recipe\.width is 4 there and 8 here"):
         study({name: replace(recipe, width=8) for name, recipe in TWO.items()}, folder)
 
 

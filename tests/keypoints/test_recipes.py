@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from helpers import paths, runtime, training
+from helpers import checkpoints, paths, runtime
 from helpers.handout import ensure_handout
 from helpers.keypoints.codecs import CoordinateCodec, Decoded, DSNTCodec, HeatmapCodec
 from helpers.keypoints.dataset import KeypointDataset, mirror, prepare_images
@@ -110,11 +110,13 @@ def test_an_interrupted_localizer_goes_on_to_the_same_weights(tmp_path):
 
 def test_a_localizer_of_other_data_or_another_recipe_is_refused_by_name(tmp_path):
     train_keypoints(ONCE, FIGURES, FIGURES, tmp_path, CPU)
-    with pytest.raises(training.CheckpointError, match="train_set is"):
+    with pytest.raises(checkpoints.CheckpointError, match="train_set is"):
         train_keypoints(ONCE, FIGURES.select(range(6)), FIGURES, tmp_path, CPU)
-    with pytest.raises(training.CheckpointError, match=r"recipe\.skips is True there and False here"):
+    with pytest.raises(checkpoints.CheckpointError, match=r"recipe\.skips is True there and False here"):
         train_keypoints(replace(ONCE, skips=False), FIGURES, FIGURES, tmp_path, CPU)
-    with pytest.raises(training.CheckpointError, match=r"recipe\.codec\.kind is 'DSNTCodec' there and 'HeatmapCodec'"):
+    with pytest.raises(
+        checkpoints.CheckpointError, match=r"recipe\.codec\.kind is 'DSNTCodec' there and 'HeatmapCodec'"
+    ):
         train_keypoints(replace(ONCE, codec=HeatmapCodec(), loss="mse"), FIGURES, FIGURES, tmp_path, CPU)
 
 
@@ -127,7 +129,7 @@ def test_maps_can_be_read_another_way_without_training_anew(tmp_path):
     points = again.predict(FIGURES.images, recipe.codec).points
     assert torch.equal(points, first.predict(FIGURES.images).points)
     assert not torch.equal(points, again.predict(FIGURES.images).points)
-    with pytest.raises(training.CheckpointError, match=r"recipe\.codec\.sigma"):
+    with pytest.raises(checkpoints.CheckpointError, match=r"recipe\.codec\.sigma"):
         train_keypoints(replace(recipe, codec=HeatmapCodec(sigma=3.0)), FIGURES, FIGURES, tmp_path, CPU)
 
 
@@ -223,7 +225,7 @@ def test_a_lessons_localizer_is_trained_once_and_kept_for_every_lesson(tmp_path,
     run = runtime.start_run("06_keypoint_ablations", "smoke", seed=3)
     recipe = replace(TUNED_DSNT, width=4)
     first = lesson_localizer("DSNT, tuned", recipe, run, FIGURES)
-    assert (tmp_path / "05_heatmap_vs_regression" / "smoke" / "dsnt_tuned_seed3" / training.BEST).exists()
+    assert (tmp_path / "05_heatmap_vs_regression" / "smoke" / "dsnt_tuned_seed3" / checkpoints.BEST).exists()
     assert (first.recipe.training.epochs, first.recipe.training.seed) == (1, 3)
     assert lesson_localizer("DSNT, tuned", recipe, run, FIGURES).history == first.history
 
@@ -235,7 +237,7 @@ def test_stages_of_a_training_are_kept_for_when_it_is_loaded(tmp_path):
         localizer = train_keypoints(recipe, FIGURES, FIGURES, tmp_path / "run", CPU, keep)
     stages = read_stages(tmp_path / "stages")
     assert list(stages) == [1, 2]
-    last = torch.load(tmp_path / "run" / training.LAST, weights_only=True)
+    last = torch.load(tmp_path / "run" / checkpoints.LAST, weights_only=True)
     localizer.model.load_state_dict(last["model"])
     torch.testing.assert_close(stages[2], compute_outputs(localizer.model, FIGURES.images[:3]))
     assert not torch.equal(stages[1], stages[2])
