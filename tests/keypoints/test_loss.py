@@ -170,8 +170,8 @@ def test_the_assignment_is_chosen_for_each_image_separately(name):
 def test_gradients_come_from_the_assignment_with_the_smaller_loss_only(name):
     outputs = make_perfect_outputs(name, exchange(POINTS) + 0.7).requires_grad_()
     gradients = [
-        torch.autograd.grad(loss_of(name, outputs, points, exchangeable), outputs)[0]
-        for points, exchangeable in ((POINTS, True), (exchange(POINTS), False))
+        torch.autograd.grad(loss_of(name, outputs, points, permutation_invariant), outputs)[0]
+        for points, permutation_invariant in ((POINTS, True), (exchange(POINTS), False))
     ]
     assert_close(*gradients)
 
