@@ -18,7 +18,9 @@ from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.detection.model import MultiScaleDetector
 from helpers.detection.recipes import ASSIGNMENT, DetectorTask
 from helpers.keypoints.dataset import KeypointDataset
-from helpers.keypoints.recipes import ASSIGNMENT_HEATMAP, KeypointTask, build_network
+from helpers.keypoints.recipes import ASSIGNMENT_HEATMAP
+from helpers.keypoints.training import Task as KeypointTask
+from helpers.keypoints.training import build_network
 
 NUM_STEPS = 3  # per epoch
 

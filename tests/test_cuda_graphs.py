@@ -21,6 +21,7 @@ from helpers.detection import recipes as detection
 from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.digits.recipes import DigitTask
 from helpers.keypoints import recipes as keypoints
+from helpers.keypoints import training as keypoint_training
 from helpers.keypoints.dataset import KeypointDataset
 from helpers.training import TrainingConfig
 
@@ -194,7 +195,7 @@ DETECTORS = {
     "flips": detection.replace(detection.TUNED, width=4, fresh_scenes=None, flips=True),
 }
 LOCALIZERS = {
-    **keypoints.repair_ladder(epochs=1),
+    **keypoints.ablation(epochs=1),
     "tuned heatmap": keypoints.TUNED_HEATMAP,
     "tuned DSNT": keypoints.TUNED_DSNT,
     "tuned regression": keypoints.TUNED_REGRESSION,
@@ -227,7 +228,9 @@ def build_detector(recipe):
             for name, recipe in DETECTORS.items()
         ),
         *(
-            pytest.param(keypoints.KeypointTask(recipe, FIGURES, FIGURES, CPU), keypoints.build_network, id=name)
+            pytest.param(
+                keypoint_training.Task(recipe, FIGURES, FIGURES, CPU), keypoint_training.build_network, id=name
+            )
             for name, recipe in LOCALIZERS.items()
         ),
     ],

@@ -1,1 +1,1 @@
-"""The keypoint wing: stick figures and their five joints (lesson 1 draws them)."""
+"""Keypoint localisation: stick figures, heatmap and coordinate regression, PCK, and their ablations."""

@@ -1,69 +1,45 @@
-"""What sigma, resolution, skips and decoders buy: networks that differ in one thing, trained alike, in one table.
+"""Ablation study of heatmaps: variants trained alike, decoded by every decoder, and compared in one table.
 
-A run is one variant trained from one seed. Each decoder that can read a run's outputs makes a row of its own: reading
-costs no training.
+A run is one variant trained from one seed. Each decoder that fits a run's outputs gives one row of the table, because
+decoding needs no training.
 
 Shape letters: B batch, M images, K points, S seeds, R resolutions, C sigmas.
 """
 
 from __future__ import annotations
 
-import csv
-import io
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from helpers import files, training
-from helpers.keypoints.codecs import Codec, Decoder, DSNTCodec, HeatmapCodec, generate_heatmap
+from helpers import files
+from helpers.keypoints.codecs import Codec, DSNTCodec, HeatmapCodec
 from helpers.keypoints.dataset import KeypointDataset
+from helpers.keypoints.heatmaps import Decoder, generate_heatmap
 from helpers.keypoints.loss import DSNT_SIGMA, KeypointLoss
 from helpers.keypoints.metrics import IS_HAND, THRESHOLDS, compute_pck_per_point, evaluate_points
-from helpers.keypoints.recipes import Localizer, Recipe, train_keypoints
+from helpers.keypoints.recipes import Recipe
+from helpers.keypoints.training import TrainedModel, train
+from helpers.training import variant_folder
 
-RESOLUTIONS = (32, 64, 128)
-SIGMAS = (1.0, 2.0, 3.0, 4.0)
 TABLE = "ablations.csv"
-JOINT, DSNT = "joint", "dsnt"
-"""Stand in a table among the decoders: DARK with the hands explained together, and the mean of a map of logits."""
+JOINT: Literal["joint"] = "joint"
+DSNT: Literal["dsnt"] = "dsnt"
+"""Entries of the table's column `decoder` besides `heatmaps.Decoder`: DARK with joint hands, and DSNT's expectation."""
 
-Row = dict[str, str | int | float | bool]
-"""One reading of one run: what it is (variant … decoder), how good its points are and what its maps score by MSE."""
-_PARSERS = {"variant": str, "size": int, "skips": "True".__eq__, "seed": int, "decoder": str, "epochs": int}
-
-
-def vary_targets(
-    base: Recipe, resolutions: Sequence[int] = RESOLUTIONS, sigmas: Sequence[float] = SIGMAS
-) -> dict[str, Recipe]:
-    """Returns `base` with heatmaps of every resolution × sigma; sigma is in cells, and so means other pixels on each.
-
-    Source: section 2 of the assignment.
-    """
-    return {
-        f"{size} cells, sigma {sigma:g}": replace(base, codec=HeatmapCodec(size, sigma), loss="mse")
-        for size in resolutions
-        for sigma in sigmas
-    }
-
-
-def remove_skips(variants: Mapping[str, Recipe]) -> dict[str, Recipe]:
-    """Returns the same variants with decoders that read nothing but the backbone's last map."""
-    return {f"{name}, no skips": replace(recipe, skips=False) for name, recipe in variants.items()}
-
-
-def learn_by_expectation(base: Recipe, resolutions: Sequence[int]) -> dict[str, Recipe]:
-    """Returns `base` trained through DSNT's decoder instead of through targets, at each resolution."""
-    return {
-        f"{size} cells, DSNT": replace(base, codec=DSNTCodec(size), loss="dsnt", empty_start=False)
-        for size in resolutions
-    }
+Row = dict[str, Any]
+"""Results of one decoder for one run: variant, size, sigma, skips, seed, epochs, decoder, metrics, mse, mse_empty."""
+_COLUMN_TYPES = {"variant": object, "size": int, "skips": bool, "seed": int, "epochs": int, "decoder": object}
+"""Types of the table's columns; all others are float."""
 
 
 def ablation_study(
@@ -75,72 +51,101 @@ def ablation_study(
     folder: Path,
     device: torch.device,
 ) -> list[Row]:
-    """Returns the rows of all variants, each trained from its own seed and those that follow: same data, same budget.
+    """Return the rows of all variants, each trained from its recipe's seed and the seeds after it, with the same data.
 
     `ablations.csv` in `folder` is written after every run, whole or not at all, and keeps the rows of earlier calls. A
-    stopped study goes on where it was: a run that is there is loaded, and refused if it was made otherwise. All
-    variants get their first seed before any gets its second, so that what is there can always be compared.
+    stopped study resumes: finished runs are loaded. All variants are trained from their first seed before any is
+    trained from its second, so that an unfinished study can be compared, too.
 
     Args:
-        selection_set: figures that choose the best epoch.
-        reported: figures that the rows are about; they choose nothing.
+        num_seeds: runs per variant.
+        selection_set: figures that select the best epoch.
+        reported: figures that the metrics in the rows are computed on; they select nothing.
+        folder: gets the table, and one folder per run.
+
+    Raises:
+        CheckpointError: `folder` holds a run of the same name with another recipe or other data.
+        ValueError: the codec of a variant has no maps; nothing is trained then.
 
     Source: `ablation_study` in section 2 of the assignment.
     """
+    for name, recipe in variants.items():
+        choose_codecs(name, recipe.codec)
     rows: list[Row] = []
     for number in range(num_seeds):
         for name, recipe in variants.items():
             seed = recipe.training.seed + number
-            recipe = replace(recipe, training=replace(recipe.training, seed=seed))
-            own_folder = folder / training.variant_folder(name, seed)
-            localizer = train_keypoints(recipe, train_set, selection_set, own_folder, device)
-            new = evaluate_run(name, localizer, reported)
-            others = [row for row in read_table(folder / TABLE) if (row["variant"], row["seed"]) != (name, seed)]
-            write_table(folder / TABLE, others + new)
-            rows += new
+            trained = train(
+                replace(recipe, training=replace(recipe.training, seed=seed)),
+                folder / variant_folder(name, seed),
+                train_set=train_set,
+                selection_set=selection_set,
+                device=device,
+            )
+            run_rows = evaluate_run(name, trained, reported)
+            other_rows = [row for row in read_table(folder / TABLE) if (row["variant"], row["seed"]) != (name, seed)]
+            write_table(folder / TABLE, other_rows + run_rows)
+            rows += run_rows
     return rows
 
 
-def evaluate_run(variant: str, localizer: Localizer, reported: KeypointDataset) -> list[Row]:
-    """Returns one row per decoder, all from the same outputs.
+def choose_codecs(variant: str, codec: Codec) -> dict[str, HeatmapCodec | DSNTCodec]:
+    """Return the codecs that decode the outputs of a network trained with `codec`, by the name of the decoder.
 
-    `mse` is the loss that the network was trained for, and `mse_empty` what maps of zeros would score there. DSNT has
-    no target, and neither of the two.
+    Raises:
+        ValueError: the codec has no maps.
     """
-    recipe, codec = localizer.recipe, localizer.recipe.codec
-    outputs = localizer.outputs(reported.images)
+    match codec:
+        case HeatmapCodec():
+            codecs: dict[str, HeatmapCodec | DSNTCodec]
+            codecs = {decoder: replace(codec, decoder=decoder) for decoder in get_args(Decoder)}
+            return codecs | {JOINT: replace(codec, decoder="dark", joint_hands=True)}
+        case DSNTCodec():
+            return {DSNT: codec}
+        case _:
+            raise ValueError(f"variant {variant!r}: {type(codec).__name__} has no maps; use HeatmapCodec or DSNTCodec")
+
+
+def evaluate_run(variant: str, trained: TrainedModel, reported: KeypointDataset) -> list[Row]:
+    """Return one row per decoder, all from the same outputs of the network.
+
+    Column `mse` is the training loss on `reported`, and `mse_empty` the loss of maps of zeros. Both are NaN for DSNT,
+    which has no target maps.
+    """
+    recipe = trained.recipe
+    outputs = trained.compute_outputs(reported.images)
     points = reported.points.to(outputs.device)
-    known = {"variant": variant, "size": codec.size, "sigma": math.nan, "skips": recipe.skips}
-    known |= {"seed": recipe.training.seed, "epochs": len(localizer.history)}
-    errors = {"mse": math.nan, "mse_empty": math.nan}
-    codecs: dict[str, Codec] = {DSNT: codec}
-    if isinstance(codec, HeatmapCodec):
-        known["sigma"] = float(codec.sigma)
-        criterion = KeypointLoss(recipe.loss, codec, recipe.exchangeable_hands)
-        tried = {"mse": outputs, "mse_empty": torch.zeros_like(outputs)}
-        errors = {name: criterion(maps, points)["loss"].item() for name, maps in tried.items()}
-        codecs = {decoder: replace(codec, decoder=decoder) for decoder in get_args(Decoder)}
-        codecs[JOINT] = replace(codec, decoder="dark", exchangeable=True)
-    return [
-        {**known, "decoder": decoder, **measure(codec.decode(outputs).points, points), **errors}
-        for decoder, codec in codecs.items()
-    ]
+    sigma = mse = mse_empty = math.nan
+    if isinstance(recipe.codec, HeatmapCodec):
+        sigma = float(recipe.codec.sigma)
+        criterion = KeypointLoss(recipe.loss, recipe.codec, recipe.permutation_invariant)
+        mse = criterion(outputs, points)["loss"].item()
+        mse_empty = criterion(torch.zeros_like(outputs), points)["loss"].item()
+    rows: list[Row] = []
+    for decoder, codec in choose_codecs(variant, recipe.codec).items():
+        row: Row = {"variant": variant, "size": codec.size, "sigma": sigma, "skips": recipe.skips}
+        row |= {"seed": recipe.training.seed, "epochs": len(trained.history), "decoder": decoder}
+        row |= measure(codec.decode(outputs).points, points)
+        rows.append(row | {"mse": mse, "mse_empty": mse_empty})
+    return rows
 
 
 def measure(predicted: Float[Tensor, "M 5 2"], true: Float[Tensor, "M 5 2"]) -> dict[str, float]:
-    """Returns `metrics.evaluate_points` and `pck_head_feet@t`, the PCK of the three points that keep their names.
+    """Return the columns of `metrics.evaluate_points` and `pck_head_feet@t`, the mean PCK of head and feet.
 
-    Hands that look alike are guessed or not whatever the map; head and feet alone say how exactly it is read.
+    The assignment of hands that look alike is random for every map. Head and feet alone show how exactly maps are
+    decoded.
     """
-    named = compute_pck_per_point(predicted, true)[:, ~IS_HAND].mean(1).tolist()
-    row = {f"pck_head_feet@{threshold}": value for threshold, value in zip(THRESHOLDS, named, strict=True)}
+    pck = compute_pck_per_point(predicted, true)[:, ~IS_HAND].mean(1).tolist()
+    row = {f"pck_head_feet@{threshold}": value for threshold, value in zip(THRESHOLDS, pck, strict=True)}
     return evaluate_points(predicted, true) | row
 
 
-def perfect_outputs(codec: HeatmapCodec | DSNTCodec, points: Float[Tensor, "B K 2"]) -> Float[Tensor, "B K h w"]:
-    """Returns what a network that learned everything would say of `points`: what a decoder makes of it is its ceiling.
+def make_perfect_outputs(codec: HeatmapCodec | DSNTCodec, points: Float[Tensor, "B K 2"]) -> Float[Tensor, "B K h w"]:
+    """Return the outputs of a network that predicts `points` perfectly.
 
-    For heatmaps the targets themselves; for DSNT logits whose softmax is the Gaussian that its regulariser asks for.
+    For heatmaps these are the targets. For DSNT they are logits whose softmax is the Gaussian of its regularisation
+    term.
     """
     if isinstance(codec, DSNTCodec):
         return generate_heatmap(points, codec.size, DSNT_SIGMA).clamp(min=1e-30).log()
@@ -148,34 +153,33 @@ def perfect_outputs(codec: HeatmapCodec | DSNTCodec, points: Float[Tensor, "B K 
 
 
 def measure_ceiling(codec: HeatmapCodec | DSNTCodec, points: Float[Tensor, "M 5 2"]) -> dict[str, float]:
-    """Returns how well `codec` reads perfect outputs: all that is lost here, decoding loses."""
-    return measure(codec.decode(perfect_outputs(codec, points)).points, points)
+    """Return `measure` of `codec` on perfect outputs: every error in it comes from the decoding."""
+    return measure(codec.decode(make_perfect_outputs(codec, points)).points, points)
 
 
 def write_table(path: Path, rows: Sequence[Row]) -> None:
-    """Writes `rows` as CSV, whole or not at all; numbers keep all their digits."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    files.write_text(path, text.getvalue())
+    """Write `rows` as CSV, whole or not at all; numbers keep all their digits."""
+    with files.replace_when_complete(path) as partial:
+        pd.DataFrame.from_records(rows).to_csv(partial, index=False, na_rep="nan", lineterminator="\n")
 
 
 def read_table(path: Path) -> list[Row]:
-    """Returns the rows in `path`, none where there is no such file."""
+    """Read the rows that `write_table` has written to `path`; no rows where there is no such file."""
     if not path.exists():
         return []
-    lines = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")))
-    return [{name: _PARSERS.get(name, float)(value) for name, value in line.items()} for line in lines]
+    table = pd.read_csv(path, dtype=object, na_filter=False)  # texts first: a variant may be called "NA"
+    table["skips"] = table["skips"] == "True"
+    types = {name: _COLUMN_TYPES.get(name, float) for name in table}
+    return table.astype(types).to_dict("records")
 
 
-def select_rows(rows: Sequence[Row], **values) -> list[Row]:
-    """Returns the rows whose columns have these values: `select_rows(rows, size=64, decoder="dark")`."""
+def select_rows(rows: Sequence[Row], **values: str | float | bool) -> list[Row]:
+    """Return the rows whose columns have these values: `select_rows(rows, size=64, decoder="dark")`."""
     return [row for row in rows if all(row[name] == value for name, value in values.items())]
 
 
 def average(rows: Sequence[Row], column: str) -> float:
-    """Returns the mean of a column, over seeds for instance.
+    """Return the mean of a column over `rows`, for instance over seeds.
 
     Raises:
         ValueError: there is no row.
@@ -186,12 +190,17 @@ def average(rows: Sequence[Row], column: str) -> float:
 
 
 def arrange(rows: Sequence[Row], column: str) -> Float[np.ndarray, "S R C"]:
-    """Returns a column as seeds × resolutions × sigmas, each ascending: what `figures.plot_ablation` draws.
+    """Return a column as an array of seeds × resolutions × sigmas, each ascending, for `figures.plot_ablation`.
 
     Args:
-        rows: one per seed, resolution and sigma, as of one decoder.
+        rows: one per seed, resolution and sigma, for instance those of one decoder.
+
+    Raises:
+        KeyError: a combination of seed, resolution and sigma has no row.
     """
-    axes = [sorted({row[name] for row in rows}) for name in ("seed", "size", "sigma")]
+    seeds, sizes, sigmas = (sorted({row[name] for row in rows}) for name in ("seed", "size", "sigma"))
     cells = {(row["seed"], row["size"], row["sigma"]): row[column] for row in rows}
-    seeds, sizes, sigmas = axes
-    return np.array([[[cells[seed, size, sigma] for sigma in sigmas] for size in sizes] for seed in seeds], float)
+    values = np.empty((len(seeds), len(sizes), len(sigmas)))
+    for index, cell in zip(np.ndindex(values.shape), itertools.product(seeds, sizes, sigmas), strict=True):
+        values[index] = cells[cell]
+    return values

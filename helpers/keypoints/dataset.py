@@ -1,10 +1,10 @@
-"""The keypoint set as tensors: read from files or drawn on the spot, a whole split at a time."""
+"""Keypoint data sets as tensors in memory, read from files or freshly drawn."""
 
 from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,15 +28,15 @@ from helpers.keypoints.scenes import (
 )
 
 MIRRORED_ROWS = exchange_rows(HANDS, FEET)
-"""For each row of `scenes.POINT_NAMES` the row that takes its name in the mirror: left becomes right."""
+"""For each row of `scenes.POINT_NAMES` the row that has its name in a mirrored image: left becomes right."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class KeypointDataset(Dataset):
-    """A split in memory: M images as one tensor, each with one figure and its K points.
+    """Split in memory: M images as one tensor, each with one figure and its K points.
 
-    A thousand images take 16 MB as bytes, so that a batch is one gather instead of thirty-two files. What a network is
-    asked for (heatmaps, coordinates, …) is no part of the data: a codec makes it of the points, a batch at a time.
+    A thousand images take 16 MB as bytes, so a batch is one gather instead of thirty-two files. Targets of the network
+    (heatmaps, coordinates, …) are not stored: a codec encodes the points of each batch.
     """
 
     images: UInt8[Tensor, "M H W"]
@@ -45,14 +45,14 @@ class KeypointDataset(Dataset):
 
     @classmethod
     def read(cls, folder: Path, split: str, dialect: coco.Dialect = "coco") -> KeypointDataset:
-        """Returns the split in `folder` (`helpers.handout` makes one), every record and every image checked.
+        """Read the split in `folder` (written by `helpers.handout`), with every record and every image checked.
 
         Args:
-            split: "train" or "val": the folder of the images and the start of the annotation file's name.
-            dialect: which of the two annotation files is read: "coco" or "handout".
+            split: "train" or "val", the folder of the images and the prefix of the annotation file.
+            dialect: which of the two annotation files is read, "coco" or "handout".
 
         Raises:
-            DatasetError: a file is missing, broken or not in that dialect.
+            DatasetError: a file is missing, damaged or in the other dialect.
         """
         folder = Path(folder)
         path = coco.annotation_path(folder, split, dialect)
@@ -62,10 +62,10 @@ class KeypointDataset(Dataset):
 
     @classmethod
     def draw(cls, num_images: int, seed: int, config: FigureConfig = HANDOUT_FIGURE) -> KeypointDataset:
-        """Returns freshly drawn figures: cheaper than reading them from files.
+        """Draw new figures, which is faster than reading them from files.
 
-        Law: `draw(m, s, a)` and `draw(m, s, b)` hold the same points. No seed draws the handout's figures: those stand
-        in the middle of a stream that begins with the detection set.
+        Law: `draw(m, s, a)` and `draw(m, s, b)` hold the same points. No seed gives the handout's figures, because they
+        are in the middle of a random stream that begins with the detection set.
         """
         layout = random.Random(seed)
         images = np.empty((num_images, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
@@ -78,35 +78,36 @@ class KeypointDataset(Dataset):
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Float32[Tensor, "1 H W"], dict[str, Tensor]]:
-        """Returns image `index` with values from 0 to 1, and its points."""
+        """Return image `index` with values from 0 to 1, and its points."""
         image = prepare_images(self.images[index, None])[0]
         return image, {"points": self.points[index], "image_id": self.image_ids[index]}
 
     def to(self, device: torch.device) -> KeypointDataset:
-        """Returns the dataset on `device`."""
+        """Return the dataset on `device`."""
         return self._map(lambda column: column.to(device))
 
     def select(self, indices: Tensor | Sequence[int] | slice) -> KeypointDataset:
-        """Returns the images at `indices`, in that order."""
+        """Return the images at `indices`, in that order."""
         if not isinstance(indices, Tensor | slice):
             indices = torch.tensor(indices, dtype=torch.int64, device=self.images.device)
         return self._map(lambda column: column[indices])
 
     def repaint(self, config: FigureConfig) -> KeypointDataset:
-        """Returns the same figures, points and ids in another look: what differs then is due to the look alone."""
+        """Return the same figures, points and ids with images in another look, for comparisons of the look alone."""
         images = [paint_figure(points, config) for points in self.points.cpu().double().numpy()]
         pixels = np.array(images, np.uint8).reshape(self.images.shape)
         return dataclasses.replace(self, images=torch.from_numpy(pixels).to(self.images.device))
 
-    def _map(self, function) -> KeypointDataset:
+    def _map(self, function: Callable[[Tensor], Tensor]) -> KeypointDataset:
+        """Return the dataset with `function` applied to each of its tensors."""
         return KeypointDataset(*(function(getattr(self, field.name)) for field in dataclasses.fields(self)))
 
 
 def prepare_images(images: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B 1 H W"]:
-    """Returns the images as the network reads them, 0..1, dark strokes on white as they are.
+    """Return the images as inputs of the network, with values from 0 to 1 and dark strokes on white.
 
-    White is 1 and the convolutions pad with 0, so that networks see the border of the image as an edge: one of the few
-    hints at a position that survive global average pooling. Inverted images would hide it.
+    White is 1 and the convolutions pad with 0, so the border of the image is an edge for the network. This edge is one
+    of the few cues to a position that survive global average pooling; inverted images would not have it.
     """
     return images.unsqueeze(1).float().div_(255)
 
@@ -114,12 +115,13 @@ def prepare_images(images: UInt8[Tensor, "B H W"]) -> Float[Tensor, "B 1 H W"]:
 def mirror(
     images: Shaped[Tensor, "*B H W"], points: Float[Tensor, "*B K 2"]
 ) -> tuple[Shaped[Tensor, "*B H W"], Float[Tensor, "*B K 2"]]:
-    """Returns the mirrored images and their points.
+    """Return the mirrored images and their points.
 
-    Pixel i of a mirrored row is pixel W - 1 - i, and its centre i + 0.5 becomes W - (i + 0.5): points are centres, so
-    x -> W - x is exact. (The detection set's boxes name pixels by their index, hence their W - 1 - x.)
-    Left and right change names: the left foot stays the one at the smaller x. Figures with `tellable_hands` must not be
-    mirrored: the mitten marks the left hand, and in the mirror it would mark the right one. No recipe may ask both.
+    Pixel i of a row becomes pixel W - 1 - i, and its centre i + 0.5 becomes W - (i + 0.5). Points are pixel centres, so
+    x -> W - x is exact. (Boxes of the detection set are pixel indices, which become W - 1 - x.)
+    Left and right exchange their names, so the left foot is again the one at the smaller x. Figures with
+    `tellable_hands` must not be mirrored: the mitten marks the left hand, and would mark the right hand of the mirrored
+    figure.
     """
     x, y = points[..., MIRRORED_ROWS, :].unbind(-1)
     return images.flip(-1), torch.stack([images.shape[-1] - x, y], dim=-1)

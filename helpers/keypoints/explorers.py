@@ -1,13 +1,13 @@
-"""Explorers: sliders over a picture that is drawn once and then given new data.
+"""Explorers of heatmaps, of a training's stages, and of the ablation table: sliders above a figure that follows them.
 
-What a slider changes is computed by a plain function and drawn by `figures`.
+Each explorer has a plain function that computes the data for the sliders' values; `figures` draws them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -18,10 +18,10 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from helpers.explorers import join
-from helpers.keypoints.ablations import DSNT, JOINT, Row, average, perfect_outputs, select_rows
-from helpers.keypoints.codecs import Decoder, DSNTCodec, HeatmapCodec
+from helpers.keypoints.ablations import DSNT, JOINT, Row, average, make_perfect_outputs, select_rows
+from helpers.keypoints.codecs import DSNTCodec, HeatmapCodec
 from helpers.keypoints.figures import (
-    SPOKEN_NAMES,
+    POINT_LABELS,
     plot_codec,
     plot_maps,
     plot_row_curves,
@@ -29,15 +29,22 @@ from helpers.keypoints.figures import (
     update_maps,
     update_row_curves,
 )
+from helpers.keypoints.heatmaps import Decoder
 from helpers.keypoints.metrics import THRESHOLDS
 from helpers.keypoints.scenes import IMAGE_SIZE
 
-REACH = 3.0
-"""Cells on each side of the point that the explorer's close-up shows."""
+CLOSE_UP_REACH = 3.0
+"""Cells on each side of the point in the close-up of `explore_codec`."""
+RowDecoder = Decoder | Literal["joint"]
+
+ROW_REACH = 16
+"""Pixels on each side of the point in the targets of `explore_rows`."""
+ROW_POINT = (63.5, 47.5)
+"""Point of the targets in `explore_rows`, (x, y) pixels: the centre of a pixel, as the handout's points are."""
 
 
 class CodecDescription(NamedTuple):
-    """A map, and where a decoder sees the point that it was made for."""
+    """Map of a point, and the point decoded from it."""
 
     heatmap: Float32[np.ndarray, "h w"]
     decoded: Float32[np.ndarray, " 2"]  # (x, y) pixels
@@ -47,14 +54,15 @@ class CodecDescription(NamedTuple):
 def describe_codec(
     sigma: float, size: int, decoder: Decoder, x: float, y: float, noise: float = 0.0
 ) -> CodecDescription:
-    """Returns the target map of the point (x, y), what `decoder` reads from it and how far off that is.
+    """Return the target map of the point (x, y) with noise, the decoded point and its error.
 
     Args:
         sigma: cells.
         size: cells per side of the map.
-        x: pixels, as is y.
-        noise: standard deviation of what is added to each cell, as a network's maps are not perfect either. The noise
-            is the same at every call, so that the picture changes by what was moved alone.
+        x: pixels.
+        y: pixels.
+        noise: standard deviation of Gaussian noise added to each cell, a model of a network's errors. The noise is the
+            same at every call, so that only the changed slider changes the figure.
     """
     codec = HeatmapCodec(size, sigma, decoder)
     point = torch.tensor([[[x, y]]])
@@ -65,7 +73,7 @@ def describe_codec(
 
 
 def explore_codec() -> VBox:
-    """Returns sliders for sigma, resolution, decoder, noise and the point's place above the map that follows them."""
+    """Return sliders for sigma, resolution, decoder, noise and the position of the point, above its map."""
     figure = Figure(figsize=(7.2, 3.9), layout="constrained")
     whole, near = figure.subplots(1, 2)
     controls = {
@@ -81,7 +89,7 @@ def explore_codec() -> VBox:
         heatmap, decoded, error = describe_codec(sigma, size, decoder, x, y, noise)
         points = np.array([x, y], np.float32), decoded
         draw_codec(heatmap, *points, whole, f"σ = {sigma:g} cells = {sigma * IMAGE_SIZE / size:g} px")
-        draw_codec(heatmap, *points, near, f"{decoder}: {error:.2f} px off", REACH)
+        draw_codec(heatmap, *points, near, f"{decoder}: {error:.2f} px off", CLOSE_UP_REACH)
 
     draw(plot_codec, **{name: control.value for name, control in controls.items()})
     whole.set(xlabel="x (px)", ylabel="y (px)")
@@ -93,15 +101,15 @@ def explore_codec() -> VBox:
 def explore_stages(
     images: UInt8[np.ndarray, "M H W"], maps: Float[np.ndarray, "S M K h w"], stages: Sequence[str]
 ) -> VBox:
-    """Returns sliders for the training's stage and for the image above the maps that the network predicts there.
+    """Return sliders for the stage of a training and for the image, above the maps that the network predicts.
 
     Args:
         maps: of all images at every stage.
-        stages: what each stage is called.
+        stages: name of each stage.
     """
     figure = Figure(figsize=(9.5, 2.3), layout="constrained")
-    axes = list(figure.subplots(1, maps.shape[2]))
-    plot_maps(images[0], maps[0, 0], axes, SPOKEN_NAMES)
+    axes = list(figure.subplots(1, maps.shape[2], squeeze=False).flat)
+    plot_maps(images[0], maps[0, 0], axes, POINT_LABELS)
     controls = {
         "stage": SelectionSlider(options=list(zip(stages, range(len(stages)), strict=True)), description="stage"),
         "image": IntSlider(0, min=0, max=len(images) - 1, description="image"),
@@ -110,89 +118,99 @@ def explore_stages(
 
 
 SHOWN_COLUMNS = {
-    "PCK@.05, raw": ("pck@0.05", 1),
-    "  hands exchangeable": ("pck_swap@0.05", 1),
-    "head and feet @.02": ("pck_head_feet@0.02", 1),
-    "  @.01": ("pck_head_feet@0.01", 1),
+    "PCK@0.05, raw": ("pck@0.05", 1),
+    "permutation-invariant": ("pck_swap@0.05", 1),
+    "head and feet @0.02": ("pck_head_feet@0.02", 1),
+    "  @0.01": ("pck_head_feet@0.01", 1),
     "  error (px)": ("error_head_feet", 1),
     "MSE × 1000": ("mse", 1000),
     "  of empty maps": ("mse_empty", 1000),
 }
-"""What the explorer of rows writes of each: the table's column, and by what it is multiplied."""
+"""Numbers in `explore_rows`, by their label: the table's column, and its factor."""
 
 
 class RowDescription(NamedTuple):
-    """What a row of the ablation table was asked for, and how good it is: means over its seeds."""
+    """Target and results of one variant and decoder of the ablation table; results are means over the seeds."""
 
     heatmap: Float32[np.ndarray, "h w"]  # the target of one point
-    decoded: Float32[np.ndarray, " 2"]  # what the row's decoder reads from that, (x, y) pixels
-    ceiling: float  # pixels between the two points: an error that no training removes
+    decoded: Float32[np.ndarray, " 2"]  # the point decoded from the target, (x, y) pixels
+    ceiling: float  # distance of the two points, pixels: an error that no training removes
     decoder: str
-    pck: Float64[np.ndarray, "2 T"]  # with the hands exchangeable, and of head and feet, at `THRESHOLDS`
-    numbers: dict[str, float]  # by the names of `SHOWN_COLUMNS`; a row without a target has no MSE, so NaN
+    pck: Float64[np.ndarray, "2 T"]  # permutation-invariant of all points, and of head and feet, at `THRESHOLDS`
+    numbers: dict[str, float]  # by the labels of `SHOWN_COLUMNS`; NaN for the MSE of a variant without target maps
 
 
-def describe_row(rows: Sequence[Row], variant: str, decoder: str, point: Float[Tensor, " 2"]) -> RowDescription:
-    """Returns a variant of the table as a decoder reads it; what was trained through DSNT has no other reading.
+def describe_row(rows: Sequence[Row], variant: str, decoder: RowDecoder, point: Float[Tensor, " 2"]) -> RowDescription:
+    """Return the results of a variant with a decoder; a variant trained by DSNT has its own decoder only.
 
     Args:
-        point: (x, y) pixels.
+        point: encoded in the target, (x, y) pixels.
     """
-    own = select_rows(rows, variant=variant)
-    if own[0]["decoder"] == DSNT:
-        decoder, codec = DSNT, DSNTCodec(own[0]["size"])
+    variant_rows = select_rows(rows, variant=variant)
+    size, sigma, trained_decoder = (variant_rows[0][column] for column in ("size", "sigma", "decoder"))
+    if trained_decoder == DSNT:
+        codec = DSNTCodec(size)
+        outputs = make_perfect_outputs(codec, point.view(1, 1, 2))
+        heatmap = outputs.exp()
     else:
-        own = select_rows(own, decoder=decoder)
-        codec = HeatmapCodec(own[0]["size"], own[0]["sigma"], "dark" if decoder == JOINT else decoder)
-    outputs = perfect_outputs(codec, point.view(1, 1, 2))
+        variant_rows = select_rows(variant_rows, decoder=decoder)
+        codec = HeatmapCodec(size, sigma, "dark" if decoder == JOINT else decoder)
+        heatmap = outputs = make_perfect_outputs(codec, point.view(1, 1, 2))
     decoded = codec.decode(outputs).points[0, 0]
-    heatmap = outputs.exp() if decoder == DSNT else outputs
-    pck = [[average(own, f"{kind}@{threshold}") for threshold in THRESHOLDS] for kind in ("pck_swap", "pck_head_feet")]
-    numbers = {name: factor * average(own, column) for name, (column, factor) in SHOWN_COLUMNS.items()}
+    pck = [
+        [average(variant_rows, f"{metric}@{threshold}") for threshold in THRESHOLDS]
+        for metric in ("pck_swap", "pck_head_feet")
+    ]
+    numbers = {label: factor * average(variant_rows, column) for label, (column, factor) in SHOWN_COLUMNS.items()}
     ceiling = (decoded - point).norm().item()
-    return RowDescription(heatmap[0, 0].numpy(), decoded.numpy(), ceiling, decoder, np.array(pck), numbers)
+    used_decoder = variant_rows[0]["decoder"]
+    return RowDescription(heatmap[0, 0].numpy(), decoded.numpy(), ceiling, used_decoder, np.array(pck), numbers)
 
 
 def explore_rows(rows: Sequence[Row]) -> VBox:
-    """Returns the choice of any two rows of the ablation table above their targets, their PCK and their numbers.
+    """Return sliders that choose two rows, A and B, of the ablation table, above their targets, PCK and numbers.
 
     Args:
         rows: of two variants at least.
     """
-    point, reach = torch.tensor([63.5, 47.5]), 16  # the centre of a pixel, as the handout's points are; pixels
+    point = torch.tensor(ROW_POINT)
     figure = Figure(figsize=(9.8, 3.3), layout="constrained")
     *targets, curves, table = figure.subplots(1, 4, width_ratios=(1, 1, 1.5, 1.25))
     for ax in targets:
         plot_codec(np.zeros((64, 64), np.float32), point.numpy(), point.numpy(), ax)
         ax.set_axis_off()
         ax.add_patch(Rectangle((0, 0), 1, 1, fill=False, edgecolor="0.75", transform=ax.transAxes, clip_on=False))
-    plot_row_curves(curves)
+    plot_row_curves(THRESHOLDS, curves)
     table.set_axis_off()
     style = {"family": "monospace", "fontsize": 8, "va": "center", "linespacing": 1.6}
     text = table.text(-0.05, 0.5, "", transform=table.transAxes, **style)
     variants = list(dict.fromkeys(row["variant"] for row in rows))
-    options = [(name.replace(" cells", "").replace("sigma", "σ"), name) for name in variants]  # more would be cut
+    options = [(name.replace(" cells", "").replace("sigma", "σ"), name) for name in variants]  # longer names are cut
     decoders = (*get_args(Decoder), JOINT)
     controls = {
         "a": SelectionSlider(options=options, value=variants[0], description="A (cells, σ)"),
-        "a_decoder": ToggleButtons(options=decoders, value="dark", description="A read by"),
+        "a_decoder": ToggleButtons(options=decoders, value="dark", description="A decoded by"),
         "b": SelectionSlider(options=options, value=variants[1], description="B (cells, σ)"),
-        "b_decoder": ToggleButtons(options=decoders, value="dark", description="B read by"),
+        "b_decoder": ToggleButtons(options=decoders, value="dark", description="B decoded by"),
     }
 
-    def draw(a: str, a_decoder: str, b: str, b_decoder: str) -> None:
-        seen = [describe_row(rows, *choice, point) for choice in ((a, a_decoder), (b, b_decoder))]
-        for ax, row, name in zip(targets, seen, "AB", strict=True):
-            title = f"{name}'s target, read by {row.decoder}\nat best {row.ceiling:.2f} px off"
-            update_codec(row.heatmap, point.numpy(), row.decoded, ax, title, reach * len(row.heatmap) / IMAGE_SIZE)
+    def draw(a: str, a_decoder: RowDecoder, b: str, b_decoder: RowDecoder) -> None:
+        row_a = describe_row(rows, a, a_decoder, point)
+        row_b = describe_row(rows, b, b_decoder, point)
+        for ax, row, name in zip(targets, (row_a, row_b), "AB", strict=True):
+            title = f"{name}'s target, decoded by\n{row.decoder}: {row.ceiling:.2f} px off"
+            reach = ROW_REACH * len(row.heatmap) / IMAGE_SIZE
+            update_codec(row.heatmap, point.numpy(), row.decoded, ax, title, reach)
             ax.title.set_fontsize(9)
-        update_row_curves(np.stack([row.pck for row in seen]), curves)
-        pairs = ((name, *(row.numbers[name] for row in seen)) for name in SHOWN_COLUMNS)
-        lines = [
-            f"{name:21}" + "".join(f"{'–' if math.isnan(value) else f'{value:.3f}':>8}" for value in values)
-            for name, *values in pairs
-        ]
-        names = (f"A  {a}", f"B  {b}", "")  # a slider has no room for them
-        text.set_text("\n".join([*names, f"{'':21}{'A':>8}{'B':>8}", *lines]))
+        update_row_curves(np.stack([row_a.pck, row_b.pck]), curves)
+        lines = [f"A  {a}", f"B  {b}", "", f"{'':21}{'A':>8}{'B':>8}"]  # full names, which a slider would cut
+        for label in SHOWN_COLUMNS:
+            lines.append(f"{label:21}{_format(row_a.numbers[label])}{_format(row_b.numbers[label])}")
+        text.set_text("\n".join(lines))
 
     return join(figure, controls, draw)
+
+
+def _format(value: float) -> str:
+    """Return a number with three decimals in eight characters, or a dash for NaN."""
+    return f"{'–' if math.isnan(value) else f'{value:.3f}':>8}"

@@ -1,6 +1,6 @@
-"""The keypoint wing's figures: arrays in, `Axes` out.
+"""Figures of keypoints, metrics and heatmaps: functions of arrays that draw on an `Axes`.
 
-A drawing that an explorer moves comes in two: `plot_…` makes its artists, `update_…` gives them new data.
+A figure that an explorer changes has two functions: `plot_…` makes the artists, `update_…` gives them new data.
 
 Shape letters: M images, K points, `h w` map, T thresholds, S seeds or stages of a training, R resolutions.
 """
@@ -16,56 +16,56 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
-from matplotlib.ticker import NullLocator, StrMethodFormatter
 
-from helpers.keypoints.metrics import IS_HAND, THRESHOLDS, Failure
-from helpers.keypoints.scenes import FEET, IMAGE_SIZE, POINT_NAMES
+from helpers.keypoints.metrics import Failure
+from helpers.keypoints.scenes import FEET, HANDS, IMAGE_SIZE, POINT_NAMES
 from helpers.plotting import (
     COLOURS,
     PREDICTION_COLOUR,
     PREDICTION_STYLE,
     TRUTH_COLOUR,
+    fade,
     image_grid,
     plot_framed_image,
     plot_image,
+    use_log_ticks,
 )
 
 POINT_COLOURS = ("black", COLOURS[0], COLOURS[1], COLOURS[0], COLOURS[1])
 POINT_MARKERS = ("*", "o", "o", "s", "s")
-"""In the order of `POINT_NAMES`: left is blue and right is orange, hands are discs and feet are squares."""
-SPOKEN_NAMES = tuple(name.replace("_", " ") for name in POINT_NAMES)
-HEAT = LinearSegmentedColormap.from_list("heat", [to_rgba(COLOURS[1], 0), to_rgba(COLOURS[1], 1)])
-"""A map's values over an image: clear where there is nothing to see."""
-LADDER_WIDTHS = (3.6, 2.9, 2.2, 1.6, 1.1, 0.8, 0.6)
-"""From the first decoder to the last: where two agree, the thinner line lies on the wider one."""
+"""In the order of `POINT_NAMES`: left is blue and right is orange; hands are discs and feet are squares."""
+POINT_LABELS = tuple(name.replace("_", " ") for name in POINT_NAMES)
+HEAT_COLOURS = LinearSegmentedColormap.from_list("heat", [to_rgba(COLOURS[1], 0), to_rgba(COLOURS[1], 1)])
+"""Colours of a map drawn over an image; transparent where the map is 0."""
+DECODER_LINE_WIDTHS = (3.6, 2.9, 2.2, 1.6, 1.1, 0.8, 0.6)
+"""Points. Lines of later decoders are thinner, so that a line which coincides with an earlier one leaves it visible."""
+FADED = 0.35
+"""Contrast of an image that points or maps are drawn over."""
 CEILING_STYLES = ("--", ":", "-.")
 
 
 def plot_points(
     image: UInt8[np.ndarray, "H W"], points: Float[np.ndarray, "5 2"], ax: Axes | None = None, title: str = ""
 ) -> Axes:
-    """Draws a faded image with a frame and its points `(x, y)` in pixels, each in its own colour and shape."""
-    ax = plot_framed_image(_fade(image), ax, title)
-    for point, colour, marker, name in zip(points, POINT_COLOURS, POINT_MARKERS, SPOKEN_NAMES, strict=True):
+    """Draw a faded image with a frame, and its points `(x, y)` in pixels with their own colours and markers."""
+    ax = plot_framed_image(fade(image, FADED), ax, title)
+    for point, colour, marker, name in zip(points, POINT_COLOURS, POINT_MARKERS, POINT_LABELS, strict=True):
         ax.scatter(*point, s=34, color=colour, marker=marker, linewidths=0, label=name, zorder=3)
     return ax
-
-
-def _fade(image: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
-    """Returns the image so pale that what is drawn over it stands out."""
-    return (255 - (255 - image) * 0.35).astype(np.uint8)
 
 
 def plot_examples(
     images: UInt8[np.ndarray, "M H W"], points: Float[np.ndarray, "M 5 2"], indices: Sequence[int]
 ) -> Figure:
-    """Draws the figures at `indices` with their points, and then where the points of all M figures lie."""
+    """Draw the stick figures at `indices` with their points, and two panels with the points of all M figures."""
     figure, axes = image_grid(len(indices) + 2, columns=len(indices) + 2, size=1.9)
     for index, ax in zip(indices, axes, strict=False):
         plot_points(images[index], points[index], ax, f"figure {index}")
-    for ax, title, shown in zip(axes[-2:], ("all heads and feet", "all hands"), (~IS_HAND, IS_HAND), strict=True):
+    hands = range(len(POINT_NAMES))[HANDS]
+    head_and_feet = [number for number in range(len(POINT_NAMES)) if number not in hands]
+    for ax, title, numbers in zip(axes[-2:], ("all heads and feet", "all hands"), (head_and_feet, hands), strict=True):
         plot_framed_image(np.full_like(images[0], 255), ax, title)
-        for number in np.flatnonzero(shown):
+        for number in numbers:
             style = {"color": POINT_COLOURS[number], "marker": POINT_MARKERS[number], "linewidths": 0, "alpha": 0.6}
             ax.scatter(*points[:, number].T, s=10, **style)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(POINT_NAMES))
@@ -73,17 +73,17 @@ def plot_examples(
 
 
 def plot_exchange(images: UInt8[np.ndarray, "2 H W"], points: Float[np.ndarray, "2 5 2"], axes: Sequence[Axes]) -> None:
-    """Draws the upper body of a figure as annotated, and as it is with its hands exchanged, and counts what differs."""
+    """Draw the upper body of a figure as annotated and with its hands exchanged, and count the differing pixels."""
     titles = ("as annotated", f"hands exchanged:\n{(images[0] != images[1]).sum()} pixels differ")
     x, y = points[0, 0]
-    for ax, image, own, title in zip(axes, images, points, titles, strict=True):
-        plot_points(image, own, ax, title)
-        for foot in ax.collections[FEET]:  # below what is shown, and yet a legend would name them
+    for ax, image, image_points, title in zip(axes, images, points, titles, strict=True):
+        plot_points(image, image_points, ax, title)
+        for foot in ax.collections[FEET]:  # outside the panel, but a legend would contain them
             foot.remove()
         ax.set(xlim=(x - 32, x + 32), ylim=(y + 50, y - 14))
 
 
-# How good
+# Metrics
 
 
 def plot_pck_curves(
@@ -92,11 +92,13 @@ def plot_pck_curves(
     ax: Axes | None = None,
     ceilings: Mapping[str, Float[np.ndarray, " T"]] | None = None,
 ) -> Axes:
-    """Draws the share of points that lie within each threshold, a fraction of the figure's box, one curve per name.
+    """Draw PCK against the threshold, one curve per name.
 
     Args:
-        curves: of one training, or of several seeds: then their mean, in a band from the lowest to the highest.
-        ceilings: what perfect networks can reach, in grey and broken lines.
+        thresholds: shares of the diagonal of the figure's box.
+        curves: PCK of one training, or of several seeds, which are drawn as their mean and a band from the lowest to
+            the highest.
+        ceilings: highest possible PCK under some assumption, drawn as broken grey lines.
     """
     ax = ax or plt.figure(figsize=(7.5 if ceilings else 5.5, 3.2)).add_subplot()
     for number, (name, values) in enumerate(curves.items()):
@@ -104,7 +106,8 @@ def plot_pck_curves(
         ax.plot(thresholds, seeds.mean(axis=0), color=colour, label=name)
         if len(seeds) > 1:
             ax.fill_between(thresholds, seeds.min(axis=0), seeds.max(axis=0), color=colour, alpha=0.2, linewidth=0)
-    for (name, values), style in zip((ceilings or {}).items(), CEILING_STYLES, strict=False):
+    for number, (name, values) in enumerate((ceilings or {}).items()):
+        style = CEILING_STYLES[number % len(CEILING_STYLES)]
         ax.plot(thresholds, values, color="0.45", linestyle=style, linewidth=1.2, label=name)
     ax.set(xlabel="threshold (share of the box's diagonal)", ylabel="PCK", xlim=(thresholds[0], thresholds[-1]))
     if ceilings:
@@ -115,41 +118,37 @@ def plot_pck_curves(
 
 
 def plot_pck_per_point(pck: Mapping[str, Float[np.ndarray, " K"]], ax: Axes | None = None, ylabel: str = "PCK") -> Axes:
-    """Draws for each point one bar per named method, with its number above."""
+    """Draw the PCK of each point as one bar per named method, with its value above."""
     ax = ax or plt.figure(figsize=(7.5, 3)).add_subplot()
     width = 0.8 / len(pck)
     for number, (name, values) in enumerate(pck.items()):
         places = np.arange(len(values)) + (number + 0.5) * width - 0.4
         bars = ax.bar(places, values, width * 0.92, color=COLOURS[number % len(COLOURS)], label=name)
-        texts = [f"{value:.2f}".replace("0.", ".") for value in values]
-        ax.bar_label(bars, texts, fontsize=7, padding=1)
-    ax.set_xticks(range(len(POINT_NAMES)), SPOKEN_NAMES)
+        ax.bar_label(bars, fmt="{:.2f}", fontsize=7, padding=1)
+    ax.set_xticks(range(len(POINT_NAMES)), POINT_LABELS)
     ax.set(ylabel=ylabel, ylim=(0, 1.08))
     ax.grid(visible=False, axis="x")
     ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=len(pck))
     return ax
 
 
-def plot_decoder_ladder(
+def plot_decoder_comparison(
     thresholds: Sequence[float],
     measured: Mapping[int, Mapping[str, Float[np.ndarray, " T"]]],
     predicted: Mapping[int, Mapping[str, Float[np.ndarray, " T"]]],
 ) -> Figure:
-    """Draws PCK against the threshold, one panel per resolution and one colour per decoder, as measured and predicted.
+    """Draw PCK against the threshold, one panel per resolution and one colour per decoder.
 
     Args:
-        measured: PCK of a trained network's maps, by map size and decoder.
-        predicted: of the targets themselves; the same keys.
+        measured: PCK of a trained network's maps, by map size and decoder (solid lines).
+        predicted: PCK of perfect maps, with the same keys (dotted lines).
     """
     figure, axes = plt.subplots(1, len(measured), figsize=(2.8 * len(measured), 3.1), sharey=True, squeeze=False)
     for ax, (size, curves) in zip(axes.flat, measured.items(), strict=True):
-        for (name, values), colour, width in zip(curves.items(), COLOURS, LADDER_WIDTHS, strict=False):
+        for (name, values), colour, width in zip(curves.items(), COLOURS, DECODER_LINE_WIDTHS, strict=False):
             ax.plot(thresholds, values, "o-", color=colour, linewidth=width, markersize=2 * width, label=name)
             ax.plot(thresholds, predicted[size][name], ":", color=colour, linewidth=1.2)
-        ax.set_xscale("log")
-        ax.set_xticks(thresholds)
-        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        ax.xaxis.set_minor_locator(NullLocator())
+        use_log_ticks(ax.xaxis, thresholds)
         ax.tick_params(axis="x", labelsize=7)
         ax.set(title=f"{size} × {size} map", xlabel="threshold")
     axes[0, 0].set(ylabel="PCK", ylim=(-0.03, 1.03))
@@ -158,15 +157,16 @@ def plot_decoder_ladder(
     return figure
 
 
-def plot_row_curves(ax: Axes) -> Axes:
-    """Returns an empty panel for the PCK of two rows of a table: of all points (solid), of head and feet (dotted)."""
-    for name, colour, markers in zip("AB", COLOURS, ("os", "^D"), strict=False):
-        for text, marker, style in zip(("hands exchangeable", "head and feet"), markers, "-:", strict=True):
-            ax.plot([], [], style, marker=marker, markersize=5, color=colour, label=f"{name}, {text}")
-    ax.set_xscale("log")
-    ax.set_xticks(THRESHOLDS)
-    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    ax.xaxis.set_minor_locator(NullLocator())
+def plot_row_curves(thresholds: Sequence[float], ax: Axes) -> Axes:
+    """Draw a panel for the PCK of two rows of a table, of all points (solid) and of head and feet (dotted).
+
+    The curves have no values until `update_row_curves` sets them.
+    """
+    no_values = np.full(len(thresholds), np.nan)
+    for name, colour, markers in zip("AB", COLOURS[:2], ("os", "^D"), strict=True):
+        for text, marker, style in zip(("permutation-invariant", "head and feet"), markers, "-:", strict=True):
+            ax.plot(thresholds, no_values, style, marker=marker, markersize=5, color=colour, label=f"{name}, {text}")
+    use_log_ticks(ax.xaxis, thresholds)
     ax.tick_params(axis="x", labelsize=8)
     ax.set(xlabel="threshold (share of the box's diagonal)", ylabel="PCK", xlim=(0.009, 0.22), ylim=(-0.03, 1.03))
     ax.legend(loc="lower right", fontsize=8)
@@ -174,13 +174,13 @@ def plot_row_curves(ax: Axes) -> Axes:
 
 
 def update_row_curves(pck: Float[np.ndarray, "2 2 T"], ax: Axes) -> None:
-    """Shows two rows in the panel of `plot_row_curves`.
+    """Set the curves in the panel of `plot_row_curves`.
 
     Args:
-        pck: of A and B, each with the hands exchangeable and of head and feet, at `THRESHOLDS`.
+        pck: of the rows A and B, each permutation-invariant of all points and of head and feet, at each threshold.
     """
     for line, values in zip(ax.lines, pck.reshape(4, -1), strict=True):
-        line.set_data(THRESHOLDS, values)
+        line.set_ydata(values)
 
 
 def plot_ablation(
@@ -189,22 +189,23 @@ def plot_ablation(
     sigmas: Sequence[float],
     ax: Axes | None = None,
     title: str = "",
-    limits: tuple[float, float] = (0.0, 1.0),
 ) -> Axes:
-    """Draws a table of resolution × sigma: each cell is the darker, the higher its mean over seeds; the best is framed.
+    """Draw a table of resolution × sigma with the mean over seeds in each cell; the highest mean has a frame.
 
     Args:
-        values: of every seed; with several, a cell's ± is half of what lies between the highest and the lowest.
-        limits: of the colours: the same for all tables that are to be compared.
+        values: shares (0 to 1, from light to dark) of every seed. With several seeds, the number after ± is half the
+            difference between the highest and the lowest seed.
+        resolutions: cells per side of the maps.
+        sigmas: cells.
     """
     ax = ax or plt.figure(figsize=(1.0 + len(sigmas), 0.9 + 0.62 * len(resolutions))).add_subplot()
     means, spreads = values.mean(axis=0), np.ptp(values, axis=0)
-    ax.imshow(means, cmap="Blues", vmin=limits[0], vmax=limits[1] + 0.25 * (limits[1] - limits[0]), aspect="auto")
-    dark = limits[0] + 0.875 * (limits[1] - limits[0])
+    ax.imshow(means, cmap="Blues", vmin=0, vmax=1.25, aspect="auto")
     for (row, column), mean in np.ndenumerate(means):
-        spread = f"\n±{spreads[row, column] / 2:.3f}".replace("0.", ".") if len(values) > 1 else ""
-        text = f"{mean:.3f}".replace("0.", ".") + spread
-        ax.text(column, row, text, ha="center", va="center", color="white" if mean > dark else "black", fontsize=8)
+        text = f"{mean:.3f}"
+        if len(values) > 1:
+            text += f"\n±{spreads[row, column] / 2:.3f}"
+        ax.text(column, row, text, ha="center", va="center", color="white" if mean > 0.875 else "black", fontsize=8)
     row, column = np.unravel_index(means.argmax(), means.shape)
     ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=COLOURS[1], linewidth=2, zorder=3))
     ax.set_xticks(range(len(sigmas)), [f"σ {sigma:g}" for sigma in sigmas])
@@ -215,7 +216,7 @@ def plot_ablation(
     return ax
 
 
-# What is predicted
+# Predictions
 
 
 def plot_prediction(
@@ -225,12 +226,12 @@ def plot_prediction(
     ax: Axes | None = None,
     title: str = "",
 ) -> Axes:
-    """Draws a faded image, its true points (green rings), the predicted ones (red crosses) and a line between the two.
+    """Draw a faded image, its true points (green rings), predicted points (red crosses) and a line between each pair.
 
-    Where hands are exchanged, two lines lie on each other, and every ring holds a cross all the same. What lies more
-    than 45 px beside or above the middle of the figure is not shown.
+    With exchanged hands, two lines coincide and every ring still has a cross in it. The panel shows 45 px on each side
+    of the middle of the true points.
     """
-    ax = plot_image(_fade(image), ax, title)
+    ax = plot_image(fade(image, FADED), ax, title)
     (x, y), reach = (true.min(axis=0) + true.max(axis=0)) / 2, 45
     ax.set(xlim=(x - reach, x + reach), ylim=(y + reach, y - reach))
     ax.add_patch(
@@ -249,7 +250,7 @@ def plot_predictions(
     predicted: Mapping[str, Float[np.ndarray, "M K 2"]],
     indices: Sequence[int],
 ) -> Figure:
-    """Draws the figures at `indices`, one column each, as each named method, one row each, predicts them.
+    """Draw the predictions of each named method (rows) for the figures at `indices` (columns).
 
     Args:
         predicted: of all M images.
@@ -273,25 +274,26 @@ def plot_failures(
     failures: Sequence[Failure],
     radii: Float[np.ndarray, " M"],
 ) -> Figure:
-    """Draws each failure, one column each, as the heatmap above and the regression below predict its figure.
+    """Draw the figure of each failure in a column, with the heatmap's prediction above and the regression's below.
 
-    The disc is what counts as found for the point in question; the text in each panel says why it failed.
+    A predicted point inside the disc is correct; the text in each panel is the cause of the failure.
 
     Args:
-        heatmap: of all M images; `regression` likewise.
-        radii: how far a point may be off in each image, pixels.
+        heatmap: points predicted by the heatmap method for all M images, (x, y) pixels.
+        regression: points predicted by coordinate regression.
+        radii: largest error of a correct point in each image, pixels.
     """
     figure, axes = image_grid(2 * len(failures), columns=len(failures), size=2.0)
     for column, failure in enumerate(failures):
         image, point = failure.image, failure.point
         for row, (predicted, cause) in enumerate(((heatmap, failure.heatmap), (regression, failure.regression))):
-            title = f"{failure.kind}\nfigure {image}, {SPOKEN_NAMES[point]}" if row == 0 else ""
+            title = f"{failure.kind}\nfigure {image}, {POINT_LABELS[point]}" if row == 0 else ""
             ax = plot_prediction(
                 images[image], true[image], predicted[image], axes[row * len(failures) + column], title
             )
-            found = {"color": COLOURS[4], "alpha": 0.7, "linewidth": 0, "label": "counts as found"}
-            ax.add_patch(Circle(true[image, point], radii[image], **found))
-            ax.text(0.5, 0.02, cause or "found", ha="center", va="bottom", fontsize=8, transform=ax.transAxes)
+            style = {"color": COLOURS[4], "alpha": 0.7, "linewidth": 0, "label": "correct within"}
+            ax.add_patch(Circle(true[image, point], radii[image], **style))
+            ax.text(0.5, 0.02, cause or "correct", ha="center", va="bottom", fontsize=8, transform=ax.transAxes)
             if column == 0:
                 _label_row(ax, ("heatmap", "regression")[row])
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -299,7 +301,7 @@ def plot_failures(
 
 
 def _label_row(ax: Axes, text: str) -> None:
-    """Writes `text` to the left of a panel without axes, upwards."""
+    """Write `text` vertically to the left of a panel without axes."""
     ax.text(-0.04, 0.5, text, rotation=90, ha="right", va="center", fontsize=9, transform=ax.transAxes)
 
 
@@ -309,33 +311,33 @@ def _label_row(ax: Axes, text: str) -> None:
 def plot_maps(
     image: UInt8[np.ndarray, "H W"], maps: Float[np.ndarray, "K h w"], axes: Sequence[Axes], titles: Sequence[str]
 ) -> None:
-    """Draws each point's map over the faded image in a panel of its own, coloured up to its peak, which it names."""
+    """Draw each map over the faded image in its own panel, with colours up to the map's peak and the peak's value."""
     height, width = image.shape
     for ax, title in zip(axes, titles, strict=True):
-        plot_framed_image(_fade(image), ax, title)
-        ax.imshow(maps[0], cmap=HEAT, extent=(0, width, height, 0))
+        plot_framed_image(fade(image, FADED), ax, title)
+        ax.imshow(maps[0], cmap=HEAT_COLOURS, extent=(0, width, height, 0))
         ax.set(xlim=(-1, width + 1), ylim=(height + 1, -1))
         ax.text(3, 3, "", va="top", fontsize=8)
     update_maps(image, maps, axes)
 
 
 def update_maps(image: UInt8[np.ndarray, "H W"], maps: Float[np.ndarray, "K h w"], axes: Sequence[Axes]) -> None:
-    """Shows another image and other maps in the panels of `plot_maps`."""
+    """Set another image and other maps in the panels of `plot_maps`."""
     for ax, values in zip(axes, maps, strict=True):
         background, heat = ax.images
-        background.set_data(_fade(image))
+        background.set_data(fade(image, FADED))
         heat.set_data(values)
         heat.set_clim(0, max(values.max(), 1e-6))
         ax.texts[0].set_text(f"peak {values.max():.2f}")
 
 
 def plot_stages(image: UInt8[np.ndarray, "H W"], maps: Float[np.ndarray, "S K h w"], stages: Sequence[str]) -> Figure:
-    """Draws what a network sees in one image at several stages of its training: a row per stage, a column per point."""
+    """Draw the maps of one image at several stages of a training: one row per stage, one column per point."""
     num_points = maps.shape[1]
     figure, axes = image_grid(len(stages) * num_points, columns=num_points, size=1.7)
-    for row, (own, stage) in enumerate(zip(maps, stages, strict=True)):
+    for row, (stage_maps, stage) in enumerate(zip(maps, stages, strict=True)):
         panels = axes[row * num_points :][:num_points]
-        plot_maps(image, own, panels, SPOKEN_NAMES if row == 0 else [""] * num_points)
+        plot_maps(image, stage_maps, panels, POINT_LABELS if row == 0 else [""] * num_points)
         _label_row(panels[0], stage)
     return figure
 
@@ -348,11 +350,12 @@ def plot_codec(
     title: str = "",
     reach: float | None = None,
 ) -> Axes:
-    """Draws a map with its cells, the point that it encodes (green ring) and the point decoded from it (red cross).
+    """Draw a map with its cells, the point that it encodes (green ring) and the decoded point (red cross).
 
     Args:
-        true: (x, y) pixels, as is `decoded`.
-        reach: cells shown on each side of the point; `None` shows the whole map.
+        true: (x, y) pixels.
+        decoded: (x, y) pixels.
+        reach: cells shown on each side of the true point; `None` shows the whole map.
     """
     ax = ax or plt.figure(figsize=(3, 3.2)).add_subplot()
     ax.imshow(heatmap, cmap="Greys", vmin=0, vmax=1.4, extent=(0, IMAGE_SIZE, IMAGE_SIZE, 0))
@@ -371,7 +374,7 @@ def update_codec(
     title: str = "",
     reach: float | None = None,
 ) -> None:
-    """Shows another map and other points in the panel of `plot_codec`."""
+    """Set another map and other points in the panel of `plot_codec`."""
     ax.images[0].set_data(heatmap)
     for line, point in zip(ax.lines, (true, decoded), strict=True):
         line.set_data(*point[:, None])
@@ -380,14 +383,14 @@ def update_codec(
         ax.set(xlim=(0, IMAGE_SIZE), ylim=(IMAGE_SIZE, 0))
     else:
         stride = IMAGE_SIZE / len(heatmap)
-        (left, right), (top, bottom) = (true[axis] + np.array([-reach, reach]) * stride for axis in (0, 1))
-        ax.set(xlim=(left, right), ylim=(bottom, top))
-        ax.set(xticks=_find_edges(left, right, stride), yticks=_find_edges(top, bottom, stride))
+        (x_min, x_max), (y_min, y_max) = (true[axis] + np.array([-reach, reach]) * stride for axis in (0, 1))
+        ax.set(xlim=(x_min, x_max), ylim=(y_max, y_min))
+        ax.set(xticks=_find_edges(x_min, x_max, stride), yticks=_find_edges(y_min, y_max, stride))
         ax.grid(visible=True, color="0.8")
 
 
 def _find_edges(start: float, stop: float, stride: float) -> Float[np.ndarray, " N"]:
-    """Returns the edges of cells from `start` to `stop`, all in pixels."""
+    """Return the edges of cells from `start` to `stop`, all in pixels."""
     return np.arange(np.ceil(start / stride), np.floor(stop / stride) + 1) * stride
 
 
@@ -397,17 +400,17 @@ def plot_decoding_errors(
     stride: float,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draws how far each decoder puts a point from where it was, for positions of the point from one cell to the next.
+    """Draw each decoder's error against the position of the point.
 
     Args:
         positions: x of the point, pixels.
         errors: of each decoder, pixels.
-        stride: pixels per cell; the cells' edges are marked.
+        stride: pixels per cell; the cells' edges are marked in grey.
     """
     ax = ax or plt.figure(figsize=(6, 3)).add_subplot()
     for edge in _find_edges(positions[0], positions[-1], stride):
         ax.axvline(edge, color="0.8", linewidth=2.5, zorder=0)
-    for (name, values), colour, width in zip(errors.items(), COLOURS, LADDER_WIDTHS, strict=False):
+    for (name, values), colour, width in zip(errors.items(), COLOURS, DECODER_LINE_WIDTHS, strict=False):
         ax.plot(positions, values, color=colour, linewidth=width, label=name)
     ax.set(xlabel="x of the point (px); grey: cells' edges", ylabel="error (px)", xlim=(positions[0], positions[-1]))
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))

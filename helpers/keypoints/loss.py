@@ -1,4 +1,4 @@
-"""What a keypoint network is punished for, point by point, and how hands that look alike are spared it.
+"""Keypoint losses per point, and their permutation-invariant form for two hands that look alike.
 
 Shape letters: B batch, K points, h w map, n cells around a point.
 """
@@ -6,152 +6,170 @@ Shape letters: B batch, K points, h w map, n cells around a point.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from helpers.keypoints.codecs import Codec, find_expectations, soften
+from helpers.keypoints.codecs import Codec, DSNTCodec
+from helpers.keypoints.heatmaps import find_expectations, spatial_softmax
 from helpers.keypoints.scenes import HANDS, IMAGE_SIZE
 
-Loss = Literal["mse", "l1", "rle", "simcc", "dsnt"]
+Loss = Literal["mse", "l1", "laplace", "simcc", "dsnt"]
 
 DSNT_SIGMA = 1.0
-"""Cells: the width that DSNT's regulariser asks of a distribution (Nibali et al. 2018, section 4.4)."""
+"""Cells: standard deviation of the Gaussian in DSNT's regularisation term (Nibali et al. 2018, section 4.4)."""
 DSNT_REACH = 6
-"""Cells on each side of a point that hold all but 1e-9 of a Gaussian of that width."""
-SMALLEST_SPREAD = 1e-3
-"""Share of the image's side, an eighth of a pixel: a network that is surer of a point than that learns nothing new."""
+"""Cells on each side of a point that contain all but 1e-9 of a Gaussian of that width."""
+SMALLEST_SCALE = 1e-3
+"""Smallest scale of the Laplace distribution, as a share of the image's side (an eighth of a pixel); keeps the loss
+finite."""
 
 
 class KeypointLoss(nn.Module):
-    """Returns the loss of a batch: the mean over all points, computed in float32.
+    """Loss of a batch: the mean over all points, computed in float32.
 
-    - "mse": squared difference to the codec's targets, the mean over a map's cells or the two coordinates (handout).
-    - "l1": absolute difference instead.
-    - "rle": negative log-likelihood of coordinates under a Laplace distribution whose spread the network predicts, and
-      so an L1 loss that the network itself weighs by how sure it is (Li et al. 2021, "Residual Log-likelihood
-      Estimation"). The paper also learns the distribution's shape by a normalising flow, one for all points and
-      images. It is left out: the shape that matters here, two hands to choose from, differs from image to image.
-    - "simcc": Kullback-Leibler divergence of each axis' distribution from its target (Li et al. 2022).
-    - "dsnt": distance between expected and true point, where the image's half side is 1, plus the Jensen-Shannon
-      divergence of the distribution from a Gaussian at the point, which the expectation alone would leave free
-      (Nibali et al. 2018).
+    - "mse": squared difference to the codec's targets, averaged over a map's cells or the two coordinates (handout).
+    - "l1": absolute difference to the codec's targets.
+    - "laplace": negative log-likelihood of the coordinates under a Laplace distribution whose scale the network
+      predicts: an L1 loss that the network weights by its own uncertainty. It is the residual log-likelihood estimation
+      of Li et al. 2021 (https://arxiv.org/abs/2107.11291) without the normalising flow. The flow learns one shape of
+      the distribution for all points and images; here the shape that matters, two possible hands, differs between
+      images.
+    - "simcc": Kullback-Leibler divergence of each axis' distribution from its target (Li et al. 2022,
+      https://arxiv.org/abs/2107.03332).
+    - "dsnt": distance between expected and true point, in units of half the image's side, plus the Jensen-Shannon
+      divergence of the distribution from a Gaussian at the point, because the expectation alone does not determine the
+      distribution (Nibali et al. 2018, https://arxiv.org/abs/1801.07372).
 
     Args:
-        kind: which of the five.
-        codec: what the network is asked for, and for "dsnt" how it is read.
-        exchangeable_hands: per image the smaller loss of the two ways to name the hands. Punished for each wrong guess
-            of a name, the best that a network can do is to hedge: half a peak at both hands, or a point between them.
+        kind: one of the five above.
+        codec: encodes the targets; "dsnt" needs a `DSNTCodec`.
+        permutation_invariant: use, for each image, the smaller loss of the two assignments of the true hands to the
+            predicted ones. With a fixed assignment, the loss is lowest for a hedge: half a peak at both hands, or a
+            point between them.
+
+    Raises:
+        ValueError: the codec does not fit the kind.
     """
 
-    def __init__(self, kind: Loss, codec: Codec, exchangeable_hands: bool = False) -> None:
+    def __init__(self, kind: Loss, codec: Codec, permutation_invariant: bool = False) -> None:
         super().__init__()
+        if kind == "dsnt" and not isinstance(codec, DSNTCodec):
+            raise ValueError(f"loss 'dsnt' needs a DSNTCodec, not {type(codec).__name__}")
         self.kind = kind
         self.codec = codec
-        self.exchangeable_hands = exchangeable_hands
+        self.permutation_invariant = permutation_invariant
 
     def forward(
         self, outputs: Float[Tensor, "B K *output"], points: Float[Tensor, "B K 2"]
     ) -> dict[str, Float[Tensor, ""]]:
-        """Returns "loss".
+        """Return the mean loss as "loss".
 
         Args:
             outputs: of the network.
-            points: the truth, (x, y) in pixels.
+            points: true points, (x, y) in pixels.
         """
-        answers = self.interpret(outputs.float())
-        if self.exchangeable_hands:
-            points = self.name_hands(answers, points)
-        return {"loss": self.per_point(answers, points).mean()}
+        predictions = self.normalize(outputs.float())
+        if self.permutation_invariant:
+            points = self.assign_hands(predictions, points)
+        return {"loss": self.compute_point_losses(predictions, points).mean()}
 
-    def interpret(self, outputs: Float[Tensor, "B K *output"]) -> Float[Tensor, "B K *output"]:
-        """Returns what the outputs say, whatever the truth: logits become probabilities or their logarithms.
+    def normalize(self, outputs: Float[Tensor, "B K *output"]) -> Float[Tensor, "B K *output"]:
+        """Return logits as probabilities ("dsnt") or log-probabilities ("simcc"), and other outputs as they are.
 
-        All cells of a map take part in this; done once, it serves naming the hands and the loss.
+        This step is expensive, since it uses all cells of a map, and does not depend on the true points. So it is done
+        once for both assignments of the hands.
         """
         match self.kind:
             case "dsnt":
-                return soften(outputs)
+                return spatial_softmax(outputs)
             case "simcc":
                 return outputs.log_softmax(-1)
             case _:
                 return outputs
 
     @torch.no_grad()
-    def name_hands(
-        self, answers: Float[Tensor, "B K *output"], points: Float[Tensor, "B K 2"]
+    def assign_hands(
+        self, predictions: Float[Tensor, "B K *output"], points: Float[Tensor, "B K 2"]
     ) -> Float[Tensor, "B K 2"]:
-        """Returns the points with each image's hands named as costs less.
+        """Return the true points, with the hands exchanged in each image where this has the smaller loss.
 
-        The smaller of two losses has the smaller one's gradient: which one that is can be settled without gradients.
+        The minimum of two losses has the gradient of the smaller one, so the choice needs no gradients.
         """
-        hands, named = answers[:, HANDS], points[:, HANDS]
-        exchanged = named.flip(1)
-        cheaper = self.per_point(hands, exchanged).sum(1) < self.per_point(hands, named).sum(1)
+        predicted_hands, hands = predictions[:, HANDS], points[:, HANDS]
+        exchanged = hands.flip(1)
+        loss_exchanged = self.compute_point_losses(predicted_hands, exchanged).sum(1)
+        loss_annotated = self.compute_point_losses(predicted_hands, hands).sum(1)
         points = points.clone()
-        points[:, HANDS] = torch.where(cheaper.view(-1, 1, 1), exchanged, named)
+        points[:, HANDS] = torch.where((loss_exchanged < loss_annotated).view(-1, 1, 1), exchanged, hands)
         return points
 
-    def per_point(self, answers: Float[Tensor, "B K *output"], points: Float[Tensor, "B K 2"]) -> Float[Tensor, "B K"]:
-        """Returns the loss of each point for itself, of outputs that are interpreted already."""
-        if self.kind == "dsnt":
+    def compute_point_losses(
+        self, predictions: Float[Tensor, "B K *output"], points: Float[Tensor, "B K 2"]
+    ) -> Float[Tensor, "B K"]:
+        """Return the loss of each point, from outputs that `normalize` has returned."""
+        if self.kind == "dsnt" and isinstance(self.codec, DSNTCodec):
             cells = points * (self.codec.size / IMAGE_SIZE)
-            distances = (find_expectations(answers) - cells).norm(dim=-1) * (2 / self.codec.size)
-            return distances + divergence(answers, cells)
+            distances = (find_expectations(predictions) - cells).norm(dim=-1) * (2 / self.codec.size)
+            return distances + jensen_shannon_divergence(predictions, cells)
         targets = self.codec.encode(points)
         match self.kind:
             case "mse":
-                losses = F.mse_loss(answers, targets, reduction="none")
+                losses = F.mse_loss(predictions, targets, reduction="none")
             case "l1":
-                losses = (answers - targets).abs()
-            case "rle":
-                coordinates, spreads = answers.chunk(2, dim=-1)
-                spreads = spreads.clamp(min=SMALLEST_SPREAD)
-                losses = (coordinates - targets).abs() / spreads + (2 * spreads).log()
+                losses = (predictions - targets).abs()
+            case "laplace":
+                coordinates, scales = predictions.chunk(2, dim=-1)
+                scales = scales.clamp(min=SMALLEST_SCALE)
+                losses = (coordinates - targets).abs() / scales + (2 * scales).log()
             case "simcc":
-                losses = F.kl_div(answers, targets, reduction="none").sum(-1)
+                losses = F.kl_div(predictions, targets, reduction="none").sum(-1)
+            case _:
+                raise ValueError(f"loss is {self.kind!r}; choose one of {', '.join(get_args(Loss))}")
         return losses.flatten(2).mean(-1)
 
 
-def divergence(p: Float[Tensor, "B K h w"], points: Float[Tensor, "B K 2"]) -> Float[Tensor, "B K"]:
-    """Returns the Jensen-Shannon divergence, 0 to log 2, of each distribution p from a Gaussian at its point.
+def jensen_shannon_divergence(p: Float[Tensor, "B K h w"], points: Float[Tensor, "B K 2"]) -> Float[Tensor, "B K"]:
+    """Return the Jensen-Shannon divergence, 0 to log 2, of each distribution p from a Gaussian at its point.
 
-    Half of Σ p log(p / m) + Σ q log(q / m), with q the Gaussian's share of a cell and m = (p + q) / 2. Both sum to 1,
-    so that is log 2 + ½ Σ (p log(p / 2m) + q log(q / 2m)). Where q vanishes so does its term: a window around the point
-    holds the whole sum. The derivative by p is log(p / 2m) / 2 and no more, because what the change of m adds cancels.
-    So all but the factor p is computed without gradients.
+    It is half of Σ p log(p / m) + Σ q log(q / m), with q the Gaussian's share of a cell and m = (p + q) / 2. Both p and
+    q sum to 1, so this is log 2 + ½ Σ (p log(p / 2m) + q log(q / 2m)). Terms with q = 0 are 0, so a window around the
+    point contains the whole sum. The derivative by p is log(p / 2m) / 2, because the terms from the derivative of m
+    cancel. So everything but the factor p is computed without gradients.
 
     Args:
-        p: sums to 1 over each map.
+        p: distributions; each map sums to 1.
         points: (x, y) in cells.
     """
     with torch.no_grad():
-        index, q = _draw_gaussian(points, p.shape[-1])
-    near = p.flatten(2).gather(-1, index)
+        index, q = _compute_gaussian_window(points, p.shape[-1])
+    p_window = p.flatten(2).gather(-1, index)
     with torch.no_grad():
-        log_both = _log(near + q)
-        p_gain, q_gain = _log(near) - log_both, _log(q) - log_both
-    return math.log(2) + ((near * p_gain).sum(-1) + (q * q_gain).sum(-1)) / 2
+        log_sum = _log(p_window + q)
+        p_factor, q_factor = _log(p_window) - log_sum, _log(q) - log_sum
+    return math.log(2) + ((p_window * p_factor).sum(-1) + (q * q_factor).sum(-1)) / 2
 
 
-def _draw_gaussian(points: Float[Tensor, "B K 2"], size: int) -> tuple[Int[Tensor, "B K n"], Float[Tensor, "B K n"]]:
-    """Returns the numbers of the cells around each point, row by row, and a Gaussian's share of each; shares sum to 1.
+def _compute_gaussian_window(
+    points: Float[Tensor, "B K 2"], size: int
+) -> tuple[Int[Tensor, "B K n"], Float[Tensor, "B K n"]]:
+    """Return the flat indices of the cells around each point, and a Gaussian's share of each cell; shares sum to 1.
 
-    The window is moved into the map where it would stick out, so that it holds no cell twice.
+    A window that would leave the map is shifted into it, so that it contains no cell twice.
     """
     side = min(2 * DSNT_REACH + 1, size)
     first = (points.floor() - DSNT_REACH).clamp(0, size - side)
     places = first.unsqueeze(-1) + torch.arange(side, device=points.device)
     columns, rows = places.long().unbind(-2)
-    # A softmax of squares is a Gaussian that sums to 1, and the two-dimensional one is the product of two of these.
+    # The softmax of negative squares is a Gaussian that sums to 1; the two-dimensional one is a product of two.
     x, y = (-0.5 * ((places + 0.5 - points.unsqueeze(-1)) / DSNT_SIGMA).square()).softmax(-1).unbind(-2)
     index = rows.unsqueeze(-1) * size + columns.unsqueeze(-2)
     return index.flatten(2), (y.unsqueeze(-1) * x.unsqueeze(-2)).flatten(2)
 
 
 def _log(shares: Float[Tensor, "B K n"]) -> Float[Tensor, "B K n"]:
-    """Returns finite logarithms, also of cells without any probability."""
+    """Return finite logarithms, also of cells whose probability is 0."""
     return shares.clamp(min=1e-30).log()

@@ -1,10 +1,11 @@
-"""How good points are: the share found (PCK) and the mean error, what hands that look alike allow, and why points fail.
+"""Keypoint metrics: PCK and mean error, the ceilings that two hands which look alike impose, and causes of failures.
 
-The handout's picture does not say which hand is the left one: exchanging the two redraws it to the last pixel. So every
-measure comes in two kinds. The plain one compares names. With `exchangeable_hands`, the hands of a figure may be
-exchanged, both or neither: it counts the better of the two assignments, the one with the smaller sum of distances.
+PCK is the percentage of correct keypoints. The handout's images do not show which hand is the left one: a figure with
+exchanged hands has the same pixels. So every metric has two forms. The plain form compares each point with the true
+point of the same name. With `permutation_invariant`, the better of the two assignments of the hands counts for each
+figure, that is the one with the smaller sum of distances.
 
-Everything is computed on the CPU in float64: a point at the threshold is found or lost on every machine alike.
+Everything is computed on the CPU in float64, so that a point at the threshold counts alike on every machine.
 
 Shape letters: M images, T thresholds; the 5 points are in the order of `POINT_NAMES`.
 """
@@ -23,7 +24,7 @@ from helpers.keypoints.scenes import HANDS, POINT_NAMES, exchange_rows
 
 Normalization = Literal["bbox", "torso"]
 THRESHOLDS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2)
-"""Shares of a figure's size. The assignment asks for the last four; the first two tell sub-pixel methods apart."""
+"""Shares of a figure's size. The assignment asks for the last four; the first two separate sub-pixel methods."""
 EXCHANGED = exchange_rows(HANDS)
 IS_HAND = torch.tensor(EXCHANGED) != torch.arange(len(EXCHANGED))
 
@@ -33,19 +34,24 @@ def compute_pck(
     true: Float[Tensor, "M 5 2"],
     thresholds: Sequence[float] | Float[np.ndarray, " T"] = THRESHOLDS,
     normalize_by: Normalization = "bbox",
-    exchangeable_hands: bool = False,
+    permutation_invariant: bool = False,
 ) -> Float[Tensor, " T"]:
-    """Returns the share of correct keypoints: those that lie within threshold · size of their figure.
+    """Return the PCK at each threshold: the share of points at most threshold · size of their figure from the truth.
 
-    Law: rises with the threshold, and with `exchangeable_hands` it is 1 for every way to name the true hands.
+    Law: PCK does not fall when the threshold rises; with `permutation_invariant` it is 1 for the true points with the
+    hands in either order.
 
     Args:
         predicted: (x, y) pixels.
-        thresholds: shares of the size of each figure; see `measure_sizes` for `normalize_by`.
+        true: (x, y) pixels.
+        thresholds: shares of the size of each figure.
+        normalize_by: definition of that size, see `measure_sizes`.
+        permutation_invariant: allow exchanged hands, see the module's docstring.
 
-    Source: section 2 of the assignment; Yang and Ramanan, "Articulated human detection" (2013).
+    Source: section 2 of the assignment; Yang and Ramanan 2013, "Articulated Human Detection with Flexible Mixtures of
+    Parts", https://doi.org/10.1109/TPAMI.2012.261.
     """
-    return compute_pck_per_point(predicted, true, thresholds, normalize_by, exchangeable_hands).mean(1)
+    return compute_pck_per_point(predicted, true, thresholds, normalize_by, permutation_invariant).mean(1)
 
 
 def compute_pck_per_point(
@@ -53,42 +59,48 @@ def compute_pck_per_point(
     true: Float[Tensor, "M 5 2"],
     thresholds: Sequence[float] | Float[np.ndarray, " T"] = THRESHOLDS,
     normalize_by: Normalization = "bbox",
-    exchangeable_hands: bool = False,
+    permutation_invariant: bool = False,
 ) -> Float[Tensor, "T 5"]:
-    """Returns the PCK of each point alone; `compute_pck` is its mean over the points."""
-    relative = compute_errors(predicted, true, exchangeable_hands) / measure_sizes(true, normalize_by).unsqueeze(1)
+    """Return the PCK of each point separately; `compute_pck` is its mean over the points."""
+    relative = compute_errors(predicted, true, permutation_invariant) / measure_sizes(true, normalize_by).unsqueeze(1)
     return (relative <= torch.as_tensor(thresholds, dtype=torch.float64).view(-1, 1, 1)).double().mean(1)
 
 
 def mean_error(
-    predicted: Float[Tensor, "M 5 2"], true: Float[Tensor, "M 5 2"], exchangeable_hands: bool = False
+    predicted: Float[Tensor, "M 5 2"], true: Float[Tensor, "M 5 2"], permutation_invariant: bool = False
 ) -> Float[Tensor, " 5"]:
-    """Returns the mean distance of each point from its truth in pixels."""
-    return compute_errors(predicted, true, exchangeable_hands).mean(0)
+    """Return the mean error of each point, in pixels, over all images."""
+    return compute_errors(predicted, true, permutation_invariant).mean(0)
 
 
 def compute_errors(
-    predicted: Float[Tensor, "M 5 2"], true: Float[Tensor, "M 5 2"], exchangeable_hands: bool = False
+    predicted: Float[Tensor, "M 5 2"], true: Float[Tensor, "M 5 2"], permutation_invariant: bool = False
 ) -> Float[Tensor, "M 5"]:
-    """Returns how far each point is from its truth in pixels; see above for `exchangeable_hands`."""
+    """Return the distance of each predicted point from the true one, in pixels.
+
+    Args:
+        predicted: (x, y) pixels.
+        true: (x, y) pixels.
+        permutation_invariant: allow exchanged hands, see the module's docstring.
+    """
     plain = _distance(predicted, true)
-    if not exchangeable_hands:
+    if not permutation_invariant:
         return plain
     exchanged = _distance(exchange_hands(predicted), true)
-    # All other points are equal in both, so that the sums differ by the hands alone.
-    better = exchanged.sum(1, keepdim=True) < plain.sum(1, keepdim=True)
-    return torch.where(better, exchanged, plain)
+    # All other points are equal in both, so the sums differ by the hands alone.
+    exchanged_is_better = exchanged.sum(1, keepdim=True) < plain.sum(1, keepdim=True)
+    return torch.where(exchanged_is_better, exchanged, plain)
 
 
 def measure_sizes(true: Float[Tensor, "M 5 2"], normalize_by: Normalization = "bbox") -> Float[Tensor, " M"]:
-    """Returns the length in pixels that stands for each figure's size: what PCK's thresholds are shares of.
+    """Return the size of each figure in pixels; PCK's thresholds are shares of it.
 
-    "bbox" is the diagonal of the smallest box around the true points; spread limbs make it longer. "torso" would
-    be from shoulder to hip, but neither is among the five points. So it is from the head to the middle of the feet, the
-    one length that does not depend on how a figure stands: 57 px in all of the handout's.
+    "bbox" is the diagonal of the smallest box around the true points, which is longer for spread limbs. "torso" is
+    usually the distance from shoulder to hip, but neither is among the five points. Here it is the distance from the
+    head to the middle of the feet, which does not depend on the pose: 57 px in all of the handout's figures.
 
     Raises:
-        ValueError: `normalize_by` is another.
+        ValueError: `normalize_by` is neither of the two.
     """
     true = true.cpu().double()
     if normalize_by == "bbox":
@@ -100,73 +112,67 @@ def measure_sizes(true: Float[Tensor, "M 5 2"], normalize_by: Normalization = "b
 
 
 def exchange_hands(points: Float[Tensor, "*B 5 2"]) -> Float[Tensor, "*B 5 2"]:
-    """Returns the points with the left hand's place under the right hand's name and vice versa."""
+    """Return the points with the positions of the two hands exchanged."""
     return points[..., EXCHANGED, :]
 
 
 def evaluate_points(predicted: Float[Tensor, "M 5 2"], true: Float[Tensor, "M 5 2"]) -> dict[str, float]:
-    """Returns one row of results: `pck@t` and `pck_swap@t` (hands exchangeable) for each of `THRESHOLDS`, and errors.
+    """Return one row of results: PCK at each of `THRESHOLDS`, and mean errors in pixels.
 
-    `error` and `error_swap` are means over all points in pixels, `error_head_feet` over those that no exchange touches.
+    Columns: `pck@t` and `error` compare names, `pck_swap@t` and `error_swap` are permutation-invariant,
+    `error_head_feet` is the mean over head and feet, which no exchange of hands changes.
     """
-    row = {}
-    for suffix, exchangeable in (("", False), ("_swap", True)):
-        pck = compute_pck(predicted, true, exchangeable_hands=exchangeable).tolist()
+    row: dict[str, float] = {}
+    for suffix, permutation_invariant in (("", False), ("_swap", True)):
+        pck = compute_pck(predicted, true, permutation_invariant=permutation_invariant).tolist()
         row |= {f"pck{suffix}@{threshold}": value for threshold, value in zip(THRESHOLDS, pck, strict=True)}
-        row[f"error{suffix}"] = mean_error(predicted, true, exchangeable).mean().item()
+        row[f"error{suffix}"] = mean_error(predicted, true, permutation_invariant).mean().item()
     row["error_head_feet"] = mean_error(predicted, true)[~IS_HAND].mean().item()
     return row
 
 
-# What hands that look alike allow. In the image both assignments are equally likely, so an answer for a hand hits with
-# probability 1/2 for each hand it is near enough to. Head and feet are taken as perfect: these are ceilings.
+# Ceilings of the plain PCK. Both assignments of the hands are equally likely given the image, so a predicted hand is
+# correct with probability 1/2 for each true hand that is near enough. Head and feet are taken as perfect.
 
 
-def guess_the_hands_pck(
-    true: Float[Tensor, "M 5 2"],
-    thresholds: Sequence[float] | Float[np.ndarray, " T"] = THRESHOLDS,
-    normalize_by: Normalization = "bbox",
+def random_assignment_pck(
+    true: Float[Tensor, "M 5 2"], thresholds: Sequence[float] | Float[np.ndarray, " T"] = THRESHOLDS
 ) -> Float[Tensor, " T"]:
-    """Returns the PCK expected of a perfect localiser that tosses a coin for which hand is the left one.
+    """Return the expected PCK of perfect points whose hands are assigned to left and right at random.
 
-    It is the mean of two outcomes: all right, and exchanged.
+    It is the mean of the PCK with all points correct and the PCK with the hands exchanged.
     """
-    outcomes = (compute_pck(points, true, thresholds, normalize_by) for points in (true, exchange_hands(true)))
-    return sum(outcomes) / 2
+    return (compute_pck(true, true, thresholds) + compute_pck(exchange_hands(true), true, thresholds)) / 2
 
 
 def hands_midpoint_pck(
-    true: Float[Tensor, "M 5 2"],
-    thresholds: Sequence[float] | Float[np.ndarray, " T"] = THRESHOLDS,
-    normalize_by: Normalization = "bbox",
+    true: Float[Tensor, "M 5 2"], thresholds: Sequence[float] | Float[np.ndarray, " T"] = THRESHOLDS
 ) -> Float[Tensor, " T"]:
-    """Returns the PCK of answering both hands with the middle between them.
+    """Return the PCK of predicting the middle between the hands for both of them.
 
-    The answer that a squared error of coordinates teaches: the mean of two equally likely truths.
+    This prediction minimises the expected squared error of the coordinates: the mean of two equally likely truths.
     """
-    return compute_pck((true + exchange_hands(true)) / 2, true, thresholds, normalize_by)
+    return compute_pck((true + exchange_hands(true)) / 2, true, thresholds)
 
 
 def best_expected_pck(
-    true: Float[Tensor, "M 5 2"],
-    thresholds: Sequence[float] | Float[np.ndarray, " T"] = THRESHOLDS,
-    normalize_by: Normalization = "bbox",
+    true: Float[Tensor, "M 5 2"], thresholds: Sequence[float] | Float[np.ndarray, " T"] = THRESHOLDS
 ) -> Float[Tensor, " T"]:
-    """Returns the highest PCK that can be expected of any method, at each threshold for itself.
+    """Return the highest expected PCK of any method, at each threshold separately.
 
-    Let r = threshold · size. If the hands are at most 2r apart, their middle is within r of both and hits for certain.
-    Otherwise no place is within r of both, and nothing hits more often than a coin. So it scores like a coin that also
-    wins up to distance 2r: `guess_the_hands_pck` at twice the threshold. No single answer reaches this at every
-    threshold: at strict ones, the middle gives up the coin's half.
+    Let r = threshold · size. If the hands are at most 2r apart, their middle is within r of both, and it is always
+    correct. Otherwise no position is within r of both, and none is correct more often than in half of the cases. So the
+    best expected PCK is `random_assignment_pck` at twice the threshold. No single prediction reaches it at every
+    threshold: at small ones, the middle is correct for neither hand.
     """
-    return guess_the_hands_pck(true, 2 * np.asarray(thresholds), normalize_by)
+    return random_assignment_pck(true, 2 * np.asarray(thresholds))
 
 
 Cause = Literal["hands exchanged", "hands coincide", "between the hands", "near miss", "lost"]
 
 
 class Failure(NamedTuple):
-    """One point that at least one of two methods failed to find, and why; a method that found it has no cause."""
+    """Point that is wrong by at least one of two methods, with the cause for each; None for a method that is right."""
 
     image: int  # row in the set
     point: int  # row of `POINT_NAMES`
@@ -175,7 +181,7 @@ class Failure(NamedTuple):
 
     @property
     def kind(self) -> Literal["heatmap only", "regression only", "both"]:
-        """Returns who failed."""
+        """Return which of the two methods failed."""
         if self.heatmap and self.regression:
             return "both"
         return "heatmap only" if self.heatmap else "regression only"
@@ -188,47 +194,55 @@ def analyze_failure_cases(
     threshold: float = 0.05,
     normalize_by: Normalization = "bbox",
 ) -> list[Failure]:
-    """Returns every point that one of two methods or both fail to find, in the order of images and points.
+    """Return every point that is wrong by at least one of two methods, in the order of images and points.
 
-    Found means what PCK means, by name. A failure has the first of these causes that holds; "near" is within
-    r = threshold · size, as for PCK:
+    A point is correct as for the plain PCK: within r = threshold · size of the true point. The cause of a failure is
+    the first of these that holds:
 
-    1. `hands exchanged`: it is near the other hand, which was not found itself.
-    2. `hands coincide`: it is near the other hand, which was found there too. One place answers for both hands.
-    3. `between the hands`: it is near their middle.
-    4. `near miss`: within 2r of the truth.
-    5. `lost`: nothing of the above.
+    1. `hands exchanged`: the point is within r of the other hand, and the other predicted hand is wrong.
+    2. `hands coincide`: the point is within r of the other hand, and the other predicted hand is correct.
+    3. `between the hands`: the point is within r of the middle of the hands.
+    4. `near miss`: the point is within 2r of the true point.
+    5. `lost`: none of the above.
 
     Args:
-        heatmap: (x, y) pixels that the heatmap method predicts; `regression` likewise.
+        heatmap: points predicted by the heatmap method, (x, y) pixels.
+        regression: points predicted by coordinate regression, (x, y) pixels.
+        true: (x, y) pixels.
+        threshold: share of the size of each figure.
+        normalize_by: definition of that size, see `measure_sizes`.
 
     Source: section 2 of the assignment.
     """
-    causes = [_explain(predicted, true, threshold, normalize_by) for predicted in (heatmap, regression)]
+    heatmap_causes = _find_causes(heatmap, true, threshold, normalize_by)
+    regression_causes = _find_causes(regression, true, threshold, normalize_by)
+    has_failed = heatmap_causes.astype(bool) | regression_causes.astype(bool)
     return [
-        Failure(image, point, *(str(own[image, point]) or None for own in causes))
-        for image, point in np.argwhere((causes[0] != "") | (causes[1] != "")).tolist()
+        Failure(image, point, heatmap_causes[image, point], regression_causes[image, point])
+        for image, point in np.argwhere(has_failed).tolist()
     ]
 
 
-def _explain(
+def _find_causes(
     predicted: Float[Tensor, "M 5 2"], true: Float[Tensor, "M 5 2"], threshold: float, normalize_by: Normalization
 ) -> Shaped[np.ndarray, "M 5"]:
-    """Returns the cause of each point's failure, an empty text where it is found."""
+    """Return the cause of each point's failure, an array of texts, with None where the point is correct."""
     radius = threshold * measure_sizes(true, normalize_by).unsqueeze(1)
     error = _distance(predicted, true)
-    found = error <= radius
+    correct = error <= radius
     near_other_hand = IS_HAND & (_distance(predicted, exchange_hands(true)) <= radius)
-    other_hand_found = found[:, EXCHANGED]
-    causes = {
-        "": found,
-        "hands exchanged": near_other_hand & ~other_hand_found,
+    other_hand_correct = correct[:, EXCHANGED]
+    conditions: dict[Cause | None, Tensor] = {
+        None: correct,
+        "hands exchanged": near_other_hand & ~other_hand_correct,
         "hands coincide": near_other_hand,
         "between the hands": IS_HAND & (_distance(predicted, (true + exchange_hands(true)) / 2) <= radius),
         "near miss": error <= 2 * radius,
     }
-    return np.select([condition.numpy() for condition in causes.values()], list(causes), "lost")
+    causes = [np.array(cause, object) for cause in conditions]
+    return np.select([condition.numpy() for condition in conditions.values()], causes, np.array("lost", object))
 
 
 def _distance(predicted: Float[Tensor, "M 5 2"], true: Float[Tensor, "M 5 2"]) -> Float[Tensor, "M 5"]:
+    """Return the distances between points, in pixels."""
     return (predicted.cpu().double() - true.cpu().double()).norm(dim=-1)

@@ -1,10 +1,11 @@
-"""`HeatmapNet` and `RegressionNet`: the assignment's two networks on one backbone, and other heads for coordinates.
+"""Networks of the assignment, `HeatmapNet` and `RegressionNet`, on one backbone, and other heads for regression.
 
 Shape letters: B batch, K points, D bins per axis, h w map.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from typing import Literal
@@ -18,15 +19,16 @@ from helpers.keypoints.scenes import IMAGE_SIZE, POINT_NAMES
 FINAL_SIZE = IMAGE_SIZE // 16
 """Cells per side of the backbone's last map."""
 FLAT_CHANNELS = 4
-"""Channels that the flattened head keeps: 4 maps of 8 × 8 cells are 256 numbers, as many as 256 means."""
+"""Channels of the flattened head: 4 maps of 8 × 8 cells are 256 numbers, as many as the pooled head's 256 means."""
 
 Head = Literal["pooled", "flattened", "simcc", "integral"]
 
 
 class Backbone(nn.Module):
-    """Maps images [B, inputs, 128, 128] to the maps of four blocks, each half as large as the one before: 64 … 8 cells.
+    """Convolutional backbone: four blocks whose maps have 64, 32, 16 and 8 cells per side.
 
-    A block is a 3 × 3 convolution with batch normalisation, ReLU and 2 × 2 max pooling; channels double from `width`.
+    A block is a 3 × 3 convolution, batch normalisation, ReLU and 2 × 2 max pooling. Its output has twice as many
+    channels as that of the block before, beginning with `width`.
     """
 
     def __init__(self, inputs: int = 1, width: int = 32) -> None:
@@ -40,7 +42,7 @@ class Backbone(nn.Module):
         )
 
     def forward(self, images: Float[Tensor, "B inputs H W"]) -> list[Float[Tensor, "B channels h w"]]:
-        """Returns the four maps, finest first."""
+        """Return the four maps, finest first."""
         maps = [images]
         for block in self.blocks:
             maps.append(block(maps[-1]))
@@ -48,23 +50,25 @@ class Backbone(nn.Module):
 
 
 class HeatmapNet(nn.Module):
-    """Maps images [B, 1, 128, 128] to one map per point [B, K, size, size]; the assignment's has 602,629 weights.
+    """Heatmap network: images [B, 1, 128, 128] to one map per point [B, K, size, size]; 602,629 weights by default.
 
-    A stage of the decoder doubles the map: a 2 × 2 deconvolution of stride 2, batch normalisation, ReLU. Channels go
-    256 -> 128 -> 64 -> 32 -> 16, in one stage for 16 cells and four for 128; a 1 × 1 convolution ends it. Each stage
-    but the first also reads the backbone's map of the size that it doubles (Ronneberger et al. 2015, "U-Net").
+    A stage of the decoder doubles the map: a 2 × 2 deconvolution of stride 2, batch normalisation, ReLU. Channels are
+    256 -> 128 -> 64 -> 32 -> 16, with one stage for 16 cells and four for 128. The last layer is a 1 × 1 convolution.
+    With skip connections, each stage but the first also gets the backbone's map of the same size as its input.
 
     Args:
         num_points: K.
         output_size: cells per side of the maps: 16, 32, 64 or 128.
-        skips: whether stages read the backbone's maps; without them the weights at 64 cells are 561,669.
+        skips: whether stages get the backbone's maps; without them the network has 561,669 weights at 64 cells.
         width: channels of the first block.
-        empty_start: let the untrained network show empty maps, by an output layer of zeros. The usual one shows noise
-            whose squared error is some fifty times that of an empty map, and the first epochs go into silencing it.
-            Good for maps of values; maps of logits start better with some noise to choose from.
+        empty_start: initialise the output layer with zeros, so that the untrained network outputs empty maps. The usual
+            initialisation outputs noise whose squared error is about fifty times that of an empty map, and the first
+            epochs only reduce it. Meant for maps of values; maps of logits train better from the usual initialisation.
 
     Raises:
         ValueError: there is no decoder of this output size.
+
+    Source: Ronneberger et al. 2015, "U-Net", https://arxiv.org/abs/1505.04597.
     """
 
     def __init__(
@@ -78,52 +82,55 @@ class HeatmapNet(nn.Module):
         super().__init__()
         sizes = [FINAL_SIZE * 2**stage for stage in (1, 2, 3, 4)]
         if output_size not in sizes:
-            raise ValueError(f"no decoder makes maps of {output_size} cells: choose one of {sizes}")
+            raise ValueError(f"output_size is {output_size} cells: choose one of {sizes}")
         self.skips = skips
         self.backbone = Backbone(width=width)
         num_stages = sizes.index(output_size) + 1
-        *skipped, deepest = self.backbone.channels
+        *skip_channels, deepest = self.backbone.channels
         outputs = [deepest // 2**stage for stage in (1, 2, 3, 4)]
-        joined = [0, *reversed(skipped)] if skips else [0, 0, 0, 0]
+        joined = [0, *reversed(skip_channels)] if skips else [0, 0, 0, 0]
         inputs = [before + extra for before, extra in zip([deepest, *outputs[:-1]], joined, strict=True)]
         self.stages = nn.ModuleList(_double(*pair) for pair in list(zip(inputs, outputs, strict=True))[:num_stages])
         self.output = nn.Conv2d(outputs[num_stages - 1], num_points, 1)
         if empty_start:
-            nn.init.zeros_(self.output.weight)
-            nn.init.zeros_(self.output.bias)
+            for parameter in self.output.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, images: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B K h w"]:
-        """Returns the maps; what their values mean is the codec's affair."""
-        *skipped, features = self.backbone(images)
+        """Return the maps: values between 0 and 1 or logits, depending on the codec of the targets."""
+        *skip_maps, features = self.backbone(images)
         features = self.stages[0](features)
-        for stage, joined in zip(self.stages[1:], reversed(skipped), strict=False):
-            features = stage(torch.cat([features, joined], dim=1) if self.skips else features)
+        for stage, skip_map in zip(self.stages[1:], reversed(skip_maps), strict=False):  # 128 cells use all skips
+            features = stage(torch.cat([features, skip_map], dim=1) if self.skips else features)
         return _in_float32(self.output, features)
 
 
 class RegressionNet(nn.Module):
-    """Maps images [B, 1, 128, 128] to numbers per point; the assignment's has 430,602 weights.
+    """Regression network: images [B, 1, 128, 128] to numbers per point; 430,602 weights by default.
 
-    Every head reads the backbone's last map, 256 channels in 8 × 8 cells; what differs is how it treats places. All
-    have the assignment's weights to within 2 %, and next to no cost beside the backbone:
+    Every head gets the backbone's last map, 256 channels in 8 × 8 cells. Heads differ in what they keep of the position
+    in that map. The number of weights is within 2 % of the assignment's for all, and their cost is small beside the
+    backbone's:
 
-    - "pooled", the assignment's: each channel's mean over the cells, then 256 -> 128 -> 64 -> outputs with ReLU and
-      dropout between, and a sigmoid. A mean does not say where in the map the values stood.
-    - "flattened": a 1 × 1 convolution to 4 channels instead of the mean: 256 numbers again, but each of one place.
-    - "simcc": a 1 × 1 convolution to one map per point, and from its 64 cells, by one layer that all points share, D
-      logits for the column and D for the row of the point (Li et al. 2022, "SimCC").
-    - "integral": the layers of "pooled", in each cell by itself: a logit per point and cell, and so a map whose mean
-      position is the answer (Sun et al. 2018, "Integral Human Pose Regression"). First think, then average.
+    - "pooled" (the assignment's): the mean of each channel over the cells, then 256 -> 128 -> 64 -> outputs with ReLU
+      and dropout between, and a sigmoid. The mean discards the positions of the values in the map.
+    - "flattened": a 1 × 1 convolution to 4 channels instead of the mean: again 256 numbers, but each of one cell.
+    - "simcc": a 1 × 1 convolution to one map per point, and one layer, shared by all points, from its 64 cells to D
+      logits for the column and D for the row (Li et al. 2022, "SimCC", https://arxiv.org/abs/2107.03332).
+    - "integral": the layers of "pooled" applied to each cell separately, which gives one logit per point and cell. The
+      point is the mean position under the softmax of this map (Sun et al. 2018, "Integral Human Pose Regression",
+      https://arxiv.org/abs/1711.08229).
 
     Args:
         num_points: K.
-        head: which of the four.
-        outputs_per_point: of "pooled" and "flattened": 2 for (x, y), 4 with the spread of each.
+        head: one of the four above.
+        outputs_per_point: of "pooled" and "flattened": 2 for (x, y), 4 for (x, y) and the scale of each.
         num_bins: D of "simcc".
-        dropout: share of the hidden numbers that a training step drops.
-        coordinates: give the backbone the x and y of every pixel, -1 to 1, as two more channels (Liu et al. 2018,
-            "CoordConv"). They enter with the image, for a position can only survive the mean once a ReLU has let it
-            pass where there is a stroke and nowhere else; next to the features their own means would be 0, always.
+        dropout: share of the hidden units that a training step drops.
+        coordinates: add the x and y of every pixel, from -1 to 1, to the image as two more channels (Liu et al. 2018,
+            "CoordConv", https://arxiv.org/abs/1807.03247). They must be inputs of the backbone: a position survives
+            the mean only if a ReLU has let it pass at the strokes and nowhere else. Added to the last map instead,
+            their means would always be 0.
         width: channels of the first block.
     """
 
@@ -138,6 +145,7 @@ class RegressionNet(nn.Module):
         width: int = 32,
     ) -> None:
         super().__init__()
+        self.coordinates: Tensor | None
         self.backbone = Backbone(inputs=3 if coordinates else 1, width=width)
         self.register_buffer("coordinates", _grid() if coordinates else None, persistent=False)
         channels, num_cells = 8 * width, FINAL_SIZE**2
@@ -145,9 +153,10 @@ class RegressionNet(nn.Module):
         in_each_cell = partial(nn.Conv2d, kernel_size=1)
         match head:
             case "pooled" | "flattened":
-                keep = nn.AdaptiveAvgPool2d(1) if head == "pooled" else in_each_cell(channels, FLAT_CHANNELS)
-                kept = channels if head == "pooled" else FLAT_CHANNELS * num_cells
-                self.head = nn.Sequential(keep, nn.Flatten(), _perceptron((kept, *hidden), nn.Linear, dropout))
+                reduce = nn.AdaptiveAvgPool2d(1) if head == "pooled" else in_each_cell(channels, FLAT_CHANNELS)
+                num_features = channels if head == "pooled" else FLAT_CHANNELS * num_cells
+                perceptron = _perceptron((num_features, *hidden), nn.Linear, dropout)
+                self.head = nn.Sequential(reduce, nn.Flatten(), perceptron)
                 self.output = nn.Sequential(
                     nn.Linear(hidden[-1], num_points * outputs_per_point),
                     nn.Sigmoid(),
@@ -161,35 +170,39 @@ class RegressionNet(nn.Module):
                 self.output = in_each_cell(hidden[-1], num_points)
 
     def forward(self, images: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B K *outputs"]:
-        """Returns (x, y) as shares of the image's side, logits per bin, or logits per cell, as the head has it."""
+        """Return (x, y) as shares of the image's side, logits per bin, or logits per cell, depending on the head."""
         if self.coordinates is not None:
             images = torch.cat([images, self.coordinates.expand(len(images), -1, -1, -1)], dim=1)
         return _in_float32(self.output, self.head(self.backbone(images)[-1]))
 
 
+Network = HeatmapNet | RegressionNet
+
+
 def _double(inputs: int, outputs: int) -> nn.Sequential:
+    """Return a stage of the decoder, which doubles the sides of a map."""
     return nn.Sequential(nn.ConvTranspose2d(inputs, outputs, 2, 2), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
-def _perceptron(sizes: tuple[int, ...], layer, dropout: float) -> nn.Sequential:
-    """Returns the layers between `sizes`, each with a ReLU and dropout behind it."""
-    layers = []
+def _perceptron(sizes: tuple[int, ...], layer: Callable[[int, int], nn.Module], dropout: float) -> nn.Sequential:
+    """Return the layers between `sizes`, each followed by a ReLU and dropout."""
+    layers: list[nn.Module] = []
     for before, after in pairwise(sizes):
         layers += [layer(before, after), nn.ReLU(inplace=True), nn.Dropout(dropout)]
     return nn.Sequential(*layers)
 
 
 def _grid() -> Float[Tensor, "1 2 H W"]:
-    """Returns x and y of every pixel's centre, -1 at one border of the image and 1 at the other."""
+    """Return x and y of every pixel's centre, from -1 at one border of the image to 1 at the other."""
     centres = (torch.arange(IMAGE_SIZE) + 0.5) * (2 / IMAGE_SIZE) - 1
     y, x = torch.meshgrid(centres, centres, indexing="ij")
     return torch.stack([x, y]).unsqueeze(0)
 
 
 def _in_float32(layer: nn.Module, features: Tensor) -> Tensor:
-    """Returns `layer(features)` in float32 even where the network runs in bfloat16.
+    """Return `layer(features)` in float32, also where the network runs in bfloat16.
 
-    A bfloat16 has eight significant bits: of 128 pixels it tells half a pixel from the next.
+    A bfloat16 has eight significant bits, so near 128 pixels its values are half a pixel apart.
     """
     with torch.autocast(features.device.type, enabled=False):
         return layer(features.float())

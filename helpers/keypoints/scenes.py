@@ -1,4 +1,4 @@
-"""Draws the keypoint scenes: the handout's stick figures to the last byte, and some whose hands differ."""
+"""Keypoint scenes: the handout's stick figures, equal to the last byte, and a variant whose left hand is marked."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from helpers.coco import PIXEL_CENTRE
 IMAGE_SIZE = 128
 POINT_NAMES = ("head", "left_hand", "right_hand", "left_foot", "right_foot")
 HANDS, FEET = slice(1, 3), slice(3, 5)
-"""Rows of `POINT_NAMES`, the left one first. The handout's picture tells feet apart by their side, hands not at all."""
+"""Rows of `POINT_NAMES`, left before right. The left foot is the one at the smaller x; the hands look alike."""
 SKELETON = ((0, 1), (0, 2), (0, 3), (0, 4))
-"""Pairs of points that a limb joins: neck and hip are no keypoints, so every limb starts at the head."""
+"""Pairs of points that a limb joins. Neck and hip are not keypoints, so every limb starts at the head."""
 
 HEAD_RADIUS = 8
-NECK_TO_CENTRE = 12  # and from the centre to the hip
+NECK_TO_CENTRE = 12  # pixels, as all lengths here; also from the centre to the hip
 SHOULDER_TO_CENTRE = 6
 ARM_LENGTH = 20
 LEG_HEIGHT = 25
@@ -31,16 +31,16 @@ MITTEN_RADIUS = 4
 
 @dataclass(frozen=True)
 class FigureConfig:
-    """How figures look; the default is the handout's."""
+    """Look of the figures; the default is the handout's."""
 
-    tellable_hands: bool = False  # the left hand wears a mitten: a filled disc of nine pixels
+    tellable_hands: bool = False  # mark the left hand by a mitten, a filled disc of nine pixels, so that hands differ
 
 
 HANDOUT_FIGURE = FigureConfig()
 
 
 def exchange_rows(*pairs: slice) -> list[int]:
-    """Returns the rows of `POINT_NAMES` with left and right exchanged in each of the pairs."""
+    """Return the rows of `POINT_NAMES` with left and right exchanged in each of the pairs."""
     rows = list(range(len(POINT_NAMES)))
     for pair in pairs:
         rows[pair] = reversed(rows[pair])
@@ -48,14 +48,14 @@ def exchange_rows(*pairs: slice) -> list[int]:
 
 
 class FigureScene(NamedTuple):
-    """A grey image and the points of the figure in it, in the order of `POINT_NAMES`."""
+    """Grey image of one figure, and the figure's points in the order of `POINT_NAMES`."""
 
     image: UInt8[np.ndarray, "128 128"]
-    points: Float64[np.ndarray, "5 2"]  # (x, y) pixels: centres of the pixels that the handout names
+    points: Float64[np.ndarray, "5 2"]  # (x, y) pixels: centres of the pixels in the handout's files
 
 
 def draw_scene(rng: random.Random, config: FigureConfig = HANDOUT_FIGURE) -> FigureScene:
-    """Returns the next scene of the stream `rng`.
+    """Return the next scene of the random stream `rng`.
 
     Law: equal states of `rng` give equal points, whatever `config` is.
 
@@ -66,7 +66,7 @@ def draw_scene(rng: random.Random, config: FigureConfig = HANDOUT_FIGURE) -> Fig
 
 
 def lay_out(rng: random.Random) -> Float64[np.ndarray, "5 2"]:
-    """Returns the points of the next figure: two draws for its centre, one per arm and one for both legs."""
+    """Return the points of the next figure: two random numbers for its centre, one per arm and one for both legs."""
     x, y = rng.randint(40, 88), rng.randint(40, 88)
     left, right = (_reach(rng.uniform(-60, 60)) for _ in range(2))
     spread = int(rng.uniform(10, 30))
@@ -82,7 +82,7 @@ def lay_out(rng: random.Random) -> Float64[np.ndarray, "5 2"]:
 
 
 def _reach(angle: float) -> tuple[int, int]:
-    """Returns how far a hand is sideways of and below its shoulder; the handout cuts both to whole pixels."""
+    """Return the offset of a hand from its shoulder, sideways and down, cut to whole pixels as in the handout."""
     turn = math.radians(90 - angle)
     return int(ARM_LENGTH * math.cos(turn)), int(ARM_LENGTH * math.sin(turn))
 
@@ -90,7 +90,7 @@ def _reach(angle: float) -> tuple[int, int]:
 def paint_figure(
     points: Float64[np.ndarray, "5 2"], config: FigureConfig = HANDOUT_FIGURE
 ) -> UInt8[np.ndarray, "128 128"]:
-    """Returns the image of the figure with these points, black on white.
+    """Return the image of the figure with these points, black on white.
 
     Law: in the handout's look, exchanging the rows of the two hands returns the identical image.
     """

@@ -1,4 +1,4 @@
-"""The keypoint set: what is read is what was drawn, and what the mirror does to it."""
+"""Keypoint data sets: files against drawing, selection, and mirrored figures."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_points_that_are_read_paint_the_images_that_are_read(folder):
         assert np.array_equal(paint_figure(points.double().numpy()), image.numpy())
 
 
-def test_validation_images_keep_the_numbers_of_their_files(folder):
+def test_validation_images_have_the_ids_of_their_files(folder):
     assert KeypointDataset.read(folder / "keypoints", "val").image_ids.tolist() == [12, 13, 14]
 
 
@@ -54,15 +54,15 @@ def test_an_item_is_an_image_from_0_to_1_and_its_points(drawn):
     assert targets["image_id"] == 2
 
 
-def test_a_loader_takes_the_dataset(drawn):
+def test_a_data_loader_collates_the_dataset(drawn):
     shapes = [tuple(targets["points"].shape) for _, targets in DataLoader(drawn, batch_size=5)]
     assert shapes == [(5, 5, 2), (5, 5, 2), (2, 5, 2)]
 
 
-def test_the_same_seed_holds_the_same_points_under_every_look(drawn):
-    other = KeypointDataset.draw(12, 5, FigureConfig(tellable_hands=True))
-    assert_close(other.points, drawn.points)
-    assert not torch.equal(other.images, drawn.images)
+def test_the_same_seed_gives_the_same_points_in_every_look(drawn):
+    marked = KeypointDataset.draw(12, 5, FigureConfig(tellable_hands=True))
+    assert_close(marked.points, drawn.points)
+    assert not torch.equal(marked.images, drawn.images)
     assert not torch.equal(KeypointDataset.draw(12, 6).points, drawn.points)
 
 
@@ -70,7 +70,7 @@ def test_the_same_seed_holds_the_same_points_under_every_look(drawn):
     ("indices", "ids"),
     [([4, 1], [4, 1]), (slice(2, 5), [2, 3, 4]), (torch.tensor([0, 0]), [0, 0]), ([], []), (range(2), [0, 1])],
 )
-def test_a_selection_holds_the_images_asked_for(drawn, indices, ids):
+def test_a_selection_has_the_images_at_the_indices(drawn, indices, ids):
     selected = drawn.select(indices)
     assert selected.image_ids.tolist() == ids
     assert_close(selected.images, drawn.images[ids])
@@ -81,7 +81,7 @@ def test_moving_to_the_same_device_changes_nothing(drawn):
     assert_equal(drawn.to(torch.device("cpu")), drawn)
 
 
-def test_no_images_are_a_dataset_too():
+def test_a_dataset_may_be_empty():
     assert len(KeypointDataset.draw(0, 0)) == 0
 
 
@@ -91,7 +91,7 @@ def test_prepared_images_have_one_channel_and_white_is_1(drawn):
     assert_close(prepared[:, 0] == 1, drawn.images == 255)
 
 
-def test_the_mirror_moves_a_marked_pixel_and_its_point_together():
+def test_mirroring_moves_a_marked_pixel_and_its_point_together():
     image, points = torch.zeros(128, 128, dtype=torch.uint8), torch.full((5, 2), 64.5)
     column, row = 3, 70
     image[row, column] = 255
@@ -103,13 +103,13 @@ def test_the_mirror_moves_a_marked_pixel_and_its_point_together():
     assert mirrored.count_nonzero() == 1
 
 
-def test_the_mirror_exchanges_left_and_right_names():
+def test_mirroring_exchanges_left_and_right_names():
     exchanged = {"left": "right", "right": "left"}
     for name, row in zip(POINT_NAMES, MIRRORED_ROWS, strict=True):
         assert "_".join(exchanged.get(word, word) for word in name.split("_")) == POINT_NAMES[row]
 
 
-def test_mirrored_figures_are_figures_of_the_handout_still(drawn):
+def test_mirrored_figures_obey_the_handouts_layout(drawn):
     _, points = mirror(drawn.images, drawn.points)
     head, left_foot, right_foot = points[:, 0, 0], points[:, 3, 0], points[:, 4, 0]
     assert (left_foot < head).all()

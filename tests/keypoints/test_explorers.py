@@ -1,4 +1,4 @@
-"""What the explorers compute, and that their pictures follow the sliders."""
+"""Explorers: the data for the sliders' values, and figures that follow the sliders."""
 
 import io
 import math
@@ -17,12 +17,12 @@ def find_control(box, description):
     return next(control for control in box.children[:-1] if control.description == description)
 
 
-def see(box) -> np.ndarray:
-    """Returns the picture below the sliders."""
+def read_figure(box) -> np.ndarray:
+    """Return the figure below the sliders as pixels."""
     return imread(io.BytesIO(box.children[-1].value))
 
 
-def test_argmax_answers_with_the_centre_of_the_points_cell():
+def test_argmax_returns_the_centre_of_the_points_cell():
     """By hand: cells of four pixels; (61, 47) lies in the one from (60, 44) to (64, 48)."""
     heatmap, decoded, error = describe_codec(2.0, 32, "argmax", 61.0, 47.0)
     assert heatmap.shape == (32, 32)
@@ -33,12 +33,11 @@ def test_argmax_answers_with_the_centre_of_the_points_cell():
 
 @pytest.mark.parametrize("sigma", [0.5, 1.0, 2.0, 4.0])
 @pytest.mark.parametrize("size", [16, 128])
-def test_dark_reads_a_perfect_map_at_any_sigma_and_resolution(sigma, size):
+def test_dark_is_exact_for_a_perfect_map_at_any_sigma_and_resolution(sigma, size):
     assert describe_codec(sigma, size, "dark", 61.3, 47.8).error < 0.01 * 128 / size
 
 
-def test_noise_makes_sigma_matter():
-    """The flatter the top, the more a little noise moves it."""
+def test_noise_moves_the_maximum_of_a_wide_gaussian_further_than_that_of_a_narrow_one():
     errors = [describe_codec(sigma, 64, "dark", 61.3, 47.8, noise=0.02).error for sigma in (1.0, 4.0)]
     assert 0.01 < errors[0] < errors[1]
 
@@ -59,28 +58,28 @@ def test_noise_is_the_same_at_every_call():
         ("noise (of peak)", 0.1),
     ],
 )
-def test_every_slider_moves_the_codecs_picture_and_moves_it_back(description, value):
+def test_every_slider_of_the_codec_changes_the_figure_and_changes_it_back(description, value):
     box = explore_codec()
-    before, control = see(box), find_control(box, description)
+    before, control = read_figure(box), find_control(box, description)
     start = control.value
     control.value = value
-    assert not np.array_equal(see(box), before)
+    assert not np.array_equal(read_figure(box), before)
     control.value = start
-    np.testing.assert_array_equal(see(box), before)
+    np.testing.assert_array_equal(read_figure(box), before)
 
 
 @pytest.mark.parametrize(("description", "value"), [("stage", 2), ("image", 1)])
-def test_every_slider_moves_the_stages_picture(description, value):
+def test_every_slider_of_the_stages_changes_the_figure(description, value):
     images = np.full((2, 128, 128), 255, np.uint8)
     images[1, 20:40, 20:40] = 0
     maps = np.random.default_rng(0).random((3, 2, 5, 8, 8))
     box = explore_stages(images, maps, ("early", "middle", "late"))
-    before = see(box)
+    before = read_figure(box)
     find_control(box, description).value = value
-    assert not np.array_equal(see(box), before)
+    assert not np.array_equal(read_figure(box), before)
 
 
-def test_stages_are_chosen_by_name():
+def test_the_options_of_the_stage_slider_are_the_stages_names():
     box = explore_stages(np.zeros((1, 128, 128), np.uint8), np.zeros((2, 1, 5, 8, 8)), ("early", "late"))
     assert [name for name, _ in find_control(box, "stage").options] == ["early", "late"]
 
@@ -89,7 +88,7 @@ CENTRE = torch.tensor([61.5, 47.5])  # of a pixel
 
 
 def make_row(variant: str, size: int, sigma: float, decoder: str, seed: int = 0, quality: float = 0.5) -> Row:
-    """Returns a row of the ablation table, all of whose measures follow from `quality`."""
+    """Return a row of the ablation table whose metrics are multiples of `quality`."""
     row: Row = {"variant": variant, "size": size, "sigma": sigma, "skips": True, "seed": seed, "epochs": 1}
     row |= {"decoder": decoder, "mse": 0.002 * quality, "mse_empty": 0.003, "error_head_feet": 4 * quality}
     for number, threshold in enumerate(THRESHOLDS, start=1):
@@ -111,15 +110,15 @@ TABLE = [
 ]
 
 
-def test_a_row_is_the_mean_over_its_seeds():
-    seen = describe_row(TABLE, "coarse", "argmax", CENTRE)
-    assert seen.numbers["  error (px)"] == pytest.approx(2.0)
-    assert seen.numbers["MSE × 1000"] == pytest.approx(1.0)
-    np.testing.assert_allclose(seen.pck, np.tile(0.5 * np.arange(1, 7) / 6, (2, 1)))
+def test_the_results_of_a_row_are_means_over_its_seeds():
+    row = describe_row(TABLE, "coarse", "argmax", CENTRE)
+    assert row.numbers["  error (px)"] == pytest.approx(2.0)
+    assert row.numbers["MSE × 1000"] == pytest.approx(1.0)
+    np.testing.assert_allclose(row.pck, np.tile(0.5 * np.arange(1, 7) / 6, (2, 1)))
 
 
-def test_a_rows_target_is_as_far_off_as_its_decoder_at_best():
-    """By hand: on 64 cells of 2 px argmax errs by half a pixel on both axes; DARK and the joint reading by none."""
+def test_the_ceiling_of_a_row_is_the_error_of_its_decoder_on_the_target():
+    """By hand: with 64 cells of 2 px the error of argmax is half a pixel on both axes, that of DARK and joint none."""
     argmax, dark, joint = (describe_row(TABLE, "fine", name, CENTRE) for name in ("argmax", "dark", JOINT))
     assert argmax.heatmap.shape == (64, 64)
     assert argmax.ceiling == pytest.approx(0.5**0.5)
@@ -127,23 +126,23 @@ def test_a_rows_target_is_as_far_off_as_its_decoder_at_best():
     assert joint.numbers["  error (px)"] == pytest.approx(4)
 
 
-def test_what_was_trained_by_expectation_has_one_reading_and_no_error_of_maps():
-    seen = describe_row(TABLE, "expected", "argmax", CENTRE)
-    assert seen.decoder == DSNT
-    assert math.isnan(seen.numbers["MSE × 1000"])
-    assert seen.ceiling < 0.01
-    assert np.unravel_index(seen.heatmap.argmax(), (64, 64)) in {(23, 30), (23, 31), (24, 30), (24, 31)}
+def test_a_variant_trained_by_dsnt_has_its_own_decoder_and_no_error_of_maps():
+    row = describe_row(TABLE, "expected", "argmax", CENTRE)
+    assert row.decoder == DSNT
+    assert math.isnan(row.numbers["MSE × 1000"])
+    assert row.ceiling < 0.01
+    assert np.unravel_index(row.heatmap.argmax(), (64, 64)) in {(23, 30), (23, 31), (24, 30), (24, 31)}
 
 
 @pytest.mark.parametrize(
     ("description", "value"),
-    [("A (cells, σ)", "expected"), ("A read by", "argmax"), ("B (cells, σ)", "coarse"), ("B read by", JOINT)],
+    [("A (cells, σ)", "expected"), ("A decoded by", "argmax"), ("B (cells, σ)", "coarse"), ("B decoded by", JOINT)],
 )
-def test_every_control_moves_the_rows_picture_and_moves_it_back(description, value):
+def test_every_control_of_the_rows_changes_the_figure_and_changes_it_back(description, value):
     box = explore_rows(TABLE)
-    before, control = see(box), find_control(box, description)
+    before, control = read_figure(box), find_control(box, description)
     start = control.value
     control.value = value
-    assert not np.array_equal(see(box), before)
+    assert not np.array_equal(read_figure(box), before)
     control.value = start
-    np.testing.assert_array_equal(see(box), before)
+    np.testing.assert_array_equal(read_figure(box), before)

@@ -1,4 +1,4 @@
-"""What the keypoint figures say."""
+"""Keypoint figures: data, labels and styles of their artists."""
 
 import random
 
@@ -9,7 +9,7 @@ import pytest
 from helpers.keypoints.figures import (
     plot_ablation,
     plot_codec,
-    plot_decoder_ladder,
+    plot_decoder_comparison,
     plot_decoding_errors,
     plot_examples,
     plot_exchange,
@@ -52,14 +52,14 @@ def points(scenes):
     return np.stack([scene.points for scene in scenes])
 
 
-def find_places(ax) -> list[tuple[str, list[float]]]:
+def find_labels_and_positions(ax) -> list[tuple[str, list[float]]]:
     return [(dots.get_label(), dots.get_offsets()[0].tolist()) for dots in ax.collections]
 
 
-def test_every_point_is_drawn_where_it_is_and_under_its_name(scenes):
+def test_every_point_is_drawn_at_its_position_with_its_name(scenes):
     ax = plot_points(*scenes[0])
     names = ["head", "left hand", "right hand", "left foot", "right foot"]
-    assert find_places(ax) == list(zip(names, scenes[0].points.tolist(), strict=True))
+    assert find_labels_and_positions(ax) == list(zip(names, scenes[0].points.tolist(), strict=True))
 
 
 def test_left_and_right_differ_in_colour_and_hands_and_feet_in_shape(scenes):
@@ -71,16 +71,18 @@ def test_left_and_right_differ_in_colour_and_hands_and_feet_in_shape(scenes):
 
 def test_examples_come_first_and_then_all_points_in_two_panels(scenes):
     images, points = (np.stack(column) for column in zip(*scenes, strict=True))
-    *examples, rest, hands = plot_examples(images, points, (1, 4)).axes
+    *examples, head_and_feet, hands = plot_examples(images, points, (1, 4)).axes
     assert [ax.get_title() for ax in examples] == ["figure 1", "figure 4"]
-    assert [len(dots.get_offsets()) for dots in rest.collections] == [6, 6, 6]
+    assert [len(dots.get_offsets()) for dots in head_and_feet.collections] == [6, 6, 6]
     assert [len(dots.get_offsets()) for dots in hands.collections] == [6, 6]
+    np.testing.assert_array_equal(head_and_feet.collections[1].get_offsets(), points[:, 3])
+    np.testing.assert_array_equal(hands.collections[0].get_offsets(), points[:, 1])
 
 
 @pytest.mark.parametrize("tellable", [False, True])
-def test_an_exchange_says_how_many_pixels_differ(scenes, tellable):
+def test_the_title_of_exchanged_hands_has_the_number_of_differing_pixels(scenes, tellable):
     points = np.stack([scenes[5].points, scenes[5].points[[0, 2, 1, 3, 4]]])
-    images = np.stack([paint_figure(one, FigureConfig(tellable_hands=tellable)) for one in points])
+    images = np.stack([paint_figure(figure_points, FigureConfig(tellable_hands=tellable)) for figure_points in points])
     _, axes = plt.subplots(1, 2)
     plot_exchange(images, points, list(axes))
     num_pixels = int(axes[1].get_title().split()[2])
@@ -89,14 +91,20 @@ def test_an_exchange_says_how_many_pixels_differ(scenes, tellable):
     assert axes[0].get_legend_handles_labels()[1] == ["head", "left hand", "right hand"]
 
 
-def test_every_pck_curve_has_its_name():
+def test_every_pck_curve_is_drawn_with_its_values_and_its_name():
     thresholds = np.linspace(0, 0.2, 5)
-    ax = plot_pck_curves(thresholds, {"guess": thresholds + 0.8, "sure": np.ones(5)})
-    assert [line.get_label() for line in ax.lines] == ["guess", "sure"]
+    curves = {"random": thresholds + 0.8, "perfect": np.ones(5)}
+    ax = plot_pck_curves(thresholds, curves)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["random", "perfect"]
+    for line, (name, values) in zip(ax.lines, curves.items(), strict=True):
+        assert line.get_label() == name
+        np.testing.assert_array_equal(line.get_xdata(), thresholds)
+        np.testing.assert_array_equal(line.get_ydata(), values)
+    assert len({line.get_color() for line in ax.lines}) == 2
     assert ax.get_xlim() == (0, 0.2)
 
 
-def test_several_seeds_are_their_mean_in_a_band_from_lowest_to_highest():
+def test_several_seeds_are_drawn_as_their_mean_and_a_band_from_lowest_to_highest():
     thresholds = np.array([0.0, 0.1])
     ax = plot_pck_curves(thresholds, {"seeds": np.array([[0.1, 0.5], [0.3, 0.9]])})
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [0.2, 0.7])
@@ -106,48 +114,56 @@ def test_several_seeds_are_their_mean_in_a_band_from_lowest_to_highest():
 
 def test_ceilings_are_grey_and_broken_and_come_last():
     thresholds = np.array([0.0, 0.1])
-    ax = plot_pck_curves(thresholds, {"net": thresholds}, ceilings={"guess": thresholds, "best": thresholds})
-    assert [line.get_label() for line in ax.lines] == ["net", "guess", "best"]
-    assert [(line.get_color(), line.get_linestyle()) for line in ax.lines[1:]] == [("0.45", "--"), ("0.45", ":")]
+    ceilings = dict.fromkeys(("random", "middle", "best", "fourth"), thresholds)
+    ax = plot_pck_curves(thresholds, {"net": thresholds}, ceilings=ceilings)
+    assert [line.get_label() for line in ax.lines] == ["net", "random", "middle", "best", "fourth"]
+    assert [line.get_color() for line in ax.lines[1:]] == ["0.45"] * 4
+    assert [line.get_linestyle() for line in ax.lines[1:]] == ["--", ":", "-.", "--"]
 
 
-def test_bars_stand_in_groups_of_one_point_and_say_their_number():
+def test_bars_are_grouped_by_point_and_labelled_with_their_value():
     ax = plot_pck_per_point({"one": np.full(5, 0.25), "two": np.array([1.0, 0.5, 0.5, 1.0, 1.0])})
     assert [bar.get_height() for bar in ax.patches] == [0.25] * 5 + [1.0, 0.5, 0.5, 1.0, 1.0]
     centres = [bar.get_x() + bar.get_width() / 2 for bar in ax.patches]
     np.testing.assert_allclose(centres, [*(np.arange(5) - 0.2), *(np.arange(5) + 0.2)])
-    assert [text.get_text() for text in ax.texts] == [".25"] * 5 + ["1.00", ".50", ".50", "1.00", "1.00"]
+    assert [text.get_text() for text in ax.texts] == ["0.25"] * 5 + ["1.00", "0.50", "0.50", "1.00", "1.00"]
 
 
-def test_a_ladder_has_a_panel_per_resolution_with_measured_and_predicted_lines():
+def test_a_comparison_of_decoders_has_a_panel_per_resolution_with_measured_and_predicted_lines():
     measured = {16: {"argmax": np.array([0.1, 0.4])}, 64: {"argmax": np.array([0.5, 0.9])}}
     predicted = {16: {"argmax": np.array([0.2, 0.5])}, 64: {"argmax": np.array([0.6, 1.0])}}
-    axes = plot_decoder_ladder((0.01, 0.05), measured, predicted).axes
+    axes = plot_decoder_comparison((0.01, 0.05), measured, predicted).axes
     assert [ax.get_title() for ax in axes] == ["16 × 16 map", "64 × 64 map"]
     for ax, size in zip(axes, (16, 64), strict=True):
         for line, values in zip(ax.lines, (measured, predicted), strict=False):
             np.testing.assert_array_equal(line.get_ydata(), values[size]["argmax"])
         assert ax.lines[0].get_color() == ax.lines[1].get_color()
+        assert (ax.get_xscale(), ax.get_xticks().tolist()) == ("log", [0.01, 0.05])
 
 
-def test_a_table_of_ablations_says_mean_and_spread_and_frames_the_best():
+def test_a_table_of_ablations_has_mean_and_spread_in_each_cell_and_a_frame_around_the_best():
     values = np.array([[[0.5, 0.6], [0.7, 0.8]], [[0.5, 0.7], [0.7, 1.0]]])
     ax = plot_ablation(values, (32, 64), (1, 2.5))
-    assert [text.get_text() for text in ax.texts] == [".500\n±.000", ".650\n±.050", ".700\n±.000", ".900\n±.100"]
+    assert [text.get_text() for text in ax.texts] == [
+        "0.500\n±0.000",
+        "0.650\n±0.050",
+        "0.700\n±0.000",
+        "0.900\n±0.100",
+    ]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["σ 1", "σ 2.5"]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["32 × 32", "64 × 64"]
     assert ax.patches[0].get_xy() == (0.5, 0.5)
 
 
 def test_a_table_of_one_seed_has_no_spread():
-    assert plot_ablation(np.full((1, 1, 1), 0.25), (32,), (1,)).texts[0].get_text() == ".250"
+    assert plot_ablation(np.full((1, 1, 1), 0.25), (32,), (1,)).texts[0].get_text() == "0.250"
 
 
-def test_every_predicted_point_is_tied_to_its_own_truth(images, points):
+def test_every_predicted_point_is_joined_to_the_true_point_of_its_name(images, points):
     predicted = points[0, [0, 2, 1, 3, 4]]
     ax = plot_prediction(images[0], points[0], predicted)
-    ties = [np.transpose(line.get_data()).tolist() for line in ax.lines]
-    assert ties == [list(pair) for pair in zip(points[0].tolist(), predicted.tolist(), strict=True)]
+    lines = [np.transpose(line.get_data()).tolist() for line in ax.lines]
+    assert lines == [list(pair) for pair in zip(points[0].tolist(), predicted.tolist(), strict=True)]
     truth, prediction = ax.collections
     assert (truth.get_offsets().tolist(), prediction.get_offsets().tolist()) == (points[0].tolist(), predicted.tolist())
 
@@ -160,16 +176,16 @@ def test_predictions_have_a_row_per_method_and_a_column_per_figure(images, point
     assert shown == [(points[index, 0] + by).tolist() for by in (1, 2) for index in (4, 2)]
 
 
-def test_a_failure_shows_both_methods_the_cause_and_what_would_have_counted(images, points):
+def test_a_failure_has_a_panel_per_method_with_the_cause_and_the_radius_of_correct_points(images, points):
     failures = [Failure(3, 1, "hands exchanged", None), Failure(0, 4, "near miss", "lost")]
     axes = plot_failures(images, points, points + 1, points + 2, failures, np.arange(6.0)).axes
     assert [ax.get_title() for ax in axes[:2]] == ["heatmap only\nfigure 3, left hand", "both\nfigure 0, right foot"]
-    assert [ax.texts[0].get_text() for ax in axes] == ["hands exchanged", "near miss", "found", "lost"]
+    assert [ax.texts[0].get_text() for ax in axes] == ["hands exchanged", "near miss", "correct", "lost"]
     discs = [(tuple(ax.patches[-1].get_center()), ax.patches[-1].get_radius()) for ax in axes]
     assert discs == [(tuple(points[3, 1]), 3.0), (tuple(points[0, 4]), 0.0)] * 2
 
 
-def test_maps_are_coloured_up_to_their_own_peaks_and_can_be_replaced(images):
+def test_maps_are_coloured_up_to_their_peaks_and_can_be_replaced(images):
     maps = np.zeros((2, 8, 8))
     maps[0, 2, 3], maps[1, 4, 4] = 0.5, 0.1
     axes = list(plt.figure().subplots(1, 2))
@@ -182,14 +198,14 @@ def test_maps_are_coloured_up_to_their_own_peaks_and_can_be_replaced(images):
     assert axes[0].texts[0].get_text() == "peak 1.00"
 
 
-def test_a_map_without_any_peak_is_drawn_all_the_same(images):
+def test_a_map_without_positive_values_can_be_drawn(images):
     ax = plt.figure().add_subplot()
     plot_maps(images[0], np.full((1, 8, 8), -0.1), [ax], ("head",))
     ax.figure.canvas.draw()
     assert ax.texts[0].get_text() == "peak -0.10"
 
 
-def test_stages_have_a_row_each_and_points_a_column(images):
+def test_stages_are_rows_and_points_are_columns(images):
     maps = np.arange(15.0).reshape(3, 5, 1, 1) * np.ones((8, 8))
     axes = plot_stages(images[0], maps, ("a", "b", "c")).axes
     assert [ax.get_title() for ax in axes[:6]] == ["head", "left hand", "right hand", "left foot", "right foot", ""]
@@ -197,7 +213,7 @@ def test_stages_have_a_row_each_and_points_a_column(images):
     assert [ax.texts[-1].get_text() for ax in axes[::5]] == ["a", "b", "c"]
 
 
-def test_a_codecs_cells_are_where_their_pixels_are_and_can_be_replaced():
+def test_the_map_of_a_codec_covers_the_image_and_can_be_replaced():
     heatmap, true, decoded = np.zeros((32, 32)), np.array([61.0, 47.0]), np.array([62.0, 46.0])
     ax = plot_codec(heatmap, true, decoded, reach=3)
     assert ax.images[0].get_extent() == [0, 128, 128, 0]
@@ -210,7 +226,7 @@ def test_a_codecs_cells_are_where_their_pixels_are_and_can_be_replaced():
     assert (len(ax.images), ax.images[0].get_array().shape, ax.get_title()) == (1, (64, 64), "moved")
 
 
-def test_decoding_errors_stand_between_the_edges_of_cells():
+def test_decoding_errors_are_drawn_with_the_edges_of_the_cells():
     positions = np.linspace(59, 69, 11)
     ax = plot_decoding_errors(positions, {"argmax": positions, "dark": positions}, stride=4.0)
     *edges, argmax, dark = ax.lines
@@ -219,8 +235,8 @@ def test_decoding_errors_stand_between_the_edges_of_cells():
     assert argmax.get_linewidth() > dark.get_linewidth()
 
 
-def test_two_rows_have_two_curves_each_told_apart_by_colour_marker_and_stroke():
-    ax = plot_row_curves(plt.figure().add_subplot())
+def test_two_rows_have_two_curves_each_which_differ_in_colour_and_marker():
+    ax = plot_row_curves(THRESHOLDS, plt.figure().add_subplot())
     pck = np.arange(24.0).reshape(2, 2, 6) / 24
     update_row_curves(pck, ax)
     for line, values in zip(ax.lines, pck.reshape(4, 6), strict=True):

@@ -1,4 +1,4 @@
-"""The networks: their weights, their shapes, and which of them know where a figure stands."""
+"""Networks: weights, shapes, and which heads depend on the position of a figure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_assignments_heatmap_net_has_602_629_weights():
     assert count_weights(HeatmapNet()) == count_backbone() + stages + 5 * 32 + 5 == 602_629
 
 
-def test_without_skips_the_stages_read_half_as_many_channels():
+def test_without_skips_the_stages_have_half_as_many_input_channels():
     assert count_weights(HeatmapNet()) - count_weights(HeatmapNet(skips=False)) == 4 * (128 * 64 + 64 * 32)
 
 
@@ -49,12 +49,12 @@ def test_every_head_has_the_assignments_weights_to_within_2_percent(options):
 
 @pytest.mark.parametrize("skips", [True, False])
 @pytest.mark.parametrize("size", [16, 32, 64, 128])
-def test_maps_have_the_size_asked_for(size, skips):
+def test_maps_have_the_given_size(size, skips):
     assert HeatmapNet(output_size=size, skips=skips, width=4)(torch.rand(2, 1, 128, 128)).shape == (2, 5, size, size)
 
 
 def test_a_size_without_a_decoder_is_refused():
-    with pytest.raises(ValueError, match=r"48 cells: choose one of \[16, 32, 64, 128\]"):
+    with pytest.raises(ValueError, match=r"output_size is 48 cells: choose one of \[16, 32, 64, 128\]"):
         HeatmapNet(output_size=48)
 
 
@@ -68,7 +68,7 @@ def test_a_size_without_a_decoder_is_refused():
         ({"head": "integral"}, (5, 8, 8)),
     ],
 )
-def test_heads_answer_in_the_shape_of_their_codec(options, shape):
+def test_outputs_have_the_shape_that_the_codec_decodes(options, shape):
     outputs = RegressionNet(width=4, **options)(torch.rand(3, 1, 128, 128))
     assert outputs.shape == (3, *shape)
 
@@ -78,7 +78,7 @@ def test_coordinates_are_shares_of_the_image():
     assert ((outputs >= 0) & (outputs <= 1)).all()
 
 
-def test_an_empty_start_shows_empty_maps_and_can_still_learn():
+def test_with_an_empty_start_the_maps_are_empty_and_gradients_are_not_zero():
     images = torch.rand(2, 1, 128, 128)
     assert HeatmapNet(width=4)(images).abs().max() > 0.01
     model = HeatmapNet(width=4, empty_start=True)
@@ -89,8 +89,7 @@ def test_an_empty_start_shows_empty_maps_and_can_still_learn():
     assert model.output.weight.grad.abs().max() > 0
 
 
-def test_a_skip_carries_what_the_deepest_map_has_lost():
-    # With its decoder's deepest input silenced, only a network with skips still sees the image.
+def test_only_skips_let_the_maps_depend_on_the_image_if_the_deepest_map_is_zero():
     for skips in (True, False):
         model = HeatmapNet(width=4, skips=skips).eval()
         model.backbone.blocks[3].register_forward_hook(lambda module, inputs, output: torch.zeros_like(output))
@@ -98,11 +97,11 @@ def test_a_skip_carries_what_the_deepest_map_has_lost():
         assert torch.equal(maps[0], maps[1]) != skips
 
 
-def shift_of_answers(model: torch.nn.Module) -> float:
-    """Returns how much the outputs change when a dot moves by 32 pixels, far from every border."""
-    images = torch.zeros(2, 1, 128, 128)  # black: zero padding is invisible
+def measure_change(model: torch.nn.Module) -> float:
+    """Return the largest change of the outputs when a dot moves by 32 pixels, far from every border."""
+    images = torch.zeros(2, 1, 128, 128)  # black, so that the border does not differ from the zero padding
     images[0, 0, 40:44, 40:44] = images[1, 0, 72:76, 72:76] = 1
-    # A network that normalises nothing and has no biases answers a black cell with zero: no border can be seen.
+    # Without biases, and with the untrained normalisation, black cells are zero in every map: no border is visible.
     for module in model.modules():
         if isinstance(module, torch.nn.Conv2d):
             torch.nn.init.zeros_(module.bias)
@@ -110,11 +109,11 @@ def shift_of_answers(model: torch.nn.Module) -> float:
     return (first - second).abs().max().item()
 
 
-def test_only_the_pooled_head_cannot_tell_where_a_dot_is():
+def test_of_all_heads_only_the_pooled_one_does_not_depend_on_the_position_of_a_dot():
     torch.manual_seed(0)
-    assert shift_of_answers(RegressionNet(width=8)) < 1e-7
+    assert measure_change(RegressionNet(width=8)) < 1e-7
     for options in ({"coordinates": True}, {"head": "flattened"}, {"head": "simcc"}, {"head": "integral"}):
-        assert shift_of_answers(RegressionNet(width=8, **options)) > 1e-5, options
+        assert measure_change(RegressionNet(width=8, **options)) > 1e-5, options
 
 
 @pytest.mark.parametrize("build", [HeatmapNet, RegressionNet])
@@ -124,7 +123,7 @@ def test_outputs_are_float32_where_the_network_runs_in_bfloat16(build):
     assert outputs.dtype == torch.float32
 
 
-def test_the_grid_of_coordinates_is_no_weight_and_in_no_checkpoint():
+def test_the_grid_of_coordinates_is_not_saved_with_the_weights():
     model = RegressionNet(coordinates=True, width=4)
     assert not any(name.startswith("coordinates") for name in model.state_dict())
     centres = model.coordinates[0, :, 64, 127]  # y of row 64 and x of column 127
@@ -132,7 +131,7 @@ def test_the_grid_of_coordinates_is_no_weight_and_in_no_checkpoint():
 
 
 @pytest.mark.parametrize("build", [HeatmapNet, RegressionNet])
-def test_memory_order_does_not_change_the_answer(build):
+def test_the_memory_format_does_not_change_the_outputs(build):
     torch.manual_seed(0)
     model = build(width=8).eval()
     images = torch.rand(2, 1, 128, 128)

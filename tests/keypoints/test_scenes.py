@@ -1,3 +1,5 @@
+"""Stick figures: geometry, pixels, and hands that look alike or are marked."""
+
 import math
 import random
 
@@ -44,7 +46,7 @@ def test_points_are_pixel_centres_inside_the_image(points):
     assert (stacked < IMAGE_SIZE).all()
 
 
-def test_a_figure_is_drawn_as_the_handout_says():
+def test_a_figure_is_drawn_as_in_the_handout():
     """By hand: centre (60, 70), arms level and hanging, legs ten pixels apart."""
     points = np.array([[60, 50], [40, 64], [60, 84], [50, 107], [70, 107]]) + 0.5
     image = Image.new("L", (128, 128), 255)
@@ -55,7 +57,7 @@ def test_a_figure_is_drawn_as_the_handout_says():
     assert_array_equal(paint_figure(points), np.asarray(image))
 
 
-def test_a_layout_draws_five_numbers():
+def test_a_layout_takes_five_random_numbers():
     rng, expected = random.Random(8), random.Random(8)
     points = lay_out(rng)
     x, y = expected.randint(40, 88), expected.randint(40, 88)
@@ -81,10 +83,10 @@ def test_the_handouts_hands_cannot_be_told_apart(points):
 
 
 def test_mittens_tell_the_hands_apart(points):
-    """Wherever the hands are far enough apart to be seen at all."""
-    apart = [figure for figure in points if np.linalg.norm(figure[1] - figure[2]) >= 1]
-    assert len(apart) > 190
-    for figure in apart:
+    """For all figures whose hands are at least one pixel apart."""
+    separate = [figure for figure in points if np.linalg.norm(figure[1] - figure[2]) >= 1]
+    assert len(separate) > 190
+    for figure in separate:
         assert not np.array_equal(paint_figure(figure, TELLABLE), paint_figure(figure[SWAPPED], TELLABLE))
 
 
@@ -97,7 +99,7 @@ def test_the_mitten_is_at_the_left_hand(points):
         assert np.linalg.norm(centres - figure[1], axis=1).max() < 5
 
 
-def test_the_same_seed_gives_the_same_points_under_every_look():
+def test_the_same_seed_gives_the_same_points_in_every_look():
     plain, mittens = random.Random(4), random.Random(4)
     for _ in range(20):
         first, second = draw_scene(plain), draw_scene(mittens, TELLABLE)
@@ -105,7 +107,7 @@ def test_the_same_seed_gives_the_same_points_under_every_look():
         assert not np.array_equal(first.image, second.image)
 
 
-def test_a_figure_is_one_piece_of_black_on_white(points):
+def test_a_figure_is_one_connected_black_shape_on_white(points):
     for figure in points[:50]:
         image = paint_figure(figure)
         assert set(np.unique(image)) == {0, 255}
