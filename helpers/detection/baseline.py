@@ -8,6 +8,7 @@ only, so the baseline is a row of every results table.
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import numpy as np
 import torch
@@ -38,11 +39,11 @@ def detect_by_colour(image: UInt8[np.ndarray, "H W 3"]) -> Detections:
     bright = image > 127
     for label in range(3):
         is_pure = bright[..., label] & (bright.sum(axis=-1) == 1)
-        regions, num_regions = ndimage.label(is_pure)
+        regions, num_regions = cast(tuple[np.ndarray, int], ndimage.label(is_pure))
         num_pixels = np.bincount(regions.ravel(), minlength=num_regions + 1)[1:]
         left, top, right, bottom = OUTLINES[label]
         for (rows, columns), count in zip(ndimage.find_objects(regions), num_pixels, strict=True):
-            # A slice ends one past the last pixel of the fill; x2 of a true box is the last pixel of the outline itself.
+            # A slice ends one past the last pixel of the fill; x2 of a true box is the last pixel of its outline.
             box = (columns.start - left, rows.start - top, columns.stop - 1 + right, rows.stop - 1 + bottom)
             width, height = box[2] - box[0], box[3] - box[1]
             size = math.sqrt(count / FILL_SHARES[label])

@@ -161,7 +161,7 @@ def plot_misread_boxes(
 
 def plot_iou_by_class(iou: Float[np.ndarray, " N"], labels: Int[np.ndarray, " N"], ax: Axes) -> Axes:
     """Draw a histogram of the IoU of the objects of each class."""
-    bins = np.linspace(0, 1, 41)
+    bins = np.linspace(0, 1, 41).tolist()
     for label, (name, colour) in enumerate(zip(CLASS_NAMES, CLASS_GREYS, strict=True)):
         ax.hist(iou[labels == label], bins=bins, color=colour, label=name, histtype="stepfilled", alpha=0.8)
     ax.set(xlabel="IoU", ylabel="objects", xlim=(0, 1))
@@ -257,9 +257,8 @@ def visualize_detections(
         titles: one per image.
     """
     figure, axes = image_grid(len(images))
-    for ax, *panel in zip(axes, images, true_boxes, detections, titles, strict=True):
-        image, boxes, shown, title = panel
-        plot_detections(image, boxes, shown, ax, title)
+    for number, ax in enumerate(axes):
+        plot_detections(images[number], true_boxes[number], detections[number], ax, titles[number])
     return figure
 
 
@@ -350,7 +349,7 @@ def _plot_object_counts(num_objects: Int[np.ndarray, " M"], ax: Axes) -> None:
 
 def _plot_widths(widths: Float[np.ndarray, " N"], ax: Axes) -> None:
     """Draw a histogram of the widths under the names of the classes."""
-    ax.hist(widths, bins=np.arange(15, 195, 2), color="0.6")  # one bin per even width
+    ax.hist(widths, bins=list(range(15, 195, 2)), color="0.6")  # one bin per even width
     top = 1.15 * ax.get_ylim()[1]
     for name, sizes in zip(CLASS_NAMES, SIZE_RANGES, strict=True):
         ax.text(sum(sizes) / 2, 0.96 * top, name, ha="center", va="top", fontsize=9)
@@ -359,7 +358,7 @@ def _plot_widths(widths: Float[np.ndarray, " N"], ax: Axes) -> None:
 
 def _plot_pair_iou(pair_iou: Float[np.ndarray, " pairs"], ax: Axes) -> None:
     """Draw a histogram of the IoU of pairs, and the IoU above which the generator draws another position."""
-    ax.hist(pair_iou, bins=np.linspace(0, 1, 41), color="0.6")
+    ax.hist(pair_iou, bins=np.linspace(0, 1, 41).tolist(), color="0.6")
     ax.axvline(MAX_IOU, color="black", linewidth=1, linestyle=":")
     ax.set(xlabel="IoU of two boxes in an image", ylabel="pairs", yscale="log", xlim=(0, 1))
 

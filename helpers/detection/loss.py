@@ -70,7 +70,9 @@ class DetectionLoss(nn.Module):
         num_positives = is_real.sum().clamp(min=1)
         anchor = positives.clamp(min=0).long()
         row = index.gather(1, anchor).clamp(min=0).long()
-        offsets, _, class_logits = _gather_rows(predictions, anchor).float().split([4, 1, predictions.shape[-1] - 5], dim=-1)
+        offsets, _, class_logits = (
+            _gather_rows(predictions, anchor).float().split([4, 1, predictions.shape[-1] - 5], dim=-1)
+        )
         positive_anchors = anchors[anchor]
         true_boxes = _gather_rows(boxes, row)
         iou, giou = paired_overlap(decode(offsets, positive_anchors), true_boxes)

@@ -10,7 +10,7 @@ M), P points of a curve.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -348,7 +348,8 @@ def _list_failures(
     failures = []
     for image, row in np.argwhere(is_failure).tolist():
         x1, y1, x2, y2 = boxes[image, row].tolist()
-        failures.append(Failure(image, kind, row, str(causes[image, row]), int(labels[image, row]), (x1, y1, x2, y2)))
+        cause = cast(Cause, str(causes[image, row]))
+        failures.append(Failure(image, kind, row, cause, int(labels[image, row]), (x1, y1, x2, y2)))
     return failures
 
 

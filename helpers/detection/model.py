@@ -22,6 +22,10 @@ class Dilations:
     heads: tuple[int, int, int] = (1, 1, 1)
 
 
+UNDILATED = Dilations()
+"""The configuration of the assignment: every kernel reads neighbouring cells."""
+
+
 class MultiScaleDetector(nn.Module):
     """Network from images [B, 3, 224, 224] to three maps [B, A * (5 + C), h, w] of 56 x 56, 28 x 28 and 14 x 14 cells.
 
@@ -43,7 +47,7 @@ class MultiScaleDetector(nn.Module):
         self,
         num_classes: int = 3,
         num_anchors: int = 3,
-        dilations: Dilations = Dilations(),
+        dilations: Dilations = UNDILATED,
         width: int = 32,
         objectness_prior: float = 0.5,
     ) -> None:
@@ -54,13 +58,14 @@ class MultiScaleDetector(nn.Module):
         self.block3 = _convolution(4 * width, 8 * width, stride=2, dilation=dilations.block3)
         self.block4 = _convolution(8 * width, 16 * width, stride=2, dilation=dilations.block4)
         outputs = num_anchors * (5 + num_classes)
-        self.heads = nn.ModuleList(
-            nn.Sequential(_convolution(channels, channels, dilation=dilation), nn.Conv2d(channels, outputs, 1))
-            for channels, dilation in zip((4 * width, 8 * width, 16 * width), dilations.heads, strict=True)
-        )
-        for head in self.heads:
-            objectness_bias = head[-1].bias.data.view(num_anchors, 5 + num_classes)[:, 4]
+        self.heads = nn.ModuleList()
+        for channels, dilation in zip((4 * width, 8 * width, 16 * width), dilations.heads, strict=True):
+            hidden = _convolution(channels, channels, dilation=dilation)
+            prediction = nn.Conv2d(channels, outputs, 1)
+            assert prediction.bias is not None
+            objectness_bias = prediction.bias.data.view(num_anchors, 5 + num_classes)[:, 4]
             objectness_bias += math.log(objectness_prior / (1 - objectness_prior))
+            self.heads.append(nn.Sequential(hidden, prediction))
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B outputs h w"]]:
         """Return the maps of the three levels, finest first."""

@@ -78,9 +78,7 @@ def plot_gridding(
         row[0].set_ylabel(name)
         for level, (ax, paths) in enumerate(zip(row, levels, strict=True)):
             title = f"{widths[name][level]} px wide, {shares[name][level]:.0%} reached"
-            plot_path_weights(
-                paths, SIZE_RANGES[level], ax, colour=COLOURS[level], reach=reaches[level], title=title
-            )
+            plot_path_weights(paths, SIZE_RANGES[level], ax, colour=COLOURS[level], reach=reaches[level], title=title)
     for level, ax in enumerate(axes[0]):
         ax.set_title(f"level {level}\n{ax.get_title()}", fontsize=9)
     return figure

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from helpers.detection.boxes import area
 from helpers.detection.dataset import ShapeDetectionDataset, prepare_images
-from helpers.detection.model import Dilations, MultiScaleDetector
+from helpers.detection.model import UNDILATED, Dilations, MultiScaleDetector
 
 STRIDES = (4, 8, 16)
 """Pixels between neighbouring cells of each level."""
 
 
-def compute_receptive_fields(dilations: Dilations = Dilations()) -> tuple[int, int, int]:
+def compute_receptive_fields(dilations: Dilations = UNDILATED) -> tuple[int, int, int]:
     """Return for each level the width in pixels of the square of input that one output cell can depend on.
 
     A 3 x 3 convolution with dilation d on a map whose cells are j pixels apart widens the receptive field by 2 d j; a

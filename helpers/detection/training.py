@@ -5,6 +5,7 @@ Shape letters: M images, A anchors.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -85,7 +86,7 @@ def train(
         width=recipe.width,
         objectness_prior=recipe.objectness_prior,
     )
-    model = model.to(device=device, memory_format=torch.channels_last)
+    model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - stub lacks it
     task = Task(recipe, train_set, selection_set, device)
     trained_part = {name: value for name, value in asdict(recipe).items() if name != "inference"}
     settings = {
@@ -136,12 +137,12 @@ class Task:
         self.criterion = DetectionLoss(recipe.box_loss, recipe.objectness)
         self.train_set = train_set
         self.selection_set = selection_set.to(device)
-        self._matched = None if recipe.fresh_scenes else self._match(train_set)
 
     def batches(self, epoch: int, batch_size: int, generator: torch.Generator) -> MatchedBatches:
         """Return the batches of the epoch in random order, of newly drawn scenes if the recipe has `fresh_scenes`."""
-        matched = self._matched
-        if matched is None:
+        if self.recipe.fresh_scenes is None:
+            matched = self._matched_train_set
+        else:
             seed = int(torch.randint(2**31, (), generator=generator))
             scenes = ShapeDetectionDataset.draw(len(self.train_set), seed, self.recipe.fresh_scenes)
             matched = self._match(scenes)
@@ -159,9 +160,15 @@ class Task:
 
         All its objects are evaluated and the suppression is `VALIDATION`, whatever the recipe ignores and suppresses.
         """
+        assert isinstance(model, MultiScaleDetector)
         detections = detect(model, self.anchors, self.selection_set.images, VALIDATION)
         metrics = evaluate_detections(self.selection_set, detections)
         return {name: metrics[name] for name in ("ap", "ap50", "ap75")}
+
+    @functools.cached_property
+    def _matched_train_set(self) -> MatchedDataset:
+        """The train set with its anchors matched; a training that is only loaded does not match it."""
+        return self._match(self.train_set)
 
     def _match(self, dataset: ShapeDetectionDataset) -> MatchedDataset:
         """Return `dataset` on the device with its anchors matched and the recipe's hidden objects ignored."""
