@@ -1,5 +1,7 @@
 """Figures of boxes: their content, and that it is legible."""
 
+import ast
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from helpers.detection.figures import (
     visualize_detections,
 )
 from helpers.detection.metrics import Detections, PrecisionRecall, explain_failures
+from helpers.paths import ROOT
 from helpers.plotting import PREDICTION_COLOUR, TRUTH_COLOUR
 
 NO_DETECTION = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
@@ -156,3 +159,11 @@ def test_the_statistics_count_every_image_every_object_and_every_pair():
         is_class = dataset.labels == label
         expected = (dataset.visibility[is_class] <= 1e-6).float().mean().item()
         assert line.get_ydata()[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["figures", "anchor_figures", "scale_figures", "receptive_field_figures"])
+def test_figures_import_no_dataset_no_model_and_no_training(name):
+    tree = ast.parse((ROOT / f"helpers/detection/{name}.py").read_text(encoding="utf-8"))
+    modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    excluded = ("dataset", "model", "training", "inference", "scales", "receptive_fields")
+    assert modules.isdisjoint(f"helpers.detection.{module}" for module in excluded)
