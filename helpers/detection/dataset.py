@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from helpers import coco
 from helpers.detection.scenes import CLASS_NAMES, HANDOUT_LOOK, IMAGE_SIZE, SceneConfig, draw_scene
+from helpers.images import read_images
 
 PADDING = -1
 """The label of a row that holds no object."""
@@ -55,11 +56,11 @@ class ShapeDetectionDataset(Dataset):
             dialect: which of the two annotation files is read: "coco" or "handout".
 
         Raises:
-            coco.DatasetError: a file is missing, broken or not in that dialect.
+            DatasetError: a file is missing, broken or not in that dialect.
         """
         folder = Path(folder)
         file = coco.read_boxes(coco.annotation_path(folder, split, dialect), dialect, CLASS_NAMES)
-        images = coco.read_images(folder / split, file.file_names, file.image_sizes, "RGB")
+        images = read_images(folder / split, file.file_names, file.image_sizes, "RGB")
         order = np.argsort(file.owners, kind="stable")
         rows = file.owners[order]
         columns = rank_within_groups(rows)
