@@ -39,9 +39,9 @@ def build_dataset(images: list[list[tuple]]) -> ShapeDetectionDataset:
     return ShapeDetectionDataset(pixels, boxes, labels, visibility, ignored, torch.arange(len(images)))
 
 
-def build_detections(*found: tuple) -> Detections:
+def build_detections(*rows: tuple) -> Detections:
     """Return the detections of one image from `(box, score, label)` each, best first."""
-    boxes, scores, labels = zip(*found, strict=True) if found else ([], [], [])
+    boxes, scores, labels = zip(*rows, strict=True) if rows else ([], [], [])
     return Detections(torch.tensor(boxes).reshape(-1, 4), torch.tensor(scores).float(), torch.tensor(labels).long())
 
 
@@ -69,7 +69,7 @@ def draw_random_case(seed: int, num_images: int = 40) -> tuple[ShapeDetectionDat
 
 def evaluate_with_pycocotools(dataset: ShapeDetectionDataset, detections: list[Detections]) -> dict[str, float]:
     """Return the same metrics from pycocotools, from records built one by one."""
-    truth, found = [], []
+    truth, results = [], []
     for image in range(len(dataset)):
         columns = (dataset.boxes, dataset.labels, dataset.ignored)
         for (x1, y1, x2, y2), label, ignored in zip(*(c[image].tolist() for c in columns), strict=True):
@@ -79,7 +79,7 @@ def evaluate_with_pycocotools(dataset: ShapeDetectionDataset, detections: list[D
                 truth.append({**record, "id": len(truth) + 1, "iscrowd": 0})
         for (x1, y1, x2, y2), score, label in zip(*(c.tolist() for c in detections[image]), strict=True):
             box = [x1, y1, x2 - x1, y2 - y1]
-            found.append({"image_id": image, "category_id": label, "bbox": box, "score": score})
+            results.append({"image_id": image, "category_id": label, "bbox": box, "score": score})
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = {
@@ -88,7 +88,7 @@ def evaluate_with_pycocotools(dataset: ShapeDetectionDataset, detections: list[D
             "annotations": truth,
         }
         coco.createIndex()
-        evaluation = COCOeval(coco, coco.loadRes(found), "bbox")
+        evaluation = COCOeval(coco, coco.loadRes(results), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -134,7 +134,7 @@ def test_one_detection_of_an_ignored_object_is_ignored_and_a_second_is_wrong():
     once = build_detections((BOX, 0.9, CIRCLE), (FAR_BOX, 0.8, CIRCLE))
     twice = build_detections((BOX, 0.9, CIRCLE), (BOX, 0.85, CIRCLE), (FAR_BOX, 0.8, CIRCLE))
     neither = build_detections((FAR_BOX, 0.8, CIRCLE))
-    ap50 = [evaluate_detections(dataset.hide(0.1), [found])["ap50"] for found in (once, twice, neither)]
+    ap50 = [evaluate_detections(dataset.hide(0.1), [detections])["ap50"] for detections in (once, twice, neither)]
     assert ap50 == pytest.approx([1.0, 0.5, 1.0])
 
 
@@ -170,7 +170,7 @@ def test_detections_for_another_number_of_images_are_refused():
 
 
 def test_average_precision_by_hand():
-    # Five objects; seven detections, best first: right, right, wrong, right, wrong, wrong, right. One is never found.
+    # Five objects; seven detections, best first: right, right, wrong, right, wrong, wrong, right. One is missed.
     recall = [0.2, 0.4, 0.4, 0.6, 0.6, 0.6, 0.8]
     precision = [1, 1, 2 / 3, 3 / 4, 3 / 5, 1 / 2, 4 / 7]
     # Best precision at recall 0..0.4 is 1, up to 0.6 it is 3/4, up to 0.8 it is 4/7, beyond it is 0.
@@ -231,8 +231,8 @@ def test_a_curve_of_a_class_without_objects_is_refused():
 def test_the_better_score_is_matched_and_the_second_detection_is_wrong():
     dataset = build_dataset([[(BOX, CIRCLE), (FAR_BOX, SQUARE)]])
     near_box = (12.0, 10.0, 32.0, 30.0)  # IoU with BOX: 18 * 20 / (2 * 400 - 360) = 9 / 11
-    found = build_detections((near_box, 0.9, CIRCLE), (BOX, 0.8, CIRCLE), (FAR_BOX, 0.7, CIRCLE))
-    assignment = assign_detections(dataset, [found])
+    detections = build_detections((near_box, 0.9, CIRCLE), (BOX, 0.8, CIRCLE), (FAR_BOX, 0.7, CIRCLE))
+    assignment = assign_detections(dataset, [detections])
     assert assignment.matched.tolist() == [[0, -1, -1]]
     assert assignment.iou[0].tolist() == pytest.approx([9 / 11, 0, 0])
     assert assignment.is_true_positive.tolist() == [[True, False, False]]
@@ -249,13 +249,13 @@ def test_an_ignored_object_of_higher_iou_is_matched_last():
 
 def test_a_score_threshold_only_removes_the_last_detections():
     dataset, detections = draw_random_case(6)
-    whole = assign_detections(dataset, detections)
-    cut = assign_detections(dataset, detections, score_threshold=0.5)
-    num_kept = (cut.labels >= 0).sum()
-    assert 0 < num_kept < (whole.labels >= 0).sum()
-    width = cut.labels.shape[1]
-    kept = cut.labels >= 0
-    np.testing.assert_array_equal(cut.matched[kept], whole.matched[:, :width][kept])
+    unlimited = assign_detections(dataset, detections)
+    limited = assign_detections(dataset, detections, score_threshold=0.5)
+    num_kept = (limited.labels >= 0).sum()
+    assert 0 < num_kept < (unlimited.labels >= 0).sum()
+    width = limited.labels.shape[1]
+    is_kept = limited.labels >= 0
+    np.testing.assert_array_equal(limited.matched[is_kept], unlimited.matched[:, :width][is_kept])
 
 
 def test_every_detection_is_right_wrong_or_ignored_and_every_object_matched_or_missed():
@@ -271,9 +271,9 @@ def test_every_detection_is_right_wrong_or_ignored_and_every_object_matched_or_m
 
 def test_the_best_threshold_by_hand():
     dataset = build_dataset([[(BOX, CIRCLE), (FAR_BOX, SQUARE)]])
-    found = build_detections((BOX, 0.9, CIRCLE), (BOX, 0.6, SQUARE), (FAR_BOX, 0.6, SQUARE), (BOX, 0.2, TRIANGLE))
+    detections = build_detections((BOX, 0.9, CIRCLE), (BOX, 0.6, SQUARE), (FAR_BOX, 0.6, SQUARE), (BOX, 0.2, TRIANGLE))
     # F1: 2 / 3 from 0.9; the pair at 0.6 stays together, 4 / 5; from 0.2, 4 / 6.
-    assert choose_score_threshold(dataset, [found]) == pytest.approx(0.6)
+    assert choose_score_threshold(dataset, [detections]) == pytest.approx(0.6)
 
 
 def test_without_detections_the_best_threshold_is_one():
@@ -288,12 +288,12 @@ def test_the_best_threshold_has_the_highest_f1_of_all():
         right = assignment.is_true_positive.sum()
         return 2 * right / (2 * right + assignment.is_false_positive.sum() + assignment.is_missed.sum())
 
-    scores = torch.cat([found.scores for found in detections]).unique().tolist()
+    scores = torch.cat([image.scores for image in detections]).unique().tolist()
     assert measure_f1(choose_score_threshold(dataset, detections)) == max(map(measure_f1, scores))
 
 
-def explain(objects: list[tuple], *found: tuple) -> list[tuple[str, str]]:
-    failures = explain_failures(build_dataset([objects]), [build_detections(*found)], score_threshold=0.3)
+def explain(objects: list[tuple], *rows: tuple) -> list[tuple[str, str]]:
+    failures = explain_failures(build_dataset([objects]), [build_detections(*rows)], score_threshold=0.3)
     return [(failure.kind, failure.cause) for failure in failures]
 
 
@@ -333,8 +333,8 @@ def test_every_failure_is_explained_once():
 
 def test_a_failure_has_the_box_and_the_class_of_its_object_or_detection():
     dataset = build_dataset([[(BOX, CIRCLE)], [(FAR_BOX, SQUARE)]])
-    found = [build_detections((FAR_BOX, 0.9, TRIANGLE)), build_detections((FAR_BOX, 0.8, SQUARE))]
-    failures = explain_failures(dataset, found, score_threshold=0.3)
+    detections = [build_detections((FAR_BOX, 0.9, TRIANGLE)), build_detections((FAR_BOX, 0.8, SQUARE))]
+    failures = explain_failures(dataset, detections, score_threshold=0.3)
     assert [(failure.kind, failure.image, failure.row, failure.label, failure.box) for failure in failures] == [
         ("missed", 0, 0, CIRCLE, BOX),
         ("false positive", 0, 0, TRIANGLE, FAR_BOX),
