@@ -1,6 +1,6 @@
 """Times what is compared: a function on a device, and a task's full training steps against bare ones.
 
-A full step is everything `training.train_epoch` does for a batch: gathering it, mirroring, scaling to 0..1, targets,
+A full step is everything `training.train_epoch` does for a batch: gathering it, scaling to 0..1, targets,
 all losses, bookkeeping. A bare step is the network's own forward pass on a ready batch, the backward pass from a ready
 gradient, and the optimizer. A GPU replays both, as far as they can be recorded.
 """

@@ -1,6 +1,6 @@
-"""The detector's full training step against the bare one, that against the machine, and matching against both.
+"""Speed of the detector's training step: full against bare, bare against the machine, and the cost of matching.
 
-`benchmarks.timing` says what a full and a bare step are.
+`benchmarks.timing` defines a full and a bare step.
 """
 
 from __future__ import annotations
@@ -13,32 +13,38 @@ import torch
 
 from benchmarks.timing import time_call, time_steps
 from helpers import runtime
+from helpers.detection.anchors import generate_anchors
+from helpers.detection.batches import match_dataset
 from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.detection.model import MultiScaleDetector
-from helpers.detection.recipes import ASSIGNMENT, TUNED, DetectorTask, match_dataset
+from helpers.detection.recipes import ASSIGNMENT, TUNED
+from helpers.detection.training import Task
 
 NUM_STEPS = 6  # per epoch of assignment batches
-MATRIX = 4096  # rows and columns of the product that stands for the machine's peak
+MATRIX = 4096  # rows and columns of the matrix product that measures the machine's peak
 
 
 def measure() -> dict[str, float]:
-    """Returns the step's ratios for `assignment` and `tuned`, the share of the machine's peak, matching and memory."""
+    """Return the ratios of the step for `assignment` and `tuned`, the share of the peak, matching time and memory."""
     device = runtime.choose_device()
-    recipe = replace(TUNED, fresh_scenes=None, flips=True)  # every work a step can have
+    tuned = replace(TUNED, fresh_scenes=None)  # drawing scenes is no part of a step
     scenes = ShapeDetectionDataset.draw(NUM_STEPS * ASSIGNMENT.training.batch_size, seed=641)
     results = {}
-    for name, one in (("assignment", ASSIGNMENT), ("tuned", recipe)):
-        task = DetectorTask(one, scenes, scenes.select(slice(1)), device)
-        times = time_steps(MultiScaleDetector(dilations=one.dilations), task, one.training, device)
+    for name, recipe in (("assignment", ASSIGNMENT), ("tuned", tuned)):
+        task = Task(recipe, scenes, scenes.select(slice(1)), device)
+        times = time_steps(MultiScaleDetector(dilations=recipe.dilations), task, recipe.training, device)
         results[f"step.{name}_seconds"], results[f"step.{name}_ratio"] = times
     flops = 3 * ASSIGNMENT.training.batch_size * _forward_operations(MultiScaleDetector())
     results["step.share_of_peak"] = flops / results["step.assignment_seconds"] / _peak_operations(device)
 
-    task = DetectorTask(recipe, scenes, scenes, device)
-    seconds = time_call(lambda: match_dataset(scenes.to(device), task.anchors), device)
+    anchors = torch.cat(generate_anchors()).to(device)
+    scenes_on_device = scenes.to(device)
+    seconds = time_call(lambda: match_dataset(scenes_on_device, anchors), device)
     results["matching.ms_per_image"] = 1000 * seconds / len(scenes)
     per_step = 1000 * results["step.assignment_seconds"] / ASSIGNMENT.training.batch_size
-    results["matching.share_of_a_step"] = results["matching.ms_per_image"] / per_step  # if every step matched anew
+    results["matching.share_of_a_step"] = (
+        results["matching.ms_per_image"] / per_step
+    )  # if every step matched its anchors
     if device.type == "cuda":
         results["memory.peak_gb"] = torch.cuda.max_memory_allocated() / 1e9
     else:
@@ -48,7 +54,7 @@ def measure() -> dict[str, float]:
 
 
 def _forward_operations(model: MultiScaleDetector) -> int:
-    """Returns the multiplications and additions of the convolutions for one image; the backward pass takes two more."""
+    """Return the multiplications and additions of the convolutions for one image; a backward pass takes two more."""
     operations = 0
 
     def count(layer, inputs, output) -> None:
@@ -64,7 +70,7 @@ def _forward_operations(model: MultiScaleDetector) -> int:
 
 
 def _peak_operations(device: torch.device) -> float:
-    """Returns operations per second of the machine's own matrix product, in the number format that training uses."""
+    """Return operations per second of the machine's matrix product, in the number format that training uses."""
     a, b = (torch.randn(MATRIX, MATRIX, device=device, dtype=runtime.choose_precision(device)) for _ in range(2))
     a @ b
     return 2 * MATRIX**3 / min(time_call(lambda: a @ b, device) for _ in range(5))

@@ -19,6 +19,8 @@ from helpers import cuda_graphs, training
 from helpers.cuda_graphs import ReplayedStep
 from helpers.detection import recipes as detection
 from helpers.detection.dataset import ShapeDetectionDataset
+from helpers.detection.model import MultiScaleDetector
+from helpers.detection.training import Task as DetectorTask
 from helpers.digits.recipes import DigitTask
 from helpers.keypoints import recipes as keypoints
 from helpers.keypoints import training as keypoint_training
@@ -191,8 +193,8 @@ def test_what_could_not_be_recorded_is_given_back_at_once(monkeypatch, no_collec
 
 SCENES, FIGURES = ShapeDetectionDataset.draw(4, seed=1), KeypointDataset.draw(4, seed=1)
 DETECTORS = {
-    **detection.ladder(width=4, epochs=1),
-    "flips": detection.replace(detection.TUNED, width=4, fresh_scenes=None, flips=True),
+    **detection.ablation(width=4, epochs=1),
+    "tuned without fresh scenes": detection.replace(detection.TUNED, width=4, fresh_scenes=None),
 }
 LOCALIZERS = {
     **keypoints.ablation(epochs=1),
@@ -217,14 +219,14 @@ class OnOneDevice(TorchDispatchMode):
 
 
 def build_detector(recipe):
-    return detection.MultiScaleDetector(width=recipe.width, dilations=recipe.dilations)
+    return MultiScaleDetector(width=recipe.width, dilations=recipe.dilations)
 
 
 @pytest.mark.parametrize(
     ("task", "build"),
     [
         *(
-            pytest.param(detection.DetectorTask(recipe, SCENES, SCENES, CPU), build_detector, id=name)
+            pytest.param(DetectorTask(recipe, SCENES, SCENES, CPU), build_detector, id=name)
             for name, recipe in DETECTORS.items()
         ),
         *(
@@ -246,7 +248,7 @@ def test_the_losses_of_every_recipe_can_be_replayed(task, build, device, monkeyp
     with fakes, device:
         model = build(task.recipe)
         columns = [torch.empty(column.shape, dtype=column.dtype) for column in batch]
-        if isinstance(task, detection.DetectorTask):
+        if isinstance(task, DetectorTask):
             monkeypatch.setattr(task, "anchors", torch.empty(task.anchors.shape))
     monkeypatch.setattr(task, "device", device)
     with fakes, OnOneDevice(device):

@@ -23,7 +23,7 @@ COURSE = "course"  # runs the course: imports everything, and is imported by not
 
 MODULES = sorted(HELPERS.rglob("*.py"))
 SOURCES = [path for path in MODULES if path.name != "__init__.py"]
-FIGURE_MODULES = [path for path in SOURCES if path.stem in {"figures", "plotting"}]
+FIGURE_MODULES = [path for path in SOURCES if path.stem.endswith(("figures", "plotting"))]
 
 
 def name_of(path: Path) -> str:

@@ -1,1 +1,1 @@
-"""The detection wing: shapes of every size found by a multi-scale single-shot detector (lessons 1-4)."""
+"""Detection of shapes of every size with a multi-scale single-shot detector (lessons 1-4)."""

@@ -1,4 +1,4 @@
-"""The boxes that the detector starts from, and the one order in which anchors and predictions are counted.
+"""Anchor boxes, and the one order that anchors and flattened predictions share.
 
 The order is: level, row, column, anchor of the cell (size, then ratio). Shape letters: L levels, `h w` a feature map,
 A anchors per cell, K numbers predicted per anchor, B batch.
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 FEATURE_MAP_SIZES = ((56, 56), (28, 28), (14, 14))
-"""(height, width) of the three maps that the assignment's backbone makes of a 224 x 224 image (handout, part A)."""
+"""(height, width) of the backbone's three feature maps for an image of 224 x 224 pixels (handout, part A)."""
 ANCHOR_SCALES = ((16, 24, 32), (48, 64, 96), (96, 128, 192))
 """Anchor sizes in pixels (square root of the area) on each of the three levels (handout, part A)."""
 
@@ -24,10 +24,11 @@ def generate_anchors(
     image_size: int = 224,
     aspect_ratios: Sequence[int | float] = (1.0,),
 ) -> list[Float[Tensor, "_num_anchors 4"]]:
-    """Returns the anchors of each level as boxes [h * w * A, 4] in pixels, A = sizes x ratios.
+    """Return the anchors of each level as boxes [h * w * A, 4] in pixels, A = sizes x ratios.
 
-    Every cell of a feature map carries the same A boxes around its centre `(i + 0.5) * stride`, with
-    `stride = image_size / h`. They may reach beyond the image; nothing is clipped or rounded.
+    Every cell of a feature map has the same A boxes around its centre `(i + 0.5) * stride`, with
+    `stride = image_size / h`. Anchors may reach beyond the image: they are neither
+    clipped nor rounded.
 
     Args:
         feature_map_sizes: (height, width) of each level.
@@ -50,7 +51,7 @@ def generate_anchors(
 def flatten_predictions(
     maps: Sequence[Float[Tensor, "B channels _h _w"]], num_anchors: int
 ) -> Float[Tensor, "B num_predictions K"]:
-    """Returns all levels' predictions in one tensor, in the order of `generate_anchors`.
+    """Return the predictions of all levels in one tensor, in the order of `generate_anchors`.
 
     Prediction i belongs to row i of `torch.cat(generate_anchors(...))`.
 

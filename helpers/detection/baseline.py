@@ -1,12 +1,14 @@
-"""The honest baseline: a colour threshold and connected components, which learn nothing.
+"""Baseline without training: a colour threshold and connected components.
 
-On the handout's data class is colour and shapes are outlined, so every visible piece of a shape is one blob of one
-colour. It stands as the first row of every results table: a detector that cannot beat it has learned colours.
+In the handout's data the class determines the colour and every shape has an outline, so every visible piece of a shape
+is one connected region of one colour. A trained detector that does not exceed this baseline may have learned colours
+only, so the baseline is a row of every results table.
 """
 
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,29 +20,30 @@ from helpers.average_precision import Detections
 from helpers.detection.dataset import PADDING, ShapeDetectionDataset
 
 OUTLINES = ((2, 2, 2, 2), (2, 2, 2, 2), (3, 3, 3, 2))
-"""Pixels of outline around the fill of each class: left, top, right, bottom. Slanted edges have a thicker one."""
+"""Width in pixels of the outline around the fill of each class: left, top, right, bottom."""
 FILL_SHARES = (math.pi / 4, 1.0, 0.5)
-"""Share of its box that a circle, a square, a triangle fills."""
+"""Share of its box that a circle, a square and a triangle fill."""
 SMALLEST_SIZES = (16, 48, 96)
-"""Smallest size of a whole shape of each class, pixels."""
+"""Smallest size in pixels of a complete shape of each class."""
 
 
 def detect_by_colour(image: UInt8[np.ndarray, "H W 3"]) -> Detections:
-    """Returns one detection per connected blob of red (circle), green (square) or blue (triangle).
+    """Return one detection per connected region of red (circle), green (square) or blue (triangle) pixels.
 
-    The box is the blob's extent and the outline around it. Nothing puts the pieces of a covered shape together, so the
-    score says how whole the blob looks: its box's shorter side over the longer one (every whole shape has a square
-    box), times the size of the shape that would have as many pixels, over the smallest size of its class, up to 1.
+    The box is the extent of the region and its outline. The pieces of a partly covered shape are not joined. The score
+    estimates how complete the region is: the shorter side of the box divided by the longer one (a complete shape has a
+    square box), times min(1, size / smallest size of the class), where size is that of a complete shape with as many
+    pixels.
     """
     boxes, scores, labels = [], [], []
     bright = image > 127
     for label in range(3):
         is_pure = bright[..., label] & (bright.sum(axis=-1) == 1)
-        blobs, num_blobs = ndimage.label(is_pure)
-        num_pixels = np.bincount(blobs.ravel(), minlength=num_blobs + 1)[1:]
+        regions, num_regions = cast(tuple[np.ndarray, int], ndimage.label(is_pure))
+        num_pixels = np.bincount(regions.ravel(), minlength=num_regions + 1)[1:]
         left, top, right, bottom = OUTLINES[label]
-        for (rows, columns), count in zip(ndimage.find_objects(blobs), num_pixels, strict=True):
-            # A slice ends one past the fill's last pixel; the truth's x2 is the last outline pixel itself.
+        for (rows, columns), count in zip(ndimage.find_objects(regions), num_pixels, strict=True):
+            # A slice ends one past the last pixel of the fill; x2 of a true box is the last pixel of its outline.
             box = (columns.start - left, rows.start - top, columns.stop - 1 + right, rows.stop - 1 + bottom)
             width, height = box[2] - box[0], box[3] - box[1]
             size = math.sqrt(count / FILL_SHARES[label])
@@ -56,10 +59,10 @@ def detect_by_colour(image: UInt8[np.ndarray, "H W 3"]) -> Detections:
 
 
 def classify_by_colour(dataset: ShapeDetectionDataset) -> Int[Tensor, "M N"]:
-    """Returns the class of each object by one pixel: red, green or blue, whichever is strongest at its box's centre.
+    """Return the class of each object from one pixel: the strongest of red, green and blue at the centre of its box.
 
-    Law: with the handout's palette this is right for every object that nothing covers, because each of the three shapes
-    fills its centre. Rows of padding stay padding.
+    Law: with the handout's palette the class is right for every object that no other object covers, because each of the
+    three shapes covers its centre. Padding rows keep the label `PADDING`.
     """
     x, y = ((dataset.boxes[..., :2] + dataset.boxes[..., 2:]) / 2).long().unbind(dim=-1)
     images = torch.arange(len(dataset), device=x.device)[:, None]

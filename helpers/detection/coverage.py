@@ -1,4 +1,4 @@
-"""How well a set of anchors covers objects: what no training can add, known before any network.
+"""Anchor coverage: the IoU that each object reaches with its best anchor, before any training.
 
 Shape letters: N objects, A anchors.
 """
@@ -18,8 +18,8 @@ OBJECTS_AT_ONCE = 80  # x 12348 anchors x 4 bytes = 4 MB of overlaps: they stay 
 
 
 def compute_best_iou(boxes: Float[Tensor, "N 4"], anchors: Float[Tensor, "A 4"]) -> Float[Tensor, " N"]:
-    """Returns for each object the IoU of the anchor that fits it best."""
-    return torch.cat([compute_iou(some, anchors).amax(dim=1) for some in boxes.split(OBJECTS_AT_ONCE)])
+    """Return for each object the highest IoU with any anchor."""
+    return torch.cat([compute_iou(part, anchors).amax(dim=1) for part in boxes.split(OBJECTS_AT_ONCE)])
 
 
 def compute_guaranteed_iou(
@@ -29,16 +29,16 @@ def compute_guaranteed_iou(
     image_size: int = 224,
     aspect_ratios: Sequence[int | float] = (1.0,),
 ) -> Float[Tensor, " N"]:
-    """Returns the IoU that a square object of each size reaches with its best anchor wherever it lies in the image.
+    """Return the lowest IoU of a square object of each size with its best anchor, over all positions in the image.
 
-    The worst place is half a stride from the nearest cell centre, both across and down. Two intervals of lengths s and
-    a with centres d / 2 apart share `min(s, a, (s + a - d) / 2)`, at least 0; the best anchor at the worst place is the
-    guarantee. It is reached: where the corner of a coarse cell is also a corner of a fine one, as with strides that
-    double, one place is the worst for all levels at once.
+    The worst position is half a stride from the nearest cell centre, both across and down. Two intervals of lengths s
+    and a whose centres are d / 2 apart share `min(s, a, (s + a - d) / 2)`, at least 0. The best anchor at the worst
+    position gives the guaranteed IoU. The bound is tight if a corner of a coarse cell is also a corner of a fine one,
+    as with strides that double: then one position is the worst for all levels at once.
 
     Args:
         sizes: sides of the objects in pixels.
-        feature_map_sizes: as for `generate_anchors`, and so are the rest.
+        feature_map_sizes: this and the other arguments are those of `generate_anchors`.
     """
     sizes = sizes.unsqueeze(-1)
     ratios = torch.tensor(aspect_ratios, dtype=torch.float32).sqrt()
@@ -55,5 +55,5 @@ def compute_guaranteed_iou(
 
 
 def _share(sizes: Float[Tensor, "N 1"], lengths: Float[Tensor, " A"], stride: float) -> Float[Tensor, "N A"]:
-    """Returns how many pixels intervals share whose centres are half a stride apart."""
+    """Return the length in pixels that two intervals share if their centres are half a stride apart."""
     return torch.minimum(torch.minimum(sizes, lengths), (sizes + lengths - stride) / 2).clamp(min=0)

@@ -1,15 +1,16 @@
-"""The detection set as tensors: read from files or drawn on the spot, a whole split at a time."""
+"""Detection dataset: a whole split as tensors, read from files or drawn from a seed."""
 
 from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int64, UInt8
+from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -21,25 +22,36 @@ PADDING = -1
 """The label of a row that holds no object."""
 
 
+class Example(NamedTuple):
+    """One image and its n objects without padding, as NumPy arrays: the input of figure functions."""
+
+    image: UInt8[np.ndarray, "H W 3"]
+    boxes: Float32[np.ndarray, "n 4"]  # (x1, y1, x2, y2) in pixels
+    labels: Int64[np.ndarray, " n"]
+    visibility: Float32[np.ndarray, " n"]
+    ignored: Bool[np.ndarray, " n"]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class ShapeDetectionDataset(Dataset):
-    """A split in memory: M images as one tensor and their objects padded to N rows.
+    """A split in memory: M images as one tensor, and their objects padded to N rows.
 
-    A thousand images take 150 MB as bytes, so that a batch is one gather instead of sixteen files.
+    A thousand images take 150 MB as bytes. Gathering a batch is then one operation instead of reading sixteen files.
     """
 
     images: UInt8[Tensor, "M H W 3"]
-    boxes: Float32[Tensor, "M N 4"]  # (x1, y1, x2, y2) pixels; padding is zero
+    boxes: Float32[Tensor, "M N 4"]  # (x1, y1, x2, y2) in pixels; padding is zero
     labels: Int64[Tensor, "M N"]  # 0 circle, 1 square, 2 triangle; -1 is padding
-    visibility: Float32[Tensor, "M N"]  # share of an object's own pixels that no later object covers
-    ignored: Bool[Tensor, "M N"]  # neither to be found nor to be held against who finds it
+    visibility: Float32[Tensor, "M N"]  # share of the object's pixels that no later object covers
+    ignored: Bool[Tensor, "M N"]  # excluded from training and evaluation: neither a miss nor a false positive
     image_ids: Int64[Tensor, " M"]
 
     @classmethod
     def read(cls, folder: Path, split: str, dialect: coco.Dialect = "coco") -> ShapeDetectionDataset:
-        """Returns the split in `folder` (`helpers.handout` makes one), every record and every image checked.
+        """Return the split in `folder` (written by `helpers.handout`) with every record and image checked.
 
         Args:
+            folder: holds the annotation files and one folder of images per split.
             split: "train" or "val": the folder of the images and the start of the annotation file's name.
             dialect: which of the two annotation files is read: "coco" or "handout".
 
@@ -48,78 +60,116 @@ class ShapeDetectionDataset(Dataset):
         """
         folder = Path(folder)
         file = coco.read_boxes(coco.annotation_path(folder, split, dialect), dialect, CLASS_NAMES)
-        pixels = read_images(folder / split, file.file_names, file.image_sizes, "RGB")
-        counts = np.bincount(file.owners, minlength=len(pixels))
+        images = read_images(folder / split, file.file_names, file.image_sizes, "RGB")
         order = np.argsort(file.owners, kind="stable")
-        # The rank of an object within its image: its place in the file minus that of the image's first object.
         rows = file.owners[order]
-        columns = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-        shape = (len(pixels), int(counts.max(initial=0)))
-        dataset = cls._pad(torch.from_numpy(pixels), torch.from_numpy(file.image_ids), shape[1])
-        dataset.boxes.numpy()[rows, columns] = file.boxes[order]
-        dataset.labels.numpy()[rows, columns] = file.labels[order]
-        dataset.visibility.numpy()[rows, columns] = file.visibility[order]
-        dataset.ignored.numpy()[rows, columns] = file.ignored[order]
-        return dataset
+        columns = rank_within_groups(rows)
+        shape = (len(images), int(columns.max(initial=-1)) + 1)
+
+        boxes, labels, visibility, ignored = _build_padding(*shape)
+        boxes[rows, columns] = file.boxes[order]
+        labels[rows, columns] = file.labels[order]
+        visibility[rows, columns] = file.visibility[order]
+        ignored[rows, columns] = file.ignored[order]
+        return cls._from_arrays(images, boxes, labels, visibility, ignored, file.image_ids)
 
     @classmethod
     def draw(cls, num_images: int, seed: int, config: SceneConfig = HANDOUT_LOOK) -> ShapeDetectionDataset:
-        """Returns freshly drawn scenes: cheaper than reading them from files.
+        """Return newly drawn scenes, which is faster than reading them from files.
 
         Law: `draw(m, s, a)` and `draw(m, s, b)` hold the same objects if `a` and `b` agree in `num_objects`; seed 641
         draws the handout's train split.
         """
         layout, look = random.Random(seed), np.random.default_rng(seed)
-        images = torch.empty((num_images, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=torch.uint8)
-        dataset = cls._pad(images, torch.arange(num_images), config.num_objects[1])
-        columns = [column.numpy() for column in (dataset.boxes, dataset.labels, dataset.visibility, dataset.ignored)]
-        pixels = images.numpy()
-        for index in range(num_images):
+        images = np.empty((num_images, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+        boxes, labels, visibility, ignored = _build_padding(num_images, config.num_objects[1])
+        for row in range(num_images):
             scene = draw_scene(layout, config, look)
-            pixels[index] = scene.image
-            values = (scene.boxes, scene.labels, scene.visibility, scene.ignored)
-            for column, value in zip(columns, values, strict=True):
-                column[index, : len(value)] = value
-        return dataset
+            count = len(scene.labels)
+            images[row] = scene.image
+            boxes[row, :count] = scene.boxes
+            labels[row, :count] = scene.labels
+            visibility[row, :count] = scene.visibility
+            ignored[row, :count] = scene.ignored
+        return cls._from_arrays(images, boxes, labels, visibility, ignored, np.arange(num_images))
 
     @classmethod
-    def _pad(cls, images: Tensor, image_ids: Tensor, num_objects: int) -> ShapeDetectionDataset:
-        """Returns the dataset of `images` with nothing but padding in its rows."""
-        shape = (len(images), num_objects)
-        return cls(
-            images,
-            torch.zeros((*shape, 4)),
-            torch.full(shape, PADDING),
-            torch.zeros(shape),
-            torch.zeros(shape, dtype=torch.bool),
-            image_ids,
-        )
+    def _from_arrays(cls, *columns: np.ndarray) -> ShapeDetectionDataset:
+        """Return the dataset of the arrays, one per field in their order; the tensors share their memory."""
+        return cls(*(torch.from_numpy(column) for column in columns))
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Float32[Tensor, "3 H W"], dict[str, Tensor]]:
-        """Returns image `index` with values from 0 to 1, and its objects without padding."""
-        real = self.labels[index] != PADDING
+        """Return image `index` with values from 0 to 1, and its objects without padding."""
+        is_object = self.labels[index] != PADDING
         image = self.images[index].permute(2, 0, 1).float() / 255
         names = ("boxes", "labels", "visibility", "ignored")
-        targets = {name: getattr(self, name)[index][real] for name in names}
+        targets = {name: getattr(self, name)[index][is_object] for name in names}
         return image, targets | {"image_id": self.image_ids[index]}
 
+    def example(self, index: int) -> Example:
+        """Return image `index` as bytes and its objects without padding, as arrays on the CPU."""
+        is_object = self.labels[index] != PADDING
+        columns = (self.boxes, self.labels, self.visibility, self.ignored)
+        objects = (column[index][is_object].cpu().numpy() for column in columns)
+        return Example(self.images[index].cpu().numpy(), *objects)
+
     def to(self, device: torch.device) -> ShapeDetectionDataset:
-        """Returns the dataset on `device`."""
+        """Return the dataset on `device`."""
         return self._map(lambda column: column.to(device))
 
     def select(self, indices: Tensor | Sequence[int] | slice) -> ShapeDetectionDataset:
-        """Returns the images at `indices`, in that order."""
+        """Return the images at `indices`, in that order."""
         if not isinstance(indices, Tensor | slice):
             indices = torch.tensor(indices, dtype=torch.int64, device=self.images.device)
         return self._map(lambda column: column[indices])
 
     def hide(self, minimum_visibility: float) -> ShapeDetectionDataset:
-        """Returns the same dataset in which objects less visible than `minimum_visibility` are ignored too."""
+        """Return the same dataset in which objects with a visibility below `minimum_visibility` are ignored too.
+
+        This is the one place that says which objects are ignored: training, metrics and explorers all read `ignored`.
+        """
         hidden = (self.visibility < minimum_visibility) & (self.labels != PADDING)
         return dataclasses.replace(self, ignored=self.ignored | hidden)
 
-    def _map(self, function) -> ShapeDetectionDataset:
+    def _map(self, function: Callable[[Tensor], Tensor]) -> ShapeDetectionDataset:
+        """Return the dataset with `function` applied to every field."""
         return ShapeDetectionDataset(*(function(getattr(self, field.name)) for field in dataclasses.fields(self)))
+
+
+def prepare_images(images: UInt8[Tensor, "B H W 3"]) -> Float[Tensor, "B 3 H W"]:
+    """Return the images as input of the network, from 0 to 1.
+
+    The memory stays channels-last, which makes convolutions faster.
+    """
+    return images.permute(0, 3, 1, 2).float().div_(255)
+
+
+def rank_within_groups(groups: Int64[np.ndarray, " N"]) -> Int64[np.ndarray, " N"]:
+    """Return the rank of each element within its group: 0 for the first of each group, then 1, 2, …
+
+    Args:
+        groups: the number of each element's group, in rising order.
+    """
+    _, first, counts = np.unique(groups, return_index=True, return_counts=True)
+    return np.arange(len(groups)) - np.repeat(first, counts)
+
+
+def _build_padding(
+    num_images: int, num_objects: int
+) -> tuple[
+    Float32[np.ndarray, "M N 4"],
+    Int64[np.ndarray, "M N"],
+    Float32[np.ndarray, "M N"],
+    Bool[np.ndarray, "M N"],
+]:
+    """Return boxes, labels, visibility and ignored of images without any object."""
+    shape = (num_images, num_objects)
+    return (
+        np.zeros((*shape, 4), np.float32),
+        np.full(shape, PADDING, np.int64),
+        np.zeros(shape, np.float32),
+        np.zeros(shape, bool),
+    )

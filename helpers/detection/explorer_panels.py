@@ -1,4 +1,4 @@
-"""What the explorers move: `plot_…` makes a panel and its artists, still empty, `update_…` gives them data.
+"""Panels of the explorers: `plot_…` draws a panel with empty artists, `update_…` gives them data.
 
 Shape letters: N true boxes, D predicted boxes, P points of a curve, h w feature map, H W image.
 """
@@ -6,11 +6,12 @@ Shape letters: N true boxes, D predicted boxes, P points of a curve, h w feature
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.legend import Legend
 from matplotlib.patheffects import withStroke
@@ -25,29 +26,34 @@ from helpers.plotting import (
     TRUTH_COLOUR,
     TRUTH_STYLE,
     add_outlines,
+    fade,
     outline_boxes,
     plot_framed_image,
 )
 
 MOST_TEXTS = 10
-"""Boxes that can have a text in one panel: more would hide what is below them."""
+"""Largest number of texts in a panel, so that they do not hide the image."""
 CHEQUER = 0.95
-"""Grey of every second cell, so that cells can be told apart."""
+"""Grey of every second cell, so that neighbouring cells can be distinguished."""
 IGNORED_GREY = 0.6
 SHADOW = LinearSegmentedColormap.from_list("shadow", [(0, 0, 0, 0), (0, 0, 0, 1)])
-"""A pixel's weight over an image: clear where it counts for nothing."""
+"""Colour map of a sensitivity over an image: transparent at 0, black at 1."""
 
 
-def plot_findings(ax: Axes, hatched: str, text_colour: str = PREDICTION_COLOUR) -> Axes:
-    """Returns a panel for an image with its truth (green, solid) and what is predicted (red, dashed).
+# Scenes
+
+
+def plot_scene(ax: Axes, hatched: str, text_colour: str = PREDICTION_COLOUR) -> Axes:
+    """Draw a panel for an image with its true boxes (green, solid) and predicted boxes (red, dashed).
 
     Args:
-        hatched: what a hatched object is, for the legend.
-        text_colour: behind all texts.
+        ax: the panel.
+        hatched: legend text of a hatched object.
+        text_colour: background of all texts.
     """
     _plot_frame(ax)
-    style = {"facecolors": (1, 1, 1, 0.7), "edgecolors": TRUTH_COLOUR, "linewidths": 0, "hatch": "////"}
-    ax.add_collection(PolyCollection([], label=hatched, **style), autolim=False)
+    style: dict[str, Any] = {"facecolors": (1, 1, 1, 0.7), "edgecolors": TRUTH_COLOUR, "linewidths": 0}
+    ax.add_collection(PolyCollection([], label=hatched, hatch="////", **style), autolim=False)
     add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 1.6, "truth")
     add_outlines(ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.6, "detection")
     _add_marker(ax, "x", PREDICTION_COLOUR, "wrong")
@@ -57,7 +63,7 @@ def plot_findings(ax: Axes, hatched: str, text_colour: str = PREDICTION_COLOUR) 
     return ax
 
 
-def update_findings(
+def update_scene(
     image: UInt8[np.ndarray, "H W 3"],
     true_boxes: Float[np.ndarray, "N 4"],
     predicted_boxes: Float[np.ndarray, "D 4"],
@@ -68,65 +74,84 @@ def update_findings(
     crossed: Bool[np.ndarray, " D"],
     texts: Sequence[tuple[float, float, str]] = (),
 ) -> None:
-    """Shows an image and its boxes in the panel of `plot_findings`.
+    """Show an image and its boxes in the panel of `plot_scene`.
 
     Args:
-        hatched: true boxes that are filled with strokes, as ignored or missed ones are.
-        crossed: predicted boxes whose middle is crossed out, as wrong ones are.
-        texts: (x, y) of the middle in pixels, and what is written there; the first `MOST_TEXTS` are.
+        image: bytes.
+        true_boxes: in pixels.
+        predicted_boxes: in pixels.
+        ax: the panel.
+        title: above the image.
+        hatched: true boxes to hatch, such as ignored or missed objects.
+        crossed: predicted boxes to cross out, such as false positives.
+        texts: (x, y) of the middle in pixels, and the text; only the first `MOST_TEXTS` are shown.
     """
     ax.images[0].set_data(image)
-    filled, true, predicted = ax.collections
-    filled.set_verts(outline_boxes(true_boxes[hatched]))
-    true.set_segments(outline_boxes(true_boxes))
-    predicted.set_segments(outline_boxes(predicted_boxes))
-    wrong = predicted_boxes[crossed]
-    ax.lines[0].set_data((wrong[:, 0] + wrong[:, 2]) / 2, (wrong[:, 1] + wrong[:, 3]) / 2)
+    filled, truth, predictions = ax.collections
+    assert isinstance(filled, PolyCollection)
+    filled.set_verts(list(outline_boxes(true_boxes[hatched])))
+    _set_boxes(truth, true_boxes)
+    _set_boxes(predictions, predicted_boxes)
+    crossed_boxes = predicted_boxes[crossed]
+    x, y = (crossed_boxes[:, :2] + crossed_boxes[:, 2:]).T / 2
+    ax.lines[0].set_data(x, y)
     for artist in ax.texts:
         artist.set_visible(False)
-    for artist, (x, y, text) in zip(ax.texts, texts, strict=False):
-        artist.set(visible=True, position=(x, y), text=text)
+    for artist, (text_x, text_y, text) in zip(ax.texts, texts, strict=False):
+        artist.set(visible=True, position=(text_x, text_y), text=text)
     ax.set_title(title, fontsize=9)
 
 
-def plot_answers(ax: Axes, colour: str) -> Axes:
-    """Returns a panel for one level's cells, an object (green) and the anchor that fits it best (in `colour`)."""
+# Matching
+
+
+def plot_matching(ax: Axes, colour: str) -> Axes:
+    """Draw a panel for one level's cells, an object (green) and its best anchor (in `colour`)."""
     _plot_frame(ax)
     add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 2.4, "object")
     add_outlines(ax, colour, "-", 1.2, "best anchor")
     ax.fill([], [], color=colour, label="cells with a positive anchor")
-    ax.fill([], [], color=str(IGNORED_GREY), label="cells with none, but an ignored one")
+    ax.fill([], [], color=str(IGNORED_GREY), label="cells without one, but with an ignored anchor")
     return ax
 
 
-def update_answers(
+def update_matching(
     box: Float[np.ndarray, " 4"],
     best_anchor: Float[np.ndarray, " 4"],
-    answers: Int[np.ndarray, "h w"],
+    cells: Int[np.ndarray, "h w"],
     ax: Axes,
     title: str,
     *,
     colour: str,
 ) -> None:
-    """Shows an object and whose anchors answer for it in the panel of `plot_answers`.
+    """Show an object and the cells whose anchors are matched to it in the panel of `plot_matching`.
 
     Args:
-        answers: of each cell: 1 is painted in the level's `colour`, -1 grey, and 0 left as it is.
+        box: of the object, pixels.
+        best_anchor: of the level, pixels.
+        cells: 1 is painted in `colour` (a positive anchor), -1 grey (an ignored anchor), 0 neither.
+        ax: the panel.
+        title: above the panel.
+        colour: of the level.
     """
-    paint = np.ones((*answers.shape, 3))
-    paint[np.indices(answers.shape).sum(axis=0) % 2 == 1] = CHEQUER
-    paint[answers < 0] = IGNORED_GREY
-    paint[answers > 0] = to_rgb(colour)
+    paint = np.ones((*cells.shape, 3))
+    paint[np.indices(cells.shape).sum(axis=0) % 2 == 1] = CHEQUER
+    paint[cells < 0] = IGNORED_GREY
+    paint[cells > 0] = to_rgb(colour)
     ax.images[0].set_data(paint)
-    for lines, own in zip(ax.collections, (box, best_anchor), strict=True):
-        lines.set_segments(outline_boxes(own[None]))
+    object_lines, anchor_lines = ax.collections
+    _set_boxes(object_lines, box[None])
+    _set_boxes(anchor_lines, best_anchor[None])
     ax.set_title(title, fontsize=9)
 
 
-def plot_cut_curves(ax: Axes) -> Axes:
-    """Returns a panel for each class's precision over recall: pale for all detections, bold for those that are kept.
+# Precision and recall
 
-    A marker, of one shape per class, stands where the score threshold cuts the curve.
+
+def plot_curves(ax: Axes) -> Axes:
+    """Draw a panel for each class's precision over recall: pale for all detections, bold above the score threshold.
+
+    A marker, with one shape per class, shows where the score threshold ends the curve.
     """
     for name, marker, colour in zip(CLASS_NAMES, CLASS_MARKERS, COLOURS, strict=False):
         ax.plot([], [], color=colour, linewidth=1, alpha=0.5)
@@ -137,73 +162,99 @@ def plot_cut_curves(ax: Axes) -> Axes:
     return ax
 
 
-def update_cut_curves(whole: Sequence[PrecisionRecall], kept: Sequence[PrecisionRecall], ax: Axes, title: str) -> None:
-    """Shows the classes' curves, and what of them is kept, in the panel of `plot_cut_curves`."""
-    for number, (all_of_it, cut) in enumerate(zip(whole, kept, strict=True)):
-        pale, bold, end = ax.lines[3 * number : 3 * number + 3]
-        pale.set_data(*all_of_it.outline())
-        bold.set_data(*cut.outline())
-        end.set_data(cut.recall[-1:], cut.precision[-1:])
+def update_curves(
+    curves: Sequence[PrecisionRecall], curves_above: Sequence[PrecisionRecall], ax: Axes, title: str
+) -> None:
+    """Show the curve of each class, and its part above the score threshold, in the panel of `plot_curves`."""
+    for label, (curve, part) in enumerate(zip(curves, curves_above, strict=True)):
+        pale, bold, end = ax.lines[3 * label : 3 * label + 3]
+        pale.set_data(*curve.outline())
+        bold.set_data(*part.outline())
+        end.set_data(part.recall[-1:], part.precision[-1:])
     ax.set_title(title, fontsize=9)
 
 
-def plot_looking(ax: Axes, colour: str) -> Axes:
-    """Returns a panel for what one cell can see (in `colour`), what moves it (black), and the box that it predicts."""
+# Receptive fields
+
+
+def plot_cell(ax: Axes, colour: str) -> Axes:
+    """Draw a panel for a cell's receptive field (in `colour`), its sensitivity (black), and its predicted box."""
     _plot_frame(ax)
-    style = {"cmap": SHADOW, "vmin": 0, "vmax": 1, "extent": (0, IMAGE_SIZE, IMAGE_SIZE, 0)}
-    ax.imshow(np.zeros((1, 1)), **style)
+    extent = (0, IMAGE_SIZE, IMAGE_SIZE, 0)
+    ax.imshow(np.zeros((1, 1)), cmap=SHADOW, vmin=0, vmax=1, extent=extent)
     add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 1.2, "truth")
-    add_outlines(ax, colour, "-", 2.2, "what the cell can see")
-    add_outlines(ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.8, "its box, the paler the less sure")
+    add_outlines(ax, colour, "-", 2.2, "receptive field of the cell")
+    add_outlines(ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.8, "predicted box, paler with lower objectness")
     _add_marker(ax, "+", "black", "place")
-    ax.fill([], [], color="0.2", label="moves its objectness")
+    ax.fill([], [], color="0.2", label="changes its objectness")
     ax.set(xlim=(-2, IMAGE_SIZE + 2), ylim=(IMAGE_SIZE + 2, -2))
     return ax
 
 
-def update_looking(
+def update_cell(
     image: UInt8[np.ndarray, "H W 3"],
     true_boxes: Float[np.ndarray, "N 4"],
     predicted_box: Float[np.ndarray, " 4"],
     sensitivity: Float[np.ndarray, "H W"],
-    view: Float[np.ndarray, " 4"],
+    field: Float[np.ndarray, " 4"],
     ax: Axes,
     title: str,
     *,
     objectness: float,
     place: tuple[float, float],
 ) -> None:
-    """Shows a cell of one level in the panel of `plot_looking`.
+    """Show a cell of one level in the panel of `plot_cell`.
 
     Args:
-        sensitivity: |gradient| per pixel; it is drawn in black, its largest hundredth in full.
-        view: the square that the cell can depend on, pixels.
-        objectness: 0..1; the predicted box is as opaque as that.
+        image: bytes.
+        true_boxes: in pixels.
+        predicted_box: of the cell, pixels.
+        sensitivity: |gradient| per pixel, drawn in black; the largest hundredth is fully black.
+        field: the square of the receptive field, pixels.
+        ax: the panel.
+        title: above the image.
+        objectness: from 0 to 1: the opacity of the predicted box.
         place: (x, y) in pixels, marked by a cross.
     """
     background, shadow = ax.images
-    background.set_data((255 - (255 - image) * 0.3).astype(np.uint8))
-    felt = sensitivity[sensitivity > 0]
-    shadow.set_data(np.clip(sensitivity / np.quantile(felt, 0.99), 0, 1) if len(felt) else sensitivity)
-    for lines, boxes in zip(ax.collections, (true_boxes, view[None], predicted_box[None]), strict=True):
-        lines.set_segments(outline_boxes(boxes))
-    ax.collections[2].set_alpha(objectness)
-    ax.lines[0].set_data(*([coordinate] for coordinate in place))
+    background.set_data(fade(image, 0.3))
+    positive = sensitivity[sensitivity > 0]
+    if len(positive):
+        sensitivity = np.clip(sensitivity / np.quantile(positive, 0.99), 0, 1)
+    shadow.set_data(sensitivity)
+    truth, field_lines, prediction = ax.collections
+    _set_boxes(truth, true_boxes)
+    _set_boxes(field_lines, field[None])
+    _set_boxes(prediction, predicted_box[None])
+    prediction.set_alpha(objectness)
+    x, y = place
+    ax.lines[0].set_data([x], [y])
     ax.set_title(title, fontsize=9)
 
 
+# Shared parts
+
+
 def plot_legend(ax: Axes) -> Legend:
-    """Draws one line below all panels of the figure that says what the artists of `ax` are."""
+    """Draw one line below all panels of the figure that explains the artists of `ax`."""
     handles, names = ax.get_legend_handles_labels()
-    return ax.figure.legend(handles, names, loc="outside lower center", ncols=len(names), columnspacing=1.4)
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    return figure.legend(handles, names, loc="outside lower center", ncols=len(names), columnspacing=1.4)
+
+
+def _set_boxes(lines: Any, boxes: Float[np.ndarray, "N 4"]) -> None:
+    """Show `boxes` with an artist of `plotting.add_outlines`."""
+    assert isinstance(lines, LineCollection)
+    lines.set_segments(list(outline_boxes(boxes)))
 
 
 def _plot_frame(ax: Axes) -> None:
-    """Draws an empty image in a thin frame."""
+    """Draw an empty image in a thin frame."""
     plot_framed_image(np.full((IMAGE_SIZE, IMAGE_SIZE, 3), 255, np.uint8), ax, margin=2)
 
 
 def _add_marker(ax: Axes, marker: str, colour: str, label: str) -> None:
-    """Adds one artist for any number of crosses, with a white seam that shows them on everything."""
-    seam = (withStroke(linewidth=4, foreground="white"),)
-    ax.plot([], [], marker, color=colour, markersize=9, markeredgewidth=2, path_effects=seam, label=label)
+    """Add one artist for any number of crosses, with a white outline that makes them visible on every background."""
+    outline = (withStroke(linewidth=4, foreground="white"),)
+    ax.plot([], [], marker, color=colour, markersize=9, markeredgewidth=2, path_effects=outline, label=label)

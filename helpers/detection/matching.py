@@ -1,4 +1,4 @@
-"""Which anchor answers for which object, and which of the others are worth learning from.
+"""Anchor matching and hard-negative mining.
 
 Shape letters: `*batch` images, N objects per image, A anchors, B batch.
 """
@@ -13,18 +13,18 @@ from torch import Tensor
 
 from helpers.detection.boxes import compute_iou
 
-NEGATIVE = -1  # the anchor has to say "nothing here"
-IGNORED = -2  # the anchor may say what it likes: it takes no part in the loss
+BACKGROUND = -1  # IoU at most the negative threshold: objectness target 0
+IGNORED = -2  # IoU between the thresholds: excluded from the loss
 
 IMAGES_AT_ONCE = 16  # x 5 objects x 12348 anchors x 4 bytes = 4 MB of overlaps: they stay in a CPU's cache
-POSITIVES_STEP = 64  # of the width of `list_positives`
+POSITIVES_STEP = 64  # the width of `list_positives` is a multiple of this
 
 
 class Matches(NamedTuple):
-    """What each anchor has to answer for, and how well it overlaps it."""
+    """The object that each anchor is matched to, and the IoU with it."""
 
-    index: Int[Tensor, "*batch A"]  # row of the image's targets, or NEGATIVE, or IGNORED
-    iou: Float[Tensor, "*batch A"]  # with the best object that counts; 0 where there is none
+    index: Int[Tensor, "*batch A"]  # row of the image's targets, or BACKGROUND, or IGNORED
+    iou: Float[Tensor, "*batch A"]  # highest IoU with an object that is not ignored; 0 if there is none
 
 
 def match_anchors_to_targets(
@@ -35,60 +35,64 @@ def match_anchors_to_targets(
     neg_threshold: float = 0.3,
     ignored: Bool[Tensor, "*batch N"] | None = None,
 ) -> Matches:
-    """Returns for every anchor of every image the row of the object it answers for, or that it is negative or ignored.
+    """Match each anchor of every image to at most one object by IoU.
 
-    An anchor answers for the object it overlaps best if their IoU is at least `pos_threshold`; it is negative if it
-    overlaps no object by more than `neg_threshold`, and ignored in between. Among equal overlaps the first row wins:
-    the choice depends on the order of the objects alone, so mirroring the boxes about the middle of the image mirrors
-    the matches and changes nothing else.
+    An anchor is positive if its highest IoU is at least `pos_threshold` (it is matched to that object), background if
+    its highest IoU is at most `neg_threshold`, and ignored in between. Of equal IoUs the first row is taken, so the
+    match depends on the order of the objects alone.
 
-    No match is forced: on the handout's data every object has an anchor of IoU 0.62 or more. Where it is needed, the
-    best anchor has to be sought over all levels jointly; per level, tiny anchors would be taught to claim huge objects.
+    Law: mirroring the boxes about the middle of the image mirrors the matches and changes nothing else.
 
-    Any number of images may be given; they are matched a few at a time, so memory grows with the result alone.
+    No match is forced: in the handout's data every object has an anchor of IoU 0.62 or more. Where low-quality matches
+    are needed, search the best anchor of an object over all levels jointly: per level, tiny anchors would be matched to
+    huge objects.
+
+    Any number of images may be given. They are matched a few at a time, so only the result grows with their number.
 
     Args:
         anchors: boxes in pixels, all levels.
         target_boxes: boxes in pixels.
-        target_labels: classes; rows of label -1 are padding and match nothing, wherever their box lies.
-        pos_threshold: smallest IoU of a positive.
-        neg_threshold: largest IoU of a negative.
-        ignored: objects that nobody can be asked to find, such as hidden ones. They win no anchor, and an anchor that
-            overlaps one by more than `neg_threshold` is ignored instead of negative.
+        target_labels: classes; rows of label -1 are padding and match nothing, whatever their box is.
+        pos_threshold: smallest IoU of a positive anchor.
+        neg_threshold: largest IoU of a background anchor.
+        ignored: objects that are excluded, such as hidden ones. No anchor is matched to them, and an anchor whose IoU
+            with one of them is above `neg_threshold` is ignored instead of background. `None` ignores no object.
 
     Raises:
         ValueError: `neg_threshold` is above `pos_threshold`.
     """
     if neg_threshold > pos_threshold:
-        raise ValueError(f"an anchor of IoU {pos_threshold} would be positive, and negative up to {neg_threshold}")
+        raise ValueError(
+            f"neg_threshold {neg_threshold} is above pos_threshold {pos_threshold}: an anchor with an IoU between them "
+            "would be positive and background; choose neg_threshold <= pos_threshold"
+        )
     batch, num_objects = target_labels.shape[:-1], target_labels.shape[-1]
     matches = Matches(
-        index=torch.full((*batch, len(anchors)), NEGATIVE, device=anchors.device),
+        index=torch.full((*batch, len(anchors)), BACKGROUND, device=anchors.device),
         iou=torch.zeros((*batch, len(anchors)), device=anchors.device),
     )
     if num_objects == 0:
         return matches
-    boxes, counted = target_boxes.reshape(-1, num_objects, 4), (target_labels >= 0).reshape(-1, num_objects, 1)
-    hidden = None if ignored is None else ignored.reshape(-1, num_objects, 1) & counted
+    if ignored is None:
+        ignored = torch.zeros_like(target_labels, dtype=torch.bool)
+    boxes = target_boxes.reshape(-1, num_objects, 4)
+    is_object = (target_labels >= 0).reshape(-1, num_objects, 1)
+    is_matchable = ~ignored.reshape(-1, num_objects, 1)
     all_index, all_iou = matches.index.view(-1, len(anchors)), matches.iou.view(-1, len(anchors))
     for first in range(0, len(boxes), IMAGES_AT_ONCE):
         images = slice(first, first + IMAGES_AT_ONCE)
-        overlap = compute_iou(boxes[images], anchors).mul_(counted[images])
-        if hidden is None:
-            iou, index = overlap.max(dim=1)
-            nobody = iou <= neg_threshold
-        else:
-            nobody = overlap.amax(dim=1) <= neg_threshold
-            iou, index = overlap.mul_(~hidden[images]).max(dim=1)
-        too_little = iou < pos_threshold
-        index[too_little] = IGNORED
-        index[nobody.logical_and_(too_little)] = NEGATIVE
+        overlap = compute_iou(boxes[images], anchors).mul_(is_object[images])
+        is_background = overlap.amax(dim=1) <= neg_threshold
+        iou, index = overlap.mul_(is_matchable[images]).max(dim=1)
+        is_unmatched = iou < pos_threshold
+        index[is_unmatched] = IGNORED
+        index[is_background.logical_and_(is_unmatched)] = BACKGROUND
         all_index[images], all_iou[images] = index, iou
     return matches
 
 
 def count_positives(index: Int[Tensor, "*batch A"], num_objects: int) -> Int[Tensor, "*batch N"]:
-    """Returns for each row of an image's targets how many anchors answer for it.
+    """Return the number of anchors matched to each row of an image's targets.
 
     Args:
         index: of `Matches`.
@@ -99,22 +103,22 @@ def count_positives(index: Int[Tensor, "*batch A"], num_objects: int) -> Int[Ten
 
 
 def list_positives(index: Int[Tensor, "*batch A"]) -> Int[Tensor, "*batch P"]:
-    """Returns the anchors that answer for an object, in order, and -1 behind them.
+    """Return the positive anchors of each image in order, padded with -1.
 
-    They are one of a hundred: what is computed for them alone costs next to nothing. P is the most that any image has,
-    rounded up to a multiple of `POSITIVES_STEP`: data drawn anew then seldom change it.
+    About one anchor in a hundred is positive, so losses of the positives alone cost little. P is the largest number in
+    any image, rounded up to a multiple of `POSITIVES_STEP`, so that newly drawn data seldom changes it.
 
     Args:
         index: of `Matches`.
     """
-    positive = index >= 0
-    places = positive.cumsum(-1).sub_(1)[positive]
-    most = int(positive.sum(-1).max()) if positive.numel() else 0
-    most = -(-most // POSITIVES_STEP) * POSITIVES_STEP
-    listed = torch.full((*index.shape[:-1], most), -1, device=index.device)
-    *images, anchor = positive.nonzero(as_tuple=True)
-    listed[(*images, places)] = anchor
-    return listed
+    is_positive = index >= 0
+    places = is_positive.cumsum(-1).sub_(1)[is_positive]
+    most_positives = int(is_positive.sum(-1).max()) if is_positive.numel() else 0
+    width = -(-most_positives // POSITIVES_STEP) * POSITIVES_STEP
+    positives = torch.full((*index.shape[:-1], width), -1, device=index.device)
+    *images, anchor = is_positive.nonzero(as_tuple=True)
+    positives[(*images, places)] = anchor
+    return positives
 
 
 def hard_negative_mining(
@@ -124,17 +128,17 @@ def hard_negative_mining(
     ratio: int = 3,
     most_positives: int | None = None,
 ) -> Bool[Tensor, "B A"]:
-    """Returns which negatives to learn from: in each image the `ratio * num_positives` of highest loss.
+    """Return the hard negatives: in each image the `ratio * num_positives` background anchors of highest loss.
 
-    An image without positives keeps no negative; one with fewer negatives than that keeps them all. Which of several
-    equal losses is kept is left to the sort.
+    An image without positives has no hard negative. An image with fewer background anchors than that uses them all.
+    Which of several equal losses is used depends on the sort.
 
     Args:
-        losses: objectness loss of every anchor; it ranks and is not differentiated.
-        positive: anchors that answer for an object.
-        negative: anchors that answer for none; anchors that are neither are never kept.
+        losses: objectness loss of every anchor; it is used for ranking and not differentiated.
+        positive: anchors matched to an object.
+        negative: background anchors; anchors that are neither positive nor negative are never used.
         ratio: negatives per positive.
-        most_positives: what no image has more of, if that is known; finding out makes a GPU wait.
+        most_positives: an upper bound of the positives per image, if known; computing it makes a GPU wait.
 
     Source: Liu et al., "SSD", section 2.2 (arXiv:1512.02325); handout, part A.
     """

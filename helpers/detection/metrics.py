@@ -1,16 +1,16 @@
-"""How good detections are: average precision, who found what, and why the rest failed.
+"""Detection metrics: average precision, assignment of detections to objects, and causes of failures.
 
-Every function measures against the same truth: objects that are `ignored` in the dataset, or less visible than
-`minimum_visibility`, are neither missed, nor is the one detection that finds such an object wrong.
+Objects that are `ignored` in the dataset are excluded everywhere: they are not missed if undetected, and one detection
+of such an object is not a false positive. `dataset.hide(0.1)` ignores the objects with a visibility below 0.1.
 
-Shape letters: M images, N objects of an image (padded), D detections of an image (padded where it leads an array with
+Shape letters: M images, N objects of an image (padded), D detections of an image (padded in arrays whose first axis is
 M), P points of a curve.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -19,23 +19,23 @@ from torchvision.ops import batched_nms
 
 from helpers.average_precision import Detections, TrueBoxes, evaluate_boxes
 from helpers.detection.boxes import compute_iou
-from helpers.detection.dataset import ShapeDetectionDataset
+from helpers.detection.dataset import PADDING, ShapeDetectionDataset
 from helpers.detection.scenes import CLASS_NAMES
 
+NEAR = 0.1
+"""Smallest IoU of a detection that is near an object, for the cause `loose`."""
 
-def evaluate_detections(
-    dataset: ShapeDetectionDataset, detections: list[Detections], minimum_visibility: float = 0.0
-) -> dict[str, float]:
-    """Returns COCO's average precision and recall of `detections`, without any score cut.
+
+def evaluate_detections(dataset: ShapeDetectionDataset, detections: list[Detections]) -> dict[str, float]:
+    """Return COCO's average precision and recall of `detections`, without any score threshold.
 
     Args:
-        dataset: the truth of M images.
-        detections: one entry per image of `dataset`, in its order; COCO keeps the 100 best per image and class.
-        minimum_visibility: share of an object's pixels that must be seen for it to count; 0 counts every box.
+        dataset: the true objects of M images.
+        detections: one entry per image of `dataset`, in its order; COCO uses the 100 best per image and class.
 
     Returns:
         `ap`, `ap50`, `ap75`, `ap_small`, `ap_medium`, `ap_large`, `ar`, `ap_<class>` and `ap50_<class>`, as
-        `evaluation.evaluate_boxes` defines them; -1 where there is no truth to measure a number on.
+        `average_precision.evaluate_boxes` defines them; -1 where no true object exists to measure a number on.
 
     Raises:
         ValueError: the number of images differs.
@@ -43,9 +43,9 @@ def evaluate_detections(
     if len(detections) != len(dataset):
         raise ValueError(f"detections are given for {len(detections)} images, but the dataset has {len(dataset)}")
     labels = dataset.labels.cpu().numpy()
-    image, row = np.nonzero(labels >= 0)
+    image, row = np.nonzero(labels != PADDING)
     boxes = dataset.boxes.cpu().numpy()[image, row]
-    truth = TrueBoxes(image, boxes, labels[image, row], _counts(dataset, minimum_visibility)[image, row])
+    truth = TrueBoxes(image, boxes, labels[image, row], _is_evaluated(dataset)[image, row])
     metrics = evaluate_boxes(truth, detections, dict(enumerate(CLASS_NAMES)))
     return {name: value for name, value in metrics.items() if name == "ar" or not name.startswith("ar_")}
 
@@ -55,69 +55,70 @@ def compute_ap(
     precision: Sequence[float] | Float[np.ndarray, " P"],
     method: str = "all-point",
 ) -> float:
-    """Returns the average precision: the mean over recall 0..1 of the best precision at that recall or a higher one.
+    """Return the average precision: the mean over recall 0 to 1 of the highest precision at that recall or above.
 
-    "all-point" takes the area under this envelope exactly (PASCAL VOC since 2010), "11-point" its mean at recall
-    0, .1, ..., 1 (before). COCO takes the mean at 0, .01, ..., 1; since the envelope only falls, COCO's number for one
-    class and IoU lies within 1/101 of the area. Recall that is never reached counts as precision 0.
+    "all-point" is the exact area under this envelope (PASCAL VOC since 2010); "11-point" is its mean at the recalls
+    0, 0.1, ..., 1 (PASCAL VOC before 2010). COCO takes the mean at 0, 0.01, ..., 1. The envelope never rises, so COCO's
+    number for one class and IoU differs from the area by at most 1/101. A recall that is never reached has precision 0.
 
     Args:
-        recall: rising, one value per detection, best score first, in 0..1.
-        precision: of the same detections, in 0..1.
+        recall: rising, one value per detection, best score first, from 0 to 1.
+        precision: of the same detections, from 0 to 1.
+        method: "all-point" or "11-point".
 
     Raises:
-        ValueError: the method is another.
+        ValueError: `method` is another name.
 
     Source: section 2 of the assignment; Everingham et al., "The PASCAL visual object classes challenge" (2010).
     """
     recall = np.concatenate([[0.0], recall, [1.0]])
     precision = np.concatenate([[0.0], precision, [0.0]])
-    envelope = best_from_here(precision)
+    envelope = precision_envelope(precision)
     if method == "all-point":
         return float(np.sum(np.diff(recall) * envelope[1:]))
     if method == "11-point":
-        # Tenths as quotients, as recall is one: 3 of 10 objects reach recall 3 / 10, but not the 0.1 * 3 of a linspace.
+        # Tenths are quotients, as recall is: 3 of 10 objects give recall 3 / 10, not the 0.1 * 3 of a linspace.
         points = np.arange(11) / 10
         return float(np.mean(envelope[np.searchsorted(recall, points)]))
     raise ValueError(f"method is {method!r}; choose 'all-point' or '11-point'")
 
 
-def best_from_here(precision: Float[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:
-    """Returns the best precision at each recall or a higher one: the envelope."""
+def precision_envelope(precision: Float[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:
+    """Return the highest precision at each recall or any higher recall."""
     return np.maximum.accumulate(precision[::-1])[::-1]
 
 
 class PrecisionRecall(NamedTuple):
-    """What keeping the best 1, 2, ... P detections of a class finds, and how often it is right."""
+    """Recall and precision of a class if the 1, 2, ..., P best detections are kept."""
 
     recall: Float[np.ndarray, " P"]
     precision: Float[np.ndarray, " P"]
     scores: Float[np.ndarray, " P"]  # of the last detection kept
 
     def outline(self) -> tuple[Float[np.ndarray, " corners"], Float[np.ndarray, " corners"]]:
-        """Returns recall and precision at the corners of the envelope, down to zero where recall ends."""
+        """Return recall and precision at the corners of the envelope, down to zero where recall ends."""
         recall = np.repeat(np.concatenate([[0.0], self.recall]), 2)[1:]
-        return recall, np.append(np.repeat(best_from_here(self.precision), 2), 0.0)
+        return recall, np.append(np.repeat(precision_envelope(self.precision), 2), 0.0)
 
 
 def precision_recall_curve(
-    dataset: ShapeDetectionDataset,
-    detections: list[Detections],
-    label: int,
-    iou_threshold: float = 0.5,
-    minimum_visibility: float = 0.0,
+    dataset: ShapeDetectionDataset, detections: list[Detections], label: int, iou_threshold: float = 0.5
 ) -> PrecisionRecall:
-    """Returns precision against recall of one class, over all images, best score first.
+    """Return precision against recall of one class over all images, best score first.
 
     Raises:
-        ValueError: no object of the class counts, so there is no recall.
+        ValueError: every object of the class is ignored, or none exists, so that recall is undefined.
     """
-    num_objects = int(np.sum(_counts(dataset, minimum_visibility) & (dataset.labels.cpu().numpy() == label)))
+    is_class = dataset.labels.cpu().numpy() == label
+    num_objects = int(np.sum(_is_evaluated(dataset) & is_class))
     if num_objects == 0:
-        raise ValueError(f"the dataset has no {CLASS_NAMES[label]} that counts: its recall is undefined")
-    assignment = assign_detections(dataset, detections, iou_threshold, minimum_visibility=minimum_visibility)
-    kept = (assignment.labels == label) & (assignment.is_true_positive | assignment.is_false_positive)
-    scores, is_true_positive = assignment.scores[kept], assignment.is_true_positive[kept]
+        raise ValueError(
+            f"the dataset has no {CLASS_NAMES[label]} that is not ignored: its recall is undefined; choose another "
+            "class or more images"
+        )
+    assignment = assign_detections(dataset, detections, iou_threshold)
+    used = (assignment.labels == label) & (assignment.is_true_positive | assignment.is_false_positive)
+    scores, is_true_positive = assignment.scores[used], assignment.is_true_positive[used]
     order = np.argsort(-scores, kind="stable")
     true_positives = np.cumsum(is_true_positive[order])
     return PrecisionRecall(
@@ -128,12 +129,15 @@ def precision_recall_curve(
 
 
 class Assignment(NamedTuple):
-    """Who found whom. A padding row of detections has label -1; it is neither right nor wrong."""
+    """The object that each detection is matched to.
+
+    A padding row has the label -1 and is neither a true nor a false positive.
+    """
 
     boxes: Float[np.ndarray, "M D 4"]  # the detections of all images
     scores: Float[np.ndarray, "M D"]
     labels: Int[np.ndarray, "M D"]
-    found: Int[np.ndarray, "M D"]  # row of the object that the detection found, -1 for none
+    matched: Int[np.ndarray, "M D"]  # row of the matched object, -1 for none
     iou: Float[np.ndarray, "M D"]  # with that object, 0 for none
     is_true_positive: Bool[np.ndarray, "M D"]
     is_false_positive: Bool[np.ndarray, "M D"]
@@ -145,58 +149,63 @@ def assign_detections(
     detections: list[Detections],
     iou_threshold: float = 0.5,
     score_threshold: float = 0.0,
-    minimum_visibility: float = 0.0,
 ) -> Assignment:
-    """Returns which object each detection found, by COCO's rule.
+    """Assign each detection to at most one object by COCO's rule.
 
-    In each image the detections choose in the order of their scores. Each takes the object of its class that it
-    overlaps most, by at least `iou_threshold`, among those not yet taken; an object that counts goes before one that is
-    ignored. What the detection takes is found, and a second detection of it is a false positive. Since earlier choices
-    never depend on later ones, a score threshold only cuts the tail.
+    In each image the detections are assigned in the order of their scores. A detection is matched to the object of its
+    class with the highest IoU, at least `iou_threshold`, among those not yet matched; an object that is not ignored
+    precedes ignored ones. A second detection of a matched object is a false positive. Since an assignment does not
+    depend on detections of lower score, a score threshold only removes the last ones.
 
     Args:
+        dataset: the true objects.
+        detections: one entry per image of `dataset`.
+        iou_threshold: smallest IoU of a match.
         score_threshold: detections with lower scores are left out (they become padding).
     """
     boxes, scores, labels = _pad(detections, score_threshold)
-    counts = _counts(dataset, minimum_visibility)
+    is_evaluated = _is_evaluated(dataset)
     true_labels = dataset.labels.cpu().numpy()
     overlap = _overlap(boxes, dataset) * (labels[:, :, None] == true_labels[:, None, :])
-    free = true_labels >= 0
-    found = np.full(labels.shape, -1)
-    for rank in range(labels.shape[1]):  # one choice after the other, in all images at once
-        preference = np.where(free & (overlap[:, rank] >= iou_threshold), overlap[:, rank] + 2 * counts, 0.0)
+    is_free = true_labels != PADDING
+    matched = np.full(labels.shape, -1)
+    for rank in range(labels.shape[1]):  # one detection after the other, in all images at once
+        is_possible = is_free & (overlap[:, rank] >= iou_threshold)
+        preference = np.where(is_possible, overlap[:, rank] + 2 * is_evaluated, 0.0)
         (image,) = np.nonzero(preference.any(axis=1) & (labels[:, rank] >= 0))
         row = preference[image].argmax(axis=1)
-        found[image, rank] = row
-        free[image, row] = False
-    is_found = found >= 0
-    is_true_positive = is_found & np.take_along_axis(counts, found, axis=1)
-    iou = np.take_along_axis(overlap, found[:, :, None], axis=2)[:, :, 0] * is_found
+        matched[image, rank] = row
+        is_free[image, row] = False
+    is_matched = matched >= 0
     return Assignment(
-        boxes, scores, labels, found, iou, is_true_positive, (labels >= 0) & ~is_found, is_missed=counts & free
+        boxes,
+        scores,
+        labels,
+        matched,
+        iou=np.take_along_axis(overlap, matched[:, :, None], axis=2)[:, :, 0] * is_matched,
+        is_true_positive=is_matched & np.take_along_axis(is_evaluated, matched, axis=1),
+        is_false_positive=(labels >= 0) & ~is_matched,
+        is_missed=is_evaluated & is_free,
     )
 
 
 def choose_score_threshold(
-    dataset: ShapeDetectionDataset,
-    detections: list[Detections],
-    iou_threshold: float = 0.5,
-    minimum_visibility: float = 0.0,
+    dataset: ShapeDetectionDataset, detections: list[Detections], iou_threshold: float = 0.5
 ) -> float:
-    """Returns the score threshold (a detection is kept from it upwards) with the highest F1 over all classes.
+    """Return the score threshold with the highest F1 over all classes (detections from it upwards are kept).
 
-    F1 = 2 · true positives / (detections + objects), the harmonic mean of precision and recall: the point at which to
-    show or use detections. Choose it on a selection split, never on the one reported. Of equals, the highest threshold;
-    without any detection, 1.
+    F1 = 2 · true positives / (detections + objects) is the harmonic mean of precision and recall. Use the threshold to
+    show or use detections. Choose it on a selection split, never on the one reported. Of equal F1 the highest threshold
+    is returned; without any detection, 1.
     """
-    assignment = assign_detections(dataset, detections, iou_threshold, minimum_visibility=minimum_visibility)
-    kept = assignment.is_true_positive | assignment.is_false_positive
-    if not kept.any():
+    assignment = assign_detections(dataset, detections, iou_threshold)
+    used = assignment.is_true_positive | assignment.is_false_positive
+    if not used.any():
         return 1.0
-    scores, is_true_positive = assignment.scores[kept], assignment.is_true_positive[kept]
+    scores, is_true_positive = assignment.scores[used], assignment.is_true_positive[used]
     order = np.argsort(-scores, kind="stable")
     scores = scores[order]
-    num_objects = _counts(dataset, minimum_visibility).sum()
+    num_objects = _is_evaluated(dataset).sum()
     f1 = 2 * np.cumsum(is_true_positive[order]) / (np.arange(1, len(order) + 1) + num_objects)
     f1[:-1][scores[:-1] == scores[1:]] = -1.0  # a threshold cannot separate equal scores
     return float(scores[f1.argmax()])
@@ -206,12 +215,14 @@ Cause = Literal["hidden", "overlapped", "border", "duplicate", "confused class",
 
 
 class Failure(NamedTuple):
-    """One missed object, or one false positive, and the first cause that explains it."""
+    """One missed object or one false positive, and the first cause that applies."""
 
     image: int  # row in the dataset
     kind: Literal["missed", "false positive"]
     row: int  # of the object, or of the detection, in its image
     cause: Cause
+    label: int  # class of the object, or of the detection
+    box: tuple[float, float, float, float]  # (x1, y1, x2, y2) in pixels
 
 
 def explain_failures(
@@ -220,111 +231,173 @@ def explain_failures(
     score_threshold: float,
     iou_threshold: float = 0.5,
     nms_threshold: float = 0.5,
-    minimum_visibility: float = 0.0,
 ) -> list[Failure]:
-    """Returns every missed object and every false positive with its cause, in the order of images.
+    """Return every missed object and every false positive with its cause, in the order of images.
 
-    A missed object has the first of these causes that holds; the scene's come before the detector's:
+    A missed object has the first of these causes that applies; causes in the scene precede causes in the detector:
 
     1. `hidden`: less than a tenth of it is visible.
-    2. `overlapped`: more than a tenth of it is covered, or an object of its class overlaps it by more than
-       `nms_threshold`, so that suppression may have taken the one for the other.
-    3. `border`: its box comes within a pixel of the image's edge.
-    4. `confused class`: a detection of another class lies on it (IoU at least `iou_threshold`).
-    5. `loose`: a detection of its class is near (IoU at least .1), but too far off, or another object's.
-    6. `unseen`: nothing of the above.
+    2. `overlapped`: more than a tenth of it is covered, or its IoU with an object of its class is above
+       `nms_threshold`, so that suppression may have dropped its detection.
+    3. `border`: its box is at most one pixel from the edge of the image.
+    4. `confused class`: a detection of another class overlaps it (IoU at least `iou_threshold`).
+    5. `loose`: a detection of its class is near (IoU at least 0.1), but too far off, or matched to another object.
+    6. `unseen`: none of the above.
 
-    So has a false positive:
+    A false positive has the first of these causes that applies:
 
-    1. `duplicate`: it lies on an object of its class that a better detection has found.
-    2. `confused class`: it lies on an object of another class.
-    3. `loose`: it is near an object of its class (IoU at least .1).
-    4. `background`: nothing of the above.
+    1. `duplicate`: it overlaps an object of its class that a better detection is matched to.
+    2. `confused class`: it overlaps an object of another class.
+    3. `loose`: it is near an object of its class (IoU at least 0.1).
+    4. `background`: none of the above.
 
     Args:
-        score_threshold: detections with lower scores do not exist.
-        nms_threshold: the IoU above which the detector suppresses its own detections.
+        dataset: the true objects.
+        detections: one entry per image of `dataset`.
+        score_threshold: detections with lower scores are left out.
+        iou_threshold: smallest IoU of a match.
+        nms_threshold: the IoU above which the detector suppresses its detections.
     """
-    near = 0.1
-    assignment = assign_detections(dataset, detections, iou_threshold, score_threshold, minimum_visibility)
-    true_boxes, true_labels = dataset.boxes.cpu().numpy(), dataset.labels.cpu().numpy()
-    visibility = dataset.visibility.cpu().numpy()
-    height, width = dataset.images.shape[1:3]
+    assignment = assign_detections(dataset, detections, iou_threshold, score_threshold)
+    overlap = _overlap_by_class(assignment, dataset)
+    missed = _list_failures(
+        "missed",
+        assignment.is_missed,
+        _explain_missed(dataset, overlap, iou_threshold, nms_threshold),
+        dataset.labels.cpu().numpy(),
+        dataset.boxes.cpu().numpy(),
+    )
+    false_positives = _list_failures(
+        "false positive",
+        assignment.is_false_positive,
+        _explain_false_positives(overlap, iou_threshold),
+        assignment.labels,
+        assignment.boxes,
+    )
+    return sorted(missed + false_positives, key=lambda failure: failure.image)
 
+
+class _ClassOverlap(NamedTuple):
+    """IoU of each detection with each object, split by whether their classes agree; 0 elsewhere."""
+
+    same_class: Float[np.ndarray, "M D N"]
+    other_class: Float[np.ndarray, "M D N"]
+
+
+def _overlap_by_class(assignment: Assignment, dataset: ShapeDetectionDataset) -> _ClassOverlap:
+    """Return the IoU of detections and objects of the same class, and of different classes."""
+    true_labels = dataset.labels.cpu().numpy()
     is_real = (assignment.labels[:, :, None] >= 0) & (true_labels[:, None, :] >= 0)
     is_same_class = assignment.labels[:, :, None] == true_labels[:, None, :]
     overlap = _overlap(assignment.boxes, dataset)
-    own = np.where(is_real & is_same_class, overlap, 0.0)  # [M, D, N], as is the next
-    other = np.where(is_real & ~is_same_class, overlap, 0.0)
+    return _ClassOverlap(
+        same_class=np.where(is_real & is_same_class, overlap, 0.0),
+        other_class=np.where(is_real & ~is_same_class, overlap, 0.0),
+    )
 
-    neighbours = _overlap(true_boxes, dataset) * (true_labels[:, :, None] == true_labels[:, None, :])
-    neighbours[:, *np.diag_indices(neighbours.shape[1])] = 0.0
-    edge_distance = np.minimum(true_boxes[..., :2].min(-1), ([width, height] - true_boxes[..., 2:]).min(-1))
-    causes_of_missed = {
+
+def _explain_missed(
+    dataset: ShapeDetectionDataset, overlap: _ClassOverlap, iou_threshold: float, nms_threshold: float
+) -> np.ndarray:
+    """Return the cause [M, N] for which each object would be missed."""
+    visibility = dataset.visibility.cpu().numpy()
+    causes = {
         "hidden": visibility < 0.1,
-        "overlapped": (visibility < 0.9) | (neighbours.max(axis=1) > nms_threshold),
-        "border": edge_distance <= 1,
-        "confused class": other.max(axis=1, initial=0.0) >= iou_threshold,
-        "loose": own.max(axis=1, initial=0.0) >= near,
+        "overlapped": (visibility < 0.9) | (_overlap_of_neighbours(dataset) > nms_threshold),
+        "border": _distance_to_edge(dataset) <= 1,
+        "confused class": overlap.other_class.max(axis=1, initial=0.0) >= iou_threshold,
+        "loose": overlap.same_class.max(axis=1, initial=0.0) >= NEAR,
     }
-    causes_of_false_positives = {
-        "duplicate": own.max(axis=2) >= iou_threshold,
-        "confused class": other.max(axis=2) >= iou_threshold,
-        "loose": own.max(axis=2) >= near,
+    return np.select(list(causes.values()), list(causes), "unseen")
+
+
+def _explain_false_positives(overlap: _ClassOverlap, iou_threshold: float) -> np.ndarray:
+    """Return the cause [M, D] for which each detection would be a false positive."""
+    causes = {
+        "duplicate": overlap.same_class.max(axis=2) >= iou_threshold,
+        "confused class": overlap.other_class.max(axis=2) >= iou_threshold,
+        "loose": overlap.same_class.max(axis=2) >= NEAR,
     }
-    failures = [
-        Failure(int(image), kind, int(row), str(cause[image, row]))
-        for kind, failed, causes, otherwise in (
-            ("missed", assignment.is_missed, causes_of_missed, "unseen"),
-            ("false positive", assignment.is_false_positive, causes_of_false_positives, "background"),
-        )
-        for cause in [np.select(list(causes.values()), list(causes), otherwise)]
-        for image, row in np.argwhere(failed)
-    ]
-    return sorted(failures, key=lambda failure: failure.image)
+    return np.select(list(causes.values()), list(causes), "background")
+
+
+def _overlap_of_neighbours(dataset: ShapeDetectionDataset) -> Float[np.ndarray, "M N"]:
+    """Return each object's highest IoU with another object of its class in the same image."""
+    labels = dataset.labels.cpu().numpy()
+    overlap = _overlap(dataset.boxes.cpu().numpy(), dataset) * (labels[:, :, None] == labels[:, None, :])
+    diagonal = np.arange(overlap.shape[1])
+    overlap[:, diagonal, diagonal] = 0.0
+    return overlap.max(axis=1)
+
+
+def _distance_to_edge(dataset: ShapeDetectionDataset) -> Float[np.ndarray, "M N"]:
+    """Return the distance in pixels between each box and the nearest edge of its image."""
+    boxes = dataset.boxes.cpu().numpy()
+    height, width = dataset.images.shape[1:3]
+    return np.minimum(boxes[..., :2].min(-1), ([width, height] - boxes[..., 2:]).min(-1))
+
+
+def _list_failures(
+    kind: Literal["missed", "false positive"],
+    is_failure: Bool[np.ndarray, "M R"],
+    causes: np.ndarray,
+    labels: Int[np.ndarray, "M R"],
+    boxes: Float[np.ndarray, "M R 4"],
+) -> list[Failure]:
+    """Return the failures of one kind, in the order of images and rows (R objects or detections per image)."""
+    failures = []
+    for image, row in np.argwhere(is_failure).tolist():
+        x1, y1, x2, y2 = boxes[image, row].tolist()
+        cause = cast(Cause, str(causes[image, row]))
+        failures.append(Failure(image, kind, row, cause, int(labels[image, row]), (x1, y1, x2, y2)))
+    return failures
 
 
 def oracle_detections(
     dataset: ShapeDetectionDataset, minimum_visibility: float, nms_threshold: float | None = None
 ) -> list[Detections]:
-    """Returns what a perfect detector would say: the true box of every object more visible than `minimum_visibility`.
+    """Return the detections of a perfect detector: the true box of every object above `minimum_visibility`.
 
-    Its score is the object's visibility. With `nms_threshold` the detections of a class suppress each other as a
-    detector's would: what remains is the ceiling that this threshold puts on any detector.
+    The score is the visibility of the object. With `nms_threshold`, detections of one class suppress each other as
+    those of a detector do; the result is the upper bound that this threshold sets for any detector.
     """
-    objects = (dataset.boxes, dataset.visibility, dataset.labels)
-    exists = (dataset.labels >= 0) & (dataset.visibility > minimum_visibility)
+    is_detected = (dataset.labels != PADDING) & (dataset.visibility > minimum_visibility)
     oracle = []
-    for boxes, scores, labels, kept in zip(*objects, exists, strict=True):
-        boxes, scores, labels = boxes[kept].cpu(), scores[kept].cpu(), labels[kept].cpu()
-        order = scores.argsort(descending=True, stable=True)
-        if nms_threshold is not None:
+    for image in range(len(dataset)):
+        rows = is_detected[image]
+        boxes = dataset.boxes[image][rows].cpu()
+        scores = dataset.visibility[image][rows].cpu()
+        labels = dataset.labels[image][rows].cpu()
+        if nms_threshold is None:
+            order = scores.argsort(descending=True, stable=True)
+        else:
             order = batched_nms(boxes, scores, labels, nms_threshold)
         oracle.append(Detections(boxes[order], scores[order], labels[order]))
     return oracle
 
 
-def _counts(dataset: ShapeDetectionDataset, minimum_visibility: float) -> Bool[np.ndarray, "M N"]:
-    """Returns which rows are objects that must be found: neither padding, nor ignored, nor hidden too far."""
-    is_hidden = dataset.visibility < minimum_visibility
-    return ((dataset.labels >= 0) & ~dataset.ignored & ~is_hidden).cpu().numpy()
+def _is_evaluated(dataset: ShapeDetectionDataset) -> Bool[np.ndarray, "M N"]:
+    """Return which rows are objects to be detected: neither padding nor ignored."""
+    return ((dataset.labels != PADDING) & ~dataset.ignored).cpu().numpy()
 
 
 def _overlap(boxes: Float[np.ndarray, "M D 4"], dataset: ShapeDetectionDataset) -> Float[np.ndarray, "M D N"]:
-    """Returns the IoU of each image's boxes with its objects, in COCO's precision."""
+    """Return the IoU of each image's boxes with its objects, in double precision as COCO computes it."""
     return compute_iou(torch.from_numpy(boxes).double(), dataset.boxes.cpu().double()).numpy()
 
 
 def _pad(
     detections: list[Detections], score_threshold: float
 ) -> tuple[Float[np.ndarray, "M D 4"], Float[np.ndarray, "M D"], Int[np.ndarray, "M D"]]:
-    """Returns boxes, scores and labels of all images' detections above the threshold; padding has label -1."""
-    num_kept = [int((one.scores >= score_threshold).sum()) for one in detections]
-    shape = (len(detections), max(num_kept, default=0))
+    """Return boxes, scores and labels of all images' detections above the threshold; padding has the label -1."""
+    selected = [image.above(score_threshold) for image in detections]
+    shape = (len(selected), max((len(image.scores) for image in selected), default=0))
     boxes = np.zeros((*shape, 4), np.float32)
     scores = np.zeros(shape, np.float32)
-    labels = np.full(shape, -1)
-    for image, (one, kept) in enumerate(zip(detections, num_kept, strict=True)):
-        for padded, column in zip((boxes, scores, labels), one, strict=True):
-            padded[image, :kept] = column[:kept]
+    labels = np.full(shape, PADDING)
+    for row, image in enumerate(selected):
+        count = len(image.scores)
+        boxes[row, :count] = image.boxes
+        scores[row, :count] = image.scores
+        labels[row, :count] = image.labels
     return boxes, scores, labels

@@ -1,4 +1,4 @@
-"""`MultiScaleDetector`: the assignment's network, and how far each of its outputs can see."""
+"""Network of the assignment: a backbone and one head for each of three levels."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Dilations:
-    """Spacing of the 3 x 3 kernels' taps, in cells of the map they read: wider views without one weight more.
+    """Dilation configuration: spacing of the taps of the 3 x 3 kernels, in cells of their input map.
 
-    The defaults are the assignment's plain convolutions.
+    Dilations widen the receptive fields without additional weights. The defaults are the assignment's plain
+    convolutions.
     """
 
     block3: int = 1
@@ -21,28 +22,32 @@ class Dilations:
     heads: tuple[int, int, int] = (1, 1, 1)
 
 
+UNDILATED = Dilations()
+"""The configuration of the assignment: every kernel reads neighbouring cells."""
+
+
 class MultiScaleDetector(nn.Module):
-    """Maps images [B, 3, 224, 224] to three maps [B, A * (5 + C), h, w] of 56 x 56, 28 x 28 and 14 x 14 cells.
+    """Network from images [B, 3, 224, 224] to three maps [B, A * (5 + C), h, w] of 56 x 56, 28 x 28 and 14 x 14 cells.
 
     The channels of a cell are A groups of (4 box offsets, 1 objectness logit, C class logits);
-    `anchors.flatten_predictions` brings the maps into the anchors' order.
+    `anchors.flatten_predictions` puts the maps into the order of the anchors.
     Handout, problem 1: 3 -> 32 (stride 1) -> 64 | 128 | 256 | 512 (stride 2 each), every convolution 3 x 3 with batch
     normalisation and ReLU, and per level a head of 3 x 3 (same channels) and 1 x 1. 4.69 million weights.
 
     Args:
         num_classes: C.
         num_anchors: A, per cell.
-        dilations: the one architectural extension; it adds no weights and no operations.
-        width: channels of the first convolution; 32 is the assignment's, 8 is a sixteenth of its cost.
-        objectness_prior: share of anchors that the untrained network calls objects (Lin et al. 2017, section 4.1);
-            one half is the plain initialisation.
+        dilations: the only change of the architecture; it adds no weights and no operations.
+        width: channels of the first convolution; 32 is the assignment's, 8 has a sixteenth of its cost.
+        objectness_prior: share of anchors that the untrained network predicts as objects (Lin et al. 2017, section
+            4.1); 0.5 is the plain initialisation.
     """
 
     def __init__(
         self,
         num_classes: int = 3,
         num_anchors: int = 3,
-        dilations: Dilations = Dilations(),
+        dilations: Dilations = UNDILATED,
         width: int = 32,
         objectness_prior: float = 0.5,
     ) -> None:
@@ -53,40 +58,28 @@ class MultiScaleDetector(nn.Module):
         self.block3 = _convolution(4 * width, 8 * width, stride=2, dilation=dilations.block3)
         self.block4 = _convolution(8 * width, 16 * width, stride=2, dilation=dilations.block4)
         outputs = num_anchors * (5 + num_classes)
-        self.heads = nn.ModuleList(
-            nn.Sequential(_convolution(channels, channels, dilation=dilation), nn.Conv2d(channels, outputs, 1))
-            for channels, dilation in zip((4 * width, 8 * width, 16 * width), dilations.heads, strict=True)
-        )
-        for head in self.heads:
-            objectness_bias = head[-1].bias.data.view(num_anchors, 5 + num_classes)[:, 4]
+        self.heads = nn.ModuleList()
+        for channels, dilation in zip((4 * width, 8 * width, 16 * width), dilations.heads, strict=True):
+            hidden = _convolution(channels, channels, dilation=dilation)
+            prediction = nn.Conv2d(channels, outputs, 1)
+            assert prediction.bias is not None
+            objectness_bias = prediction.bias.data.view(num_anchors, 5 + num_classes)[:, 4]
             objectness_bias += math.log(objectness_prior / (1 - objectness_prior))
+            self.heads.append(nn.Sequential(hidden, prediction))
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B outputs h w"]]:
-        """Returns the three levels' maps, finest first."""
+        """Return the maps of the three levels, finest first."""
         return [head(features) for head, features in zip(self.heads, self.features(images), strict=True)]
 
     def features(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B channels h w"]]:
-        """Returns the three feature maps that the heads read, finest first."""
+        """Return the three feature maps that are the input of the heads, finest first."""
         fine = self.block2(self.block1(images))
         middle = self.block3(fine)
         return [fine, middle, self.block4(middle)]
 
 
-def receptive_fields(dilations: Dilations = Dilations()) -> tuple[int, int, int]:
-    """Returns the width in pixels of the square of input that one output cell of each level can depend on.
-
-    A 3 x 3 convolution with dilation d on a map whose cells are j pixels apart widens the view by 2 d j;
-    a stride s multiplies j by s (Araujo et al. 2019, "Computing receptive fields of convolutional neural networks").
-    """
-    view, jump, views = 1, 1, []
-    for stride, dilation in ((1, 1), (2, 1), (2, 1), (2, dilations.block3), (2, dilations.block4)):
-        view += 2 * dilation * jump
-        jump *= stride
-        views.append((view, jump))
-    return tuple(view + 2 * head * jump for (view, jump), head in zip(views[-3:], dilations.heads, strict=True))
-
-
 def _convolution(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
+    """Return a 3 x 3 convolution with batch normalisation and ReLU."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride, padding=dilation, dilation=dilation, bias=False),
         nn.BatchNorm2d(outputs),

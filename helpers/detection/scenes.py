@@ -1,7 +1,7 @@
-"""Draws the detection scenes: the handout's to the last byte, and other looks of the very same objects.
+"""Generator of detection scenes: the handout's to the last byte, and other looks of the same objects.
 
-A scene is laid out from one random stream and painted from another: the same layout seed gives the same objects under
-every look, so that looks can be compared in pairs. The handout's look draws nothing, so its stream is the handout's.
+The layout of a scene uses one random stream and its look another. The same layout seed therefore gives the same objects
+under every look, and looks can be compared in pairs. The handout's look draws no random number.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ NUM_TRIES = 50
 Palette = Literal["class", "shared"]
 CLASS_COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
 SHARED_COLOURS = (*CLASS_COLOURS, (255, 220, 0), (0, 200, 255), (255, 0, 220), (255, 130, 0), (130, 60, 180))
-"""Eight colours that the eye keeps apart. The class colours are among them: they are there, and mean nothing."""
+"""Eight distinct colours. They include the class colours, which then carry no information about the class."""
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 BACKGROUND_CELLS = 8
 NO_NOISE = 128
 MAX_NOISE = 40.0  # 2.9 of these above and below `NO_NOISE` still fit a byte
-_WHERE_NOBODY = [255] + [0] * 255  # from owners to a mask
+BACKGROUND_LUT = [255] + [0] * 255  # look-up table from owners to the mask of the background
 
 
 @dataclass(frozen=True)
 class SceneConfig:
-    """How scenes look and which of their objects count; the defaults are the handout's."""
+    """The look of scenes, and which of their objects are ignored; the defaults are the handout's."""
 
-    palette: Palette = "class"  # "class": colour gives the class away; "shared": any class takes any colour
-    texture: int = 0  # how far the background's patches may fall below white, grey levels
+    palette: Palette = "class"  # "class": the class determines the colour; "shared": any colour for any class
+    texture: int = 0  # largest distance of the background's patches from white, grey levels
     noise: float = 0.0  # standard deviation of the noise on every pixel and channel, grey levels
-    minimum_visibility: float = 0.0  # objects less visible than this are marked `ignored`; 0 keeps every one
+    minimum_visibility: float = 0.0  # objects with a lower visibility are marked `ignored`; 0 ignores none
     num_objects: tuple[int, int] = (2, 5)  # fewest and most of a scene
 
     def __post_init__(self):
@@ -61,7 +61,7 @@ class SceneConfig:
 
     @property
     def draws_look(self) -> bool:
-        """Whether painting needs random numbers of its own."""
+        """Whether painting needs random numbers."""
         return self.palette == "shared" or self.texture > 0 or self.noise > 0
 
 
@@ -72,17 +72,17 @@ class Shape(NamedTuple):
     """One object of a layout, in whole pixels as the handout draws it."""
 
     label: int
-    size: int  # as drawn by lot; an odd size loses its last pixel in the box
+    size: int  # as drawn at random; the box of an odd size is one pixel smaller
     box: tuple[int, int, int, int]
 
 
 class Scene(NamedTuple):
-    """An image and its truth, back to front; N objects."""
+    """An image and its N objects, back to front."""
 
     image: UInt8[np.ndarray, "224 224 3"]
     boxes: Float32[np.ndarray, "N 4"]
     labels: Int64[np.ndarray, " N"]
-    visibility: Float64[np.ndarray, " N"]  # share of an object's own pixels that no later object covers
+    visibility: Float64[np.ndarray, " N"]  # share of the object's pixels that no later object covers
     ignored: Bool[np.ndarray, " N"]
     sizes: Int64[np.ndarray, " N"]
 
@@ -90,21 +90,25 @@ class Scene(NamedTuple):
 def draw_scene(
     rng: random.Random, config: SceneConfig = HANDOUT_LOOK, look: np.random.Generator | None = None
 ) -> Scene:
-    """Returns the next scene of the layout stream `rng`.
+    """Return the next scene of the layout stream `rng`.
 
-    Law: whatever the rest of `config` and `look` are, equal states of `rng` and an equal `num_objects` give equal
-    boxes, labels and visibility.
+    Law: equal states of `rng` and equal `num_objects` give equal boxes, labels and visibility, whatever `look` and the
+    other fields of `config` are.
 
     Args:
+        rng: the stream of the layout.
+        config: of the look.
         look: the stream of colours, texture and noise; the handout's look needs none.
 
     Raises:
-        ValueError: `config` asks for a random look and `look` is missing.
+        ValueError: `config` has a random look and `look` is missing.
 
     Source: the assignment's data generator (handout, section 1).
     """
-    if config.draws_look and look is None:
-        raise ValueError(f"{config} draws colours, texture or noise by lot: pass a generator as `look`")
+    if look is None:
+        if config.draws_look:
+            raise ValueError(f"{config} draws colours, texture or noise at random: pass a generator as `look`")
+        look = np.random.default_rng(0)  # draws nothing
     shapes = lay_out(rng, config.num_objects)
     canvas = _draw_canvas(shapes)
     owners = np.asarray(canvas)
@@ -121,9 +125,9 @@ def draw_scene(
 
 
 def lay_out(rng: random.Random, num_objects: tuple[int, int] = HANDOUT_LOOK.num_objects) -> list[Shape]:
-    """Returns the objects of a scene, back to front, drawn in the handout's order.
+    """Return the objects of a scene, back to front, drawn in the handout's order.
 
-    A position is taken when its box has an IoU of at most 0.3 with every earlier one; the fiftieth is taken anyway.
+    A position is used if its box has an IoU of at most 0.3 with every earlier box; the fiftieth is always used.
     """
     shapes: list[Shape] = []
     for _ in range(rng.randint(*num_objects)):
@@ -134,14 +138,14 @@ def lay_out(rng: random.Random, num_objects: tuple[int, int] = HANDOUT_LOOK.num_
             x = rng.randint(half, IMAGE_SIZE - half)
             y = rng.randint(half, IMAGE_SIZE - half)
             box = (x - half, y - half, x + half, y + half)
-            if all(_overlap(box, other.box) <= MAX_IOU for other in shapes):
+            if all(_overlap(box, shape.box) <= MAX_IOU for shape in shapes):
                 break
         shapes.append(Shape(label, size, box))
     return shapes
 
 
 def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
-    """Returns the IoU of two boxes: plain numbers, because one pair costs a hundredth of a tensor operation here."""
+    """Return the IoU of two boxes, in plain numbers: for one pair a tensor operation takes a hundred times as long."""
     width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     if width <= 0 or height <= 0:
         return 0.0
@@ -150,9 +154,9 @@ def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> floa
 
 
 def _draw_canvas(shapes: list[Shape]) -> Image.Image:
-    """Returns an image that says who owns each pixel: 0 nobody, 2k + 1 the fill and 2k + 2 the outline of object k.
+    """Return an image of owners: 0 is background, 2k + 1 the fill and 2k + 2 the outline of object k.
 
-    One drawing serves both the colours (a palette) and the visibility (a count).
+    The same drawing gives the colours (by a palette) and the visibility (by counting).
     """
     canvas = Image.new("L", (IMAGE_SIZE, IMAGE_SIZE))
     draw = ImageDraw.Draw(canvas)
@@ -162,7 +166,7 @@ def _draw_canvas(shapes: list[Shape]) -> Image.Image:
 
 
 def _draw_shape(draw: ImageDraw.ImageDraw, label: int, box: tuple[int, int, int, int], fill: int, outline: int) -> None:
-    """Draws one shape as the handout does: filled, with an outline of two pixels inside its edge."""
+    """Draw one shape as the handout does: filled, with an outline of two pixels inside its edge."""
     x1, y1, x2, y2 = box
     if CLASS_NAMES[label] == "circle":
         draw.ellipse(box, fill, outline, width=2)
@@ -173,28 +177,28 @@ def _draw_shape(draw: ImageDraw.ImageDraw, label: int, box: tuple[int, int, int,
 
 
 def _measure_visibility(owners: UInt8[np.ndarray, "224 224"], index: int, shape: Shape) -> float:
-    """Returns the share of a shape's own pixels inside `[x1, x2) × [y1, y2)` that it still owns."""
+    """Return the share of a shape's pixels inside `[x1, x2) × [y1, y2)` that no later shape covers."""
     x1, y1, x2, y2 = shape.box
-    # Unsigned bytes wrap: what lies below the object's two values becomes large, so one comparison tests both ends.
-    own = np.count_nonzero(owners[y1:y2, x1:x2] - np.uint8(2 * index + 1) < 2)
-    return own / _count_own_pixels(shape.label, shape.size // 2)
+    # Unsigned bytes wrap: values below the object's two become large, so one comparison tests both bounds.
+    visible = np.count_nonzero(owners[y1:y2, x1:x2] - np.uint8(2 * index + 1) < 2)
+    return visible / _count_shape_pixels(shape.label, shape.size // 2)
 
 
 @functools.cache
-def _count_own_pixels(label: int, half: int) -> int:
-    """Returns how many pixels an uncovered shape has inside `[x1, x2) × [y1, y2)`: the same wherever it stands."""
+def _count_shape_pixels(label: int, half: int) -> int:
+    """Return the number of pixels of an uncovered shape inside `[x1, x2) × [y1, y2)`, equal at every position."""
     canvas = Image.new("L", (2 * half, 2 * half))
     _draw_shape(ImageDraw.Draw(canvas), label, (0, 0, 2 * half, 2 * half), 1, 1)
-    return int(np.count_nonzero(canvas))
+    return int(np.count_nonzero(np.asarray(canvas)))
 
 
 def _paint(
-    canvas: Image.Image, labels: tuple[int, ...], config: SceneConfig, look: np.random.Generator | None
+    canvas: Image.Image, labels: tuple[int, ...], config: SceneConfig, look: np.random.Generator
 ) -> UInt8[np.ndarray, "224 224 3"]:
-    """Returns the canvas in colours: fills, black outlines, background, noise."""
+    """Return the canvas in colours: fills, black outlines, background, noise."""
     if config.palette == "class":
         colours = [CLASS_COLOURS[label] for label in labels]
-    else:  # without replacement: no two objects of a scene look alike
+    else:  # without replacement: no two objects of a scene have the same colour
         colours = [SHARED_COLOURS[choice] for choice in look.permutation(len(SHARED_COLOURS))[: len(labels)]]
     palette = [*WHITE]
     for colour in colours:
@@ -203,7 +207,7 @@ def _paint(
     coloured.putpalette(palette)
     image = coloured.convert("RGB")
     if config.texture:
-        image.paste(_draw_background(config.texture, look), mask=canvas.point(_WHERE_NOBODY))
+        image.paste(_draw_background(config.texture, look), mask=canvas.point(BACKGROUND_LUT))
     if config.noise:
         grain = look.bytes(3 * IMAGE_SIZE * IMAGE_SIZE).translate(_noise_table(config.noise))
         image = ImageChops.add(image, Image.frombytes("RGB", image.size, grain), offset=-NO_NOISE)
@@ -211,17 +215,17 @@ def _paint(
 
 
 def _draw_background(texture: int, look: np.random.Generator) -> Image.Image:
-    """Returns soft patches of light colours, no channel more than `texture` below white."""
+    """Return soft patches of light colours, no channel more than `texture` below white."""
     cells = look.integers(255 - texture, 256, (BACKGROUND_CELLS, BACKGROUND_CELLS, 3), np.uint8)
     return Image.fromarray(cells).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR)
 
 
 @functools.cache
 def _noise_table(standard_deviation: float) -> bytes:
-    """Returns 256 equally likely values of Gaussian noise around `NO_NOISE`, as a table for random bytes.
+    """Return 256 equally likely values of Gaussian noise around `NO_NOISE`, as a table for random bytes.
 
-    Law: looking a byte up takes a tenth of the time that drawing from a normal distribution does; what is lost are
-    steps beyond 2.9 standard deviations.
+    Looking up a random byte takes a tenth of the time of drawing from a normal distribution. Noise beyond 2.9 standard
+    deviations does not occur.
     """
     quantiles = [
         statistics.NormalDist(NO_NOISE, standard_deviation).inv_cdf((index + 0.5) / 256) for index in range(256)

@@ -1,4 +1,4 @@
-"""Anchors: where they lie, and the one order they share with the predictions."""
+"""Anchors: their positions and sizes, and the order they share with flattened predictions."""
 
 import pytest
 import torch
@@ -15,14 +15,14 @@ def test_the_assignment_has_12348_anchors():
     assert [len(level) for level in generate_anchors()] == [9408, 2352, 588]
 
 
-def test_the_first_cell_of_each_level_lies_half_a_stride_inside_the_corner():
+def test_the_first_cell_of_each_level_is_centred_half_a_stride_from_the_corner():
     fine, middle, coarse = generate_anchors()
     assert_close(fine[0], torch.tensor([-6.0, -6.0, 10.0, 10.0]))  # stride 4: centre 2, size 16
     assert_close(middle[0], torch.tensor([-20.0, -20.0, 28.0, 28.0]))  # stride 8: centre 4, size 48
     assert_close(coarse[0], torch.tensor([-40.0, -40.0, 56.0, 56.0]))  # stride 16: centre 8, size 96
 
 
-def test_anchors_are_counted_by_row_then_column_then_size_then_ratio():
+def test_anchors_are_ordered_by_row_then_column_then_size_then_ratio():
     (anchors,) = generate_anchors([(2, 2)], [(10, 20)], image_size=100, aspect_ratios=(1.0, 4.0))
     expected = [
         (20, 20, 30, 30),  # around (25, 25): size 10, ratio 1
@@ -60,15 +60,15 @@ def test_maps_need_not_be_square():
 @pytest.mark.parametrize(
     ("level", "row", "column", "anchor"), [(0, 0, 0, 0), (0, 55, 3, 2), (1, 7, 20, 1), (2, 13, 13, 2)]
 )
-def test_a_painted_cell_is_found_again_at_its_anchor(level, row, column, anchor):
+def test_the_prediction_of_a_cell_has_the_index_of_its_anchor(level, row, column, anchor):
     maps = [torch.zeros(2, 3 * 8, height, width) for height, width in FEATURE_MAP_SIZES]
     paint = torch.arange(1.0, 9.0)
     maps[level][1, anchor * 8 : anchor * 8 + 8, row, column] = paint
     predictions = flatten_predictions(maps, num_anchors=3)
-    image, found = predictions[..., 0].nonzero().squeeze(0)
+    image, row_of_anchor = predictions[..., 0].nonzero().squeeze(0)
     assert image == 1
-    assert_close(predictions[image, found], paint)
-    x1, y1, x2, y2 = torch.cat(generate_anchors())[found]
+    assert_close(predictions[image, row_of_anchor], paint)
+    x1, y1, x2, y2 = torch.cat(generate_anchors())[row_of_anchor]
     stride = (4, 8, 16)[level]
     assert ((x1 + x2) / 2, (y1 + y2) / 2) == ((column + 0.5) * stride, (row + 0.5) * stride)
     assert x2 - x1 == ANCHOR_SCALES[level][anchor]
@@ -88,7 +88,9 @@ def test_anchors_are_torchvisions_up_to_its_rounding_and_its_corner_start():
 
 def test_ratios_are_torchvisions_up_to_its_rounding():
     generator = AnchorGenerator(sizes=((32, 64),), aspect_ratios=((0.5, 1.0, 2.0),))
-    theirs = generator.cell_anchors[0].unflatten(0, (3, 2)).transpose(0, 1).flatten(0, 1)  # it counts ratio, then size
+    theirs = (
+        generator.cell_anchors[0].unflatten(0, (3, 2)).transpose(0, 1).flatten(0, 1)
+    )  # its order is ratio, then size
     (ours,) = generate_anchors([(1, 1)], [(32, 64)], aspect_ratios=(0.5, 1.0, 2.0))
     assert_close(ours - 112, theirs, atol=0.5, rtol=0)
 

@@ -1,4 +1,4 @@
-"""Boxes: area, overlap, and the way from an anchor to a box and back."""
+"""Boxes: area, IoU, and encoding and decoding of offsets."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from helpers.detection.boxes import MAXIMUM_LOG_SCALE, area, compute_iou, decode
 
 
 def draw_boxes(*shape: int, seed: int = 0) -> torch.Tensor:
-    """Returns boxes [*shape, 4] with sides of 4..100 pixels, centred somewhere in a 224-pixel image."""
+    """Return boxes [*shape, 4] with sides of 4 to 100 pixels and random centres in a 224-pixel image."""
     generator = torch.Generator().manual_seed(seed)
     centres = torch.rand(*shape, 2, generator=generator) * 224
     half_sizes = torch.rand(*shape, 2, generator=generator) * 48 + 2
@@ -41,13 +41,13 @@ def test_every_box_is_compared_with_every_other():
     assert_close(compute_iou(boxes, others), expected)
 
 
-def test_offsets_count_shifts_in_anchor_sizes_and_sizes_as_logarithms():
+def test_offsets_are_shifts_in_anchor_sizes_and_logarithms_of_sizes():
     anchor = torch.tensor([10.0, 10.0, 30.0, 50.0])  # 20 x 40 pixels around (20, 30)
     box = torch.tensor([20.0, 30.0, 40.0, 50.0])  # 20 x 20 pixels around (30, 40)
     assert_close(encode(box, anchor), torch.tensor([0.5, 0.25, 0.0, -0.6931472]))
 
 
-def test_offsets_of_zero_lead_to_the_anchor_itself():
+def test_offsets_of_zero_decode_to_the_anchor():
     anchors = draw_boxes(5)
     assert_close(decode(torch.zeros(5, 4), anchors), anchors)
 
@@ -60,7 +60,7 @@ def test_a_box_has_iou_one_with_itself():
     assert_close(compute_iou(boxes, boxes).diagonal(), torch.ones(50))
 
 
-def test_iou_does_not_care_who_comes_first():
+def test_iou_is_symmetric():
     boxes, others = draw_boxes(20), draw_boxes(30, seed=1)
     assert torch.equal(compute_iou(boxes, others), compute_iou(others, boxes).mT)
 
@@ -78,7 +78,7 @@ def test_iou_does_not_care_who_comes_first():
         pytest.param(lambda boxes: boxes[:, [1, 0, 3, 2]], id="transposed"),
     ],
 )
-def test_iou_stays_when_both_sides_are(change):
+def test_iou_is_unchanged_when_both_sides_are(change):
     boxes, others = draw_boxes(20), draw_boxes(30, seed=1)
     assert_close(compute_iou(change(boxes), change(others)), compute_iou(boxes, others), atol=1e-5, rtol=0)
 
@@ -93,14 +93,14 @@ def test_offsets_do_not_depend_on_place_or_scale():
     assert_close(encode(boxes * 4 + 7, anchors * 4 + 7), encode(boxes, anchors), atol=1e-4, rtol=1e-4)
 
 
-def test_leading_axes_are_so_many_independent_calls():
+def test_leading_axes_are_independent_calls():
     boxes, others = draw_boxes(2, 3, 5), draw_boxes(2, 3, 7, seed=1)
     batched = compute_iou(boxes, others)
     assert batched.shape == (2, 3, 5, 7)
     assert torch.equal(batched[1, 2], compute_iou(boxes[1, 2], others[1, 2]))
 
 
-def test_one_set_of_anchors_serves_a_whole_batch():
+def test_one_set_of_anchors_is_broadcast_over_a_batch():
     boxes, anchors = draw_boxes(4, 7), draw_boxes(7, seed=1)
     assert torch.equal(compute_iou(boxes, anchors)[3], compute_iou(boxes[3], anchors))
     assert torch.equal(encode(boxes, anchors)[3], encode(boxes[3], anchors))
@@ -170,7 +170,7 @@ def test_a_padding_row_has_finite_offsets():
     assert_close(decode(offsets, anchor), torch.zeros(4), atol=1e-5, rtol=0)
 
 
-def test_a_wild_prediction_stays_finite():
+def test_an_extreme_prediction_is_decoded_to_a_finite_box():
     anchor = torch.tensor([0.0, 0.0, 16.0, 16.0])
     boxes = decode(torch.tensor([[0.0, 0.0, 1e4, 1e4]]), anchor)
     side = 16 * torch.tensor(MAXIMUM_LOG_SCALE).exp()

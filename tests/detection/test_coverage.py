@@ -1,4 +1,4 @@
-"""Coverage: the best anchor of each object, and the one it is sure of."""
+"""Coverage: the best IoU of each object, and the IoU guaranteed at any position."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from helpers.detection.coverage import OBJECTS_AT_ONCE, compute_best_iou, comput
 
 
 def place_everywhere(sizes: torch.Tensor, first: float, last: float, step: float = 1) -> torch.Tensor:
-    """Returns squares [S, P, 4] of all `sizes` around all P centres on a grid from `first` to `last` pixels."""
+    """Return squares [S, P, 4] of all `sizes` around all P centres on a grid from `first` to `last` pixels."""
     centres = torch.cartesian_prod(*[torch.arange(first, last + step, step)] * 2)
     half_sizes = sizes.reshape(-1, 1, 1) / 2
     return torch.cat([centres - half_sizes, centres + half_sizes], dim=-1)
@@ -19,17 +19,19 @@ def place_everywhere(sizes: torch.Tensor, first: float, last: float, step: float
 # by hand
 
 
-def test_the_smallest_circle_is_sure_of_62_percent():
+def test_the_guaranteed_iou_of_the_smallest_circle_is_0_620():
     guaranteed = compute_guaranteed_iou(torch.tensor([16.0]))
     assert_close(guaranteed, torch.tensor([14**2 / (2 * 16**2 - 14**2)]))  # 2 pixels off, across and down: 0.620
 
 
-def test_a_square_between_two_sizes_is_sure_of_the_smaller_one_inside_it():
+def test_a_square_between_two_sizes_is_guaranteed_the_smaller_anchor_inside_it():
     guaranteed = compute_guaranteed_iou(torch.tensor([78.0]))
-    assert_close(guaranteed, torch.tensor([64**2 / 78**2]))  # 0.673; seven pixels of play, the shift costs nothing
+    assert_close(
+        guaranteed, torch.tensor([64**2 / 78**2])
+    )  # 0.673: the square is 14 pixels larger, so the shift costs nothing
 
 
-def test_an_object_between_the_centres_of_a_coarse_grid_is_sure_of_little():
+def test_a_coarse_grid_guarantees_a_small_object_little():
     guaranteed = compute_guaranteed_iou(torch.tensor([16.0]), [(14, 14)], [(16,)])
     assert_close(guaranteed, torch.tensor([8**2 / (2 * 16**2 - 8**2)]))  # a quarter is shared: 0.143
 
@@ -43,7 +45,7 @@ def test_the_best_anchor_of_an_anchor_is_itself():
 
 
 @pytest.mark.parametrize("ratios", [(1.0,), (0.5, 1.0, 2.0), (0.5, 2.0)])
-def test_the_guarantee_holds_everywhere_and_is_reached(ratios):
+def test_the_guaranteed_iou_is_the_lowest_over_all_positions(ratios):
     sizes = torch.arange(16.0, 193.0, 3)
     maps, scales = [(8, 8), (4, 4), (2, 2)], [(16, 24, 32), (48, 64, 96), (96, 128, 192)]
     window = torch.cat(generate_anchors(maps, scales, 32, ratios))  # strides 4, 8, 16 as in the assignment
@@ -65,7 +67,7 @@ def test_a_ratio_of_two_covers_no_square_better_than_a_square_anchor_does():
     assert torch.equal(compute_guaranteed_iou(sizes, aspect_ratios=(0.5, 1, 2)), compute_guaranteed_iou(sizes))
 
 
-def test_objects_are_measured_some_at_a_time_as_all_at_once():
+def test_objects_are_measured_in_parts_as_all_at_once():
     boxes = place_everywhere(torch.tensor([20.0, 90.0]), 50, 66, step=2).flatten(0, 1)
     assert len(boxes) > OBJECTS_AT_ONCE
     (anchors, *_) = generate_anchors()

@@ -1,3 +1,5 @@
+"""Detection dataset: the same objects read and drawn, padding, selection, and what is ignored."""
+
 import dataclasses
 
 import numpy as np
@@ -7,7 +9,7 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
 from helpers import coco
-from helpers.detection.dataset import PADDING, ShapeDetectionDataset
+from helpers.detection.dataset import PADDING, ShapeDetectionDataset, prepare_images, rank_within_groups
 from helpers.detection.scenes import CLASS_NAMES, SceneConfig
 from helpers.handout import HandoutConfig, ensure_handout
 
@@ -28,7 +30,7 @@ def assert_equal(first, second):
 
 
 @pytest.mark.parametrize("dialect", ["coco", "handout"])
-def test_what_is_read_is_what_was_drawn(folder, drawn, dialect):
+def test_a_split_is_read_as_it_was_drawn(folder, drawn, dialect):
     read = ShapeDetectionDataset.read(folder / "detection", "train", dialect)
     assert_equal(read, drawn)
 
@@ -38,7 +40,7 @@ def test_validation_images_keep_the_numbers_of_their_files(folder):
     assert read.image_ids.tolist() == [12, 13, 14]
 
 
-def test_padding_is_all_that_is_not_an_object(drawn):
+def test_every_row_that_is_no_object_is_padding(drawn):
     padding = drawn.labels == PADDING
     assert padding.any()
     assert (drawn.boxes[padding] == 0).all()
@@ -63,6 +65,26 @@ def test_an_item_is_an_image_and_its_objects_without_padding(drawn):
     assert targets["image_id"] == 2
 
 
+def test_an_example_is_the_image_as_bytes_and_its_objects_without_padding(drawn):
+    example, (_, targets) = drawn.example(2), drawn[2]
+    assert_close(torch.from_numpy(example.image), drawn.images[2])
+    for name in ("boxes", "labels", "visibility", "ignored"):
+        assert_close(torch.from_numpy(getattr(example, name)), targets[name])
+
+
+def test_images_become_input_from_zero_to_one_and_stay_channels_last():
+    images = torch.randint(256, (2, 224, 224, 3), dtype=torch.uint8)
+    prepared = prepare_images(images)
+    assert prepared.shape == (2, 3, 224, 224)
+    assert prepared.is_contiguous(memory_format=torch.channels_last)
+    assert_close(prepared[1, 2, 3, 4], images[1, 3, 4, 2] / 255)
+
+
+def test_ranks_start_at_zero_in_every_group():
+    assert rank_within_groups(np.array([0, 0, 3, 3, 3, 7])).tolist() == [0, 1, 0, 1, 2, 0]
+    assert rank_within_groups(np.zeros(0, np.int64)).tolist() == []
+
+
 def test_a_loader_takes_the_dataset(drawn):
     batches = list(DataLoader(drawn, batch_size=5, collate_fn=lambda items: tuple(zip(*items, strict=True))))
     assert [len(images) for images, _ in batches] == [5, 5, 2]
@@ -76,7 +98,7 @@ def test_the_same_seed_holds_the_same_objects_under_every_look(drawn):
     assert not torch.equal(ShapeDetectionDataset.draw(12, 642).boxes, drawn.boxes)
 
 
-def test_hiding_ignores_the_hidden_and_nothing_else(drawn):
+def test_hiding_ignores_objects_of_lower_visibility_and_nothing_else(drawn):
     assert drawn.hide(0.0).ignored.sum() == 0
     hidden = drawn.hide(0.3)
     real = drawn.labels != PADDING
@@ -84,11 +106,11 @@ def test_hiding_ignores_the_hidden_and_nothing_else(drawn):
     assert hidden.ignored.any()
     assert_equal(dataclasses.replace(hidden, ignored=drawn.ignored), drawn)
     assert_equal(hidden, ShapeDetectionDataset.draw(12, 641, SceneConfig(minimum_visibility=0.3)))
-    assert_equal(hidden.hide(0.0), hidden)  # what is ignored stays so
+    assert_equal(hidden.hide(0.0), hidden)  # an ignored object stays ignored
 
 
 def test_an_unknown_dialect_is_refused(folder):
-    # Where shapes are checked, types are too, and the checker speaks first.
+    # The tests check types, so that the check of the type may come before that of the value.
     with pytest.raises((ValueError, TypeError), match="dialect"):
         ShapeDetectionDataset.read(folder / "detection", "train", "COCO")
 
@@ -97,7 +119,7 @@ def test_an_unknown_dialect_is_refused(folder):
     ("indices", "ids"),
     [([4, 1], [4, 1]), (slice(2, 5), [2, 3, 4]), (torch.tensor([0, 0]), [0, 0]), ([], []), (range(2), [0, 1])],
 )
-def test_a_selection_holds_the_images_asked_for(drawn, indices, ids):
+def test_a_selection_holds_the_images_at_the_indices_in_their_order(drawn, indices, ids):
     selected = drawn.select(indices)
     assert selected.image_ids.tolist() == ids
     assert_close(selected.images, drawn.images[ids])
@@ -128,5 +150,5 @@ def test_annotations_in_any_order_belong_to_their_images(folder, drawn, tmp_path
     read = ShapeDetectionDataset.read(tmp_path, "train")
     assert_close(read.labels != PADDING, drawn.labels != PADDING)
     for index in range(len(read)):
-        expected, found = ({tuple(box) for box in dataset[index][1]["boxes"].tolist()} for dataset in (drawn, read))
-        assert found == expected
+        expected, boxes = ({tuple(box) for box in dataset[index][1]["boxes"].tolist()} for dataset in (drawn, read))
+        assert boxes == expected

@@ -1,4 +1,4 @@
-"""The detector's losses, by hand and at their edges."""
+"""Detection losses: by hand, against losses of torchvision, and without positives."""
 
 from __future__ import annotations
 
@@ -14,30 +14,36 @@ from helpers.detection.anchors import generate_anchors
 from helpers.detection.boxes import decode, encode
 from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.detection.loss import DetectionLoss
-from helpers.detection.matching import IGNORED, NEGATIVE, hard_negative_mining, list_positives, match_anchors_to_targets
+from helpers.detection.matching import (
+    BACKGROUND,
+    IGNORED,
+    hard_negative_mining,
+    list_positives,
+    match_anchors_to_targets,
+)
 
 ANCHORS = torch.tensor([[0.0, 0, 10, 10], [20, 20, 40, 40], [50, 50, 60, 60], [70, 70, 80, 80], [90, 90, 99, 99]])
 BOXES = torch.tensor([[[1.0, 0, 11, 10]]])
 LABELS = torch.tensor([[2]])
-INDEX = torch.tensor([[0, NEGATIVE, NEGATIVE, IGNORED, NEGATIVE]])
+INDEX = torch.tensor([[0, BACKGROUND, BACKGROUND, IGNORED, BACKGROUND]])
 POSITIVES = list_positives(INDEX)
 
 
-def silent_predictions(objectness: float = 0.0) -> torch.Tensor:
-    """Returns predictions [1, 5, 8] of zero offsets, equal classes and one objectness logit."""
+def build_neutral_predictions(objectness: float = 0.0) -> torch.Tensor:
+    """Return predictions [1, 5, 8] of zero offsets, equal classes and one objectness logit."""
     predictions = torch.zeros(1, 5, 8)
     predictions[..., 4] = objectness
     return predictions
 
 
-def perfect_predictions() -> torch.Tensor:
-    predictions = silent_predictions(objectness=-30.0)
+def build_perfect_predictions() -> torch.Tensor:
+    predictions = build_neutral_predictions(objectness=-30.0)
     predictions[0, 0] = torch.tensor([*encode(BOXES[0, 0], ANCHORS[0]), 30.0, -30, -30, 30])
     return predictions
 
 
 def test_the_assignments_loss_by_hand():
-    losses = DetectionLoss()(silent_predictions(), ANCHORS, INDEX, POSITIVES, BOXES, LABELS)
+    losses = DetectionLoss()(build_neutral_predictions(), ANCHORS, INDEX, POSITIVES, BOXES, LABELS)
     # One positive and three negatives, all at logit 0: log 2 each. Three equal classes: log 3. Only dx is off, by 0.1.
     assert losses["objectness"] == pytest.approx(math.log(2))
     assert losses["class"] == pytest.approx(math.log(3))
@@ -47,25 +53,25 @@ def test_the_assignments_loss_by_hand():
 
 @pytest.mark.parametrize("box_loss", ["smooth-l1", "giou"])
 @pytest.mark.parametrize("objectness", ["mined", "quality"])
-def test_a_perfect_prediction_costs_nothing(box_loss, objectness):
-    losses = DetectionLoss(box_loss, objectness)(perfect_predictions(), ANCHORS, INDEX, POSITIVES, BOXES, LABELS)
+def test_a_perfect_prediction_has_the_loss_0(box_loss, objectness):
+    losses = DetectionLoss(box_loss, objectness)(build_perfect_predictions(), ANCHORS, INDEX, POSITIVES, BOXES, LABELS)
     assert all(value == pytest.approx(0, abs=1e-5) for value in losses.values())
 
 
 @pytest.mark.parametrize("objectness", ["mined", "quality"])
-def test_an_ignored_anchor_is_neither_praised_nor_blamed(objectness):
+def test_an_ignored_anchor_has_no_gradient(objectness):
     criterion = DetectionLoss("giou", objectness)
-    predictions = silent_predictions().requires_grad_()
+    predictions = build_neutral_predictions().requires_grad_()
     criterion(predictions, ANCHORS, INDEX, POSITIVES, BOXES, LABELS)["loss"].backward()
-    touched = predictions.grad[0].abs().sum(dim=1) > 0
-    assert touched.tolist() == [True, True, True, False, True]
+    has_gradient = predictions.grad[0].abs().sum(dim=1) > 0
+    assert has_gradient.tolist() == [True, True, True, False, True]
 
 
 @pytest.mark.parametrize("box_loss", ["smooth-l1", "giou"])
 @pytest.mark.parametrize("objectness", ["mined", "quality"])
-@pytest.mark.parametrize("index", [NEGATIVE, IGNORED])
+@pytest.mark.parametrize("index", [BACKGROUND, IGNORED])
 def test_images_without_positives_give_finite_losses_and_gradients(box_loss, objectness, index):
-    predictions = silent_predictions(objectness=2.0).requires_grad_()
+    predictions = build_neutral_predictions(objectness=2.0).requires_grad_()
     nothing = torch.full_like(INDEX, index)
     losses = DetectionLoss(box_loss, objectness)(predictions, ANCHORS, nothing, list_positives(nothing), BOXES, LABELS)
     losses["loss"].backward()
@@ -74,17 +80,17 @@ def test_images_without_positives_give_finite_losses_and_gradients(box_loss, obj
     assert torch.isfinite(predictions.grad).all()
 
 
-def test_quality_asks_a_positive_for_the_overlap_its_own_box_reaches():
-    # The anchor itself overlaps the truth by 9 / 11; saying exactly that is free, saying more or less is not.
-    def cost(probability):
-        predictions = silent_predictions(objectness=-30.0)
+def test_the_quality_target_of_a_positive_is_the_iou_of_its_predicted_box():
+    # The IoU of the anchor itself is 9 / 11: an objectness of 9 / 11 has the loss 0, a higher or lower one does not.
+    def compute_objectness_loss(probability):
+        predictions = build_neutral_predictions(objectness=-30.0)
         predictions[0, 0, 4] = math.log(probability / (1 - probability))
         losses = DetectionLoss("giou", "quality")(predictions, ANCHORS, INDEX, POSITIVES, BOXES, LABELS)
         return losses["objectness"].item()
 
-    assert cost(9 / 11) == pytest.approx(0, abs=1e-6)
-    assert cost(0.99) > cost(0.9) > 1e-4
-    assert cost(0.5) > cost(0.7) > 1e-4
+    assert compute_objectness_loss(9 / 11) == pytest.approx(0, abs=1e-6)
+    assert compute_objectness_loss(0.99) > compute_objectness_loss(0.9) > 1e-4
+    assert compute_objectness_loss(0.5) > compute_objectness_loss(0.7) > 1e-4
 
 
 def test_padded_objects_do_not_change_the_loss():
@@ -99,8 +105,8 @@ def test_padded_objects_do_not_change_the_loss():
 
 @pytest.mark.parametrize("box_loss", ["smooth-l1", "giou"])
 @pytest.mark.parametrize("objectness", ["mined", "quality"])
-def test_a_batch_costs_what_its_positives_cost_one_by_one(box_loss, objectness):
-    """The oracle gathers the positives of all images, as their number allows, and takes torchvision's losses."""
+def test_the_loss_of_a_batch_is_that_of_its_positives_gathered_one_by_one(box_loss, objectness):
+    """The oracle gathers the positives of all images and uses losses of torchvision."""
     generator = torch.Generator().manual_seed(0)
     scenes = ShapeDetectionDataset.draw(3, seed=1)
     anchors = torch.cat(generate_anchors())
@@ -120,7 +126,7 @@ def test_a_batch_costs_what_its_positives_cost_one_by_one(box_loss, objectness):
     if objectness == "mined":
         quality[image, anchor] = 1.0
         one_by_one = F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
-        hardest = hard_negative_mining(one_by_one.detach(), index >= 0, index == NEGATIVE)
+        hardest = hard_negative_mining(one_by_one.detach(), index >= 0, index == BACKGROUND)
         expected = one_by_one[(index >= 0) | hardest].mean()
     else:
         quality[image, anchor] = box_iou(predicted, true_boxes).diagonal().detach()

@@ -1,4 +1,4 @@
-"""Matching: who answers for what, and which negatives are worth learning from."""
+"""Matching of anchors to objects, and hard-negative mining."""
 
 import pytest
 import torch
@@ -8,9 +8,9 @@ from torchvision.ops import box_iou
 
 from helpers.detection.anchors import FEATURE_MAP_SIZES, generate_anchors
 from helpers.detection.matching import (
+    BACKGROUND,
     IGNORED,
     IMAGES_AT_ONCE,
-    NEGATIVE,
     POSITIVES_STEP,
     count_positives,
     hard_negative_mining,
@@ -22,17 +22,17 @@ ANCHORS = torch.cat(generate_anchors())
 
 
 def draw_targets(num_images: int, num_objects: int = 5, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns square boxes [M, N, 4] with whole-number corners inside a 224-pixel image, and labels [M, N]."""
+    """Return square boxes [M, N, 4] with whole-number corners inside a 224-pixel image, and labels [M, N]."""
     generator = torch.Generator().manual_seed(seed)
     half_sizes = torch.randint(8, 97, (num_images, num_objects, 1), generator=generator)
-    room = 224 - 2 * half_sizes
-    corners = (torch.rand(num_images, num_objects, 2, generator=generator) * (room + 1)).long()
+    free_space = 224 - 2 * half_sizes
+    corners = (torch.rand(num_images, num_objects, 2, generator=generator) * (free_space + 1)).long()
     labels = torch.randint(-1, 3, (num_images, num_objects), generator=generator)
     return torch.cat([corners, corners + 2 * half_sizes], dim=-1).float(), labels
 
 
 def mirror(boxes: torch.Tensor) -> torch.Tensor:
-    """Returns the boxes of the image with left and right exchanged."""
+    """Return the boxes of the image with left and right exchanged."""
     x1, y1, x2, y2 = boxes.unbind(-1)
     return torch.stack([224 - x2, y1, 224 - x1, y2], dim=-1)
 
@@ -40,79 +40,79 @@ def mirror(boxes: torch.Tensor) -> torch.Tensor:
 # by hand
 
 
-def test_anchors_are_positive_ignored_or_negative_by_their_overlap():
+def test_anchors_are_positive_ignored_or_background_by_their_iou():
     anchors = torch.tensor([[0.0, 0, 10, 10], [0.0, 0, 10, 5], [0.0, 0, 10, 4], [0.0, 0, 10, 3], [50.0, 50, 60, 60]])
     matches = match_anchors_to_targets(anchors, torch.tensor([[0.0, 0.0, 10.0, 10.0]]), torch.tensor([2]))
     assert_close(matches.iou, torch.tensor([1.0, 0.5, 0.4, 0.3, 0.0]))
-    assert matches.index.tolist() == [0, 0, IGNORED, NEGATIVE, NEGATIVE]  # both thresholds belong to their side
+    assert matches.index.tolist() == [0, 0, IGNORED, BACKGROUND, BACKGROUND]  # both thresholds belong to their side
 
 
-def test_the_object_of_larger_overlap_wins_the_anchor():
+def test_an_anchor_is_matched_to_the_object_of_higher_iou():
     targets = torch.tensor([[0.0, 0.0, 10.0, 6.0], [0.0, 0.0, 10.0, 8.0]])
     matches = match_anchors_to_targets(torch.tensor([[0.0, 0.0, 10.0, 10.0]]), targets, torch.tensor([0, 0]))
     assert matches.index.tolist() == [1]
 
 
-def test_of_two_equal_overlaps_the_first_row_wins():
+def test_of_two_equal_ious_the_first_row_is_matched():
     targets = torch.tensor([[0.0, 0.0, 10.0, 6.0], [0.0, 4.0, 10.0, 10.0]])
     anchors = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
     assert match_anchors_to_targets(anchors, targets, torch.tensor([0, 1])).index.tolist() == [0]
     assert match_anchors_to_targets(anchors, targets.flip(0), torch.tensor([1, 0])).index.tolist() == [0]
 
 
-def test_an_ignored_object_wins_no_anchor_and_punishes_none():
+def test_no_anchor_is_matched_to_an_ignored_object_and_none_on_it_is_background():
     anchors = torch.tensor([[0.0, 0, 10, 10], [0.0, 0, 10, 4], [0.0, 0, 10, 3]])
     box, label = torch.tensor([[0.0, 0.0, 10.0, 10.0]]), torch.tensor([0])
     matches = match_anchors_to_targets(anchors, box, label, ignored=torch.tensor([True]))
-    assert matches.index.tolist() == [IGNORED, IGNORED, NEGATIVE]
+    assert matches.index.tolist() == [IGNORED, IGNORED, BACKGROUND]
 
 
-def test_an_ignored_object_takes_no_anchor_from_another():
-    targets = torch.tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 6.0]])  # the hidden one fits better
+def test_an_anchor_on_an_ignored_object_is_matched_to_another_object():
+    targets = torch.tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 6.0]])  # the ignored object has the higher IoU
     anchors = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
     matches = match_anchors_to_targets(anchors, targets, torch.tensor([0, 0]), ignored=torch.tensor([True, False]))
     assert matches.index.tolist() == [1]
     assert_close(matches.iou, torch.tensor([0.6]))
 
 
-def test_each_object_is_told_how_many_anchors_answer_for_it():
-    index = torch.tensor([[2, NEGATIVE, 0, 2, IGNORED, 2], [NEGATIVE] * 6])
+def test_the_anchors_matched_to_each_object_are_counted():
+    index = torch.tensor([[2, BACKGROUND, 0, 2, IGNORED, 2], [BACKGROUND] * 6])
     assert count_positives(index, num_objects=4).tolist() == [[1, 0, 3, 0], [0, 0, 0, 0]]
 
 
-def test_an_overlap_of_exactly_both_thresholds_is_positive_and_swapped_thresholds_are_refused():
+def test_an_iou_of_exactly_both_thresholds_is_positive_and_swapped_thresholds_are_refused():
     anchors, boxes = torch.tensor([[0.0, 0, 4, 4]]), torch.tensor([[0.0, 0, 4, 2]])  # IoU 1/2
     labels = torch.tensor([0])
     assert match_anchors_to_targets(anchors, boxes, labels, 0.5, 0.5).index.tolist() == [0]
-    with pytest.raises(ValueError, match=r"IoU 0\.3 would be positive, and negative up to 0\.5"):
+    with pytest.raises(ValueError, match=r"neg_threshold 0\.5 is above pos_threshold 0\.3"):
         match_anchors_to_targets(anchors, boxes, labels, 0.3, 0.5)
 
 
 def test_positives_are_listed_in_order_with_padding_behind_them():
-    index = torch.tensor([[0, NEGATIVE, 2, 2, IGNORED], [NEGATIVE, 0, NEGATIVE, IGNORED, NEGATIVE]])
+    index = torch.tensor([[0, BACKGROUND, 2, 2, IGNORED], [BACKGROUND, 0, BACKGROUND, IGNORED, BACKGROUND]])
     listed = list_positives(index)
     assert listed.shape == (2, POSITIVES_STEP)
     assert listed[:, :4].tolist() == [[0, 2, 3, -1], [1, -1, -1, -1]]
     assert (listed[:, 4:] == -1).all()
-    assert torch.equal(list_positives(index[:, None]), listed[:, None])  # views of an image have lists of their own
+    assert torch.equal(list_positives(index[:, None]), listed[:, None])  # with any leading axes
 
 
 def test_the_list_holds_every_positive_of_the_fullest_image():
     index = torch.zeros(2, POSITIVES_STEP + 1, dtype=torch.int8)
-    index[1, 1:] = NEGATIVE
+    index[1, 1:] = BACKGROUND
     listed = list_positives(index)
     assert listed.shape == (2, 2 * POSITIVES_STEP)
     assert (listed >= 0).sum(1).tolist() == [POSITIVES_STEP + 1, 1]
-    assert list_positives(torch.full((3, 9), NEGATIVE)).shape == (3, 0)
+    assert list_positives(torch.full((3, 9), BACKGROUND)).shape == (3, 0)
     assert list_positives(torch.zeros(0, 9, dtype=torch.int8)).shape == (0, 0)
 
 
-def test_mining_keeps_the_hardest_three_per_positive():
+def test_mining_uses_the_hardest_three_per_positive():
     losses = torch.tensor([[9.0, 1, 5, 3, 4, 8, 2]])
     positive = torch.tensor([[True, False, False, False, False, False, False]])
     negative = torch.tensor([[False, True, True, True, True, False, True]])  # column 5 is neither
-    kept = hard_negative_mining(losses, positive, negative, ratio=3)
-    assert kept.tolist() == [[False, False, True, True, True, False, False]]
+    used = hard_negative_mining(losses, positive, negative, ratio=3)
+    assert used.tolist() == [[False, False, True, True, True, False, False]]
 
 
 # law
@@ -154,23 +154,23 @@ def test_any_leading_axes_may_stand_before_the_objects():
     assert torch.equal(nested.index.flatten(0, 1), flat.index)
 
 
-def test_the_thresholds_sort_every_anchor_by_its_overlap():
+def test_the_thresholds_separate_the_anchors_by_their_iou():
     boxes, labels = draw_targets(20)
     index, iou = match_anchors_to_targets(ANCHORS, boxes, labels, pos_threshold=0.6, neg_threshold=0.4)
     assert torch.equal(index >= 0, iou >= 0.6)
-    assert torch.equal(index == NEGATIVE, iou <= 0.4)
+    assert torch.equal(index == BACKGROUND, iou <= 0.4)
 
 
-def test_mining_keeps_no_more_than_asked_and_only_the_hardest_negatives():
+def test_mining_uses_three_per_positive_and_only_the_hardest_negatives():
     generator = torch.Generator().manual_seed(0)
     kind = torch.randint(0, 12, (16, 500), generator=generator)
     losses, positive, negative = torch.rand(16, 500, generator=generator), kind == 0, kind > 1
-    kept = hard_negative_mining(losses, positive, negative, ratio=3)
-    assert torch.equal(kept.sum(dim=1), 3 * positive.sum(dim=1))
-    assert not (kept & ~negative).any()
-    easiest_kept = losses.masked_fill(~kept, torch.inf).amin(dim=1)
-    hardest_left = losses.masked_fill(kept | ~negative, -torch.inf).amax(dim=1)
-    assert (easiest_kept >= hardest_left).all()
+    used = hard_negative_mining(losses, positive, negative, ratio=3)
+    assert torch.equal(used.sum(dim=1), 3 * positive.sum(dim=1))
+    assert not (used & ~negative).any()
+    easiest_used = losses.masked_fill(~used, torch.inf).amin(dim=1)
+    hardest_unused = losses.masked_fill(used | ~negative, -torch.inf).amax(dim=1)
+    assert (easiest_used >= hardest_unused).all()
 
 
 # oracle
@@ -184,20 +184,22 @@ def test_matches_are_those_of_torchvisions_matcher(pos_threshold, neg_threshold)
     matches = match_anchors_to_targets(ANCHORS, boxes, labels, pos_threshold, neg_threshold)
     for image in range(10):
         theirs = matcher(box_iou(boxes[image], ANCHORS))
-        decided = matches.iou[image] != neg_threshold  # it calls the threshold itself "between", the handout negative
+        decided = (
+            matches.iou[image] != neg_threshold
+        )  # an IoU equal to the threshold is ignored there and background here
         assert torch.equal(matches.index[image][decided], theirs[decided])
 
 
 # edge
 
 
-def test_an_image_without_objects_is_all_negative():
+def test_an_image_without_objects_is_all_background():
     for boxes, labels in [
         (torch.zeros(2, 0, 4), torch.zeros(2, 0, dtype=torch.long)),
         (torch.zeros(2, 3, 4), torch.full((2, 3), -1)),
     ]:
         index, iou = match_anchors_to_targets(ANCHORS, boxes, labels)
-        assert (index == NEGATIVE).all()
+        assert (index == BACKGROUND).all()
         assert (iou == 0).all()
 
 
@@ -206,35 +208,35 @@ def test_no_images_have_no_matches():
     assert index.shape == iou.shape == (0, 12348)
 
 
-def test_padding_matches_nothing_wherever_its_box_lies():
+def test_padding_matches_nothing_whatever_its_box_is():
     box = torch.tensor([[80.0, 80.0, 144.0, 144.0]])
     assert (match_anchors_to_targets(ANCHORS, box, torch.tensor([0])).index >= 0).any()
     for ignored in (None, torch.tensor([True])):
-        assert (match_anchors_to_targets(ANCHORS, box, torch.tensor([-1]), ignored=ignored).index == NEGATIVE).all()
+        assert (match_anchors_to_targets(ANCHORS, box, torch.tensor([-1]), ignored=ignored).index == BACKGROUND).all()
 
 
 def test_an_object_without_area_matches_nothing():
     boxes = torch.tensor([[100.0, 100.0, 100.0, 140.0]])
-    assert (match_anchors_to_targets(ANCHORS, boxes, torch.tensor([1])).index == NEGATIVE).all()
+    assert (match_anchors_to_targets(ANCHORS, boxes, torch.tensor([1])).index == BACKGROUND).all()
 
 
 @pytest.mark.parametrize("corner", [(0.0, 0.0), (208.0, 0.0), (0.0, 208.0), (208.0, 208.0)])
-def test_an_object_in_a_corner_of_the_image_still_finds_an_anchor(corner):
+def test_an_object_in_a_corner_of_the_image_has_an_anchor(corner):
     box = torch.tensor([[*corner, corner[0] + 16, corner[1] + 16]])
     assert (match_anchors_to_targets(ANCHORS, box, torch.tensor([0])).index == 0).any()
 
 
-def test_mining_without_positives_keeps_nothing():
-    kept = hard_negative_mining(
+def test_mining_without_positives_uses_nothing():
+    used = hard_negative_mining(
         torch.rand(2, 9), torch.zeros(2, 9, dtype=torch.bool), torch.ones(2, 9, dtype=torch.bool)
     )
-    assert not kept.any()
+    assert not used.any()
 
 
-def test_mining_keeps_all_negatives_where_there_are_too_few():
+def test_mining_uses_all_negatives_where_there_are_too_few():
     positive = torch.tensor([[True, True, False, False], [True, False, False, False]])
-    kept = hard_negative_mining(torch.rand(2, 4), positive, ~positive, ratio=3)
-    assert torch.equal(kept, ~positive)
+    used = hard_negative_mining(torch.rand(2, 4), positive, ~positive, ratio=3)
+    assert torch.equal(used, ~positive)
 
 
 def test_a_known_number_of_positives_changes_no_choice():
@@ -245,12 +247,12 @@ def test_a_known_number_of_positives_changes_no_choice():
         assert torch.equal(hard_negative_mining(losses, positive, ~positive, most_positives=most), expected)
 
 
-def test_mining_an_empty_batch_keeps_nothing():
+def test_mining_an_empty_batch_uses_nothing():
     empty = torch.zeros(0, 9, dtype=torch.bool)
     assert hard_negative_mining(torch.zeros(0, 9), empty, empty).shape == (0, 9)
 
 
-def test_mining_ranks_losses_without_asking_for_their_gradient():
+def test_mining_needs_no_gradient_of_the_losses():
     losses = torch.rand(1, 9, requires_grad=True)
     positive = torch.arange(9).unsqueeze(0) == 0
     assert not hard_negative_mining(losses, positive, ~positive).requires_grad

@@ -1,4 +1,4 @@
-"""The network: its weights, its order, and what each output can see."""
+"""The network: its weights, the sizes of its maps, and its initialisation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from helpers.detection.anchors import FEATURE_MAP_SIZES
-from helpers.detection.model import Dilations, MultiScaleDetector, receptive_fields
+from helpers.detection.model import Dilations, MultiScaleDetector
 
 WIDE = Dilations(block3=2, block4=2, heads=(3, 4, 4))
 
@@ -35,26 +35,7 @@ def test_dilation_adds_no_weight_and_moves_no_cell():
     assert [level.shape for level in wide(image)] == [level.shape for level in plain(image)]
 
 
-def test_receptive_fields_are_those_of_the_facts():
-    assert receptive_fields() == (17, 33, 65)
-    assert receptive_fields(WIDE) == (33, 89, 185)
-
-
-@pytest.mark.parametrize("dilations", [Dilations(), WIDE], ids=["plain", "dilated"])
-def test_a_gradient_reaches_the_receptive_field_and_not_one_pixel_further(dilations):
-    # Positive weights, so that no two paths cancel and every pixel that can matter does.
-    model = MultiScaleDetector(width=2, dilations=dilations).eval()
-    for parameter in model.parameters():
-        torch.nn.init.constant_(parameter, 0.1)
-    image = torch.rand(1, 3, 224, 224, requires_grad=True)
-    for level, view in zip(model(image), receptive_fields(dilations), strict=True):
-        middle = level.shape[-1] // 2
-        (gradient,) = torch.autograd.grad(level[0, 4, middle, middle], image, retain_graph=True)
-        columns = gradient[0].abs().sum(dim=(0, 1)).nonzero().flatten()
-        assert columns.max() - columns.min() + 1 == view
-
-
-def test_the_prior_sets_what_the_untrained_network_calls_objects():
+def test_the_prior_sets_the_objectness_of_the_untrained_network():
     model = MultiScaleDetector(width=2, objectness_prior=0.01)
     biases = torch.stack([head[-1].bias.detach().view(3, 8) for head in model.heads])
     plain = torch.stack([head[-1].bias.detach().view(3, 8) for head in MultiScaleDetector(width=2).heads])

@@ -1,3 +1,6 @@
+"""Detection scenes: against a plain drawing of each shape, and the same objects under every look."""
+
+import itertools
 import random
 import statistics
 
@@ -34,7 +37,7 @@ def draw_scenes(count, config=HANDOUT_LOOK, seed=0):
 
 
 def draw_mask(label, box, outline=FILL):
-    """Returns one shape alone, drawn straightforwardly."""
+    """Return the mask of one shape, drawn without the generator."""
     x1, y1, x2, y2 = (int(side) for side in box)
     mask = Image.new("L", (IMAGE_SIZE, IMAGE_SIZE))
     draw = ImageDraw.Draw(mask)
@@ -48,7 +51,7 @@ def draw_mask(label, box, outline=FILL):
 
 
 def draw_parts(scene):
-    """Returns which object owns each pixel (-1 nobody) and whether it is fill or outline, drawn straightforwardly."""
+    """Return the object of each pixel (-1 for background) and whether it is fill or outline, without the generator."""
     owners, parts = np.full((IMAGE_SIZE, IMAGE_SIZE), -1), np.zeros((IMAGE_SIZE, IMAGE_SIZE), int)
     for index, (label, box) in enumerate(zip(scene.labels, scene.boxes, strict=True)):
         mask = draw_mask(label, box, OUTLINE)
@@ -56,7 +59,7 @@ def draw_parts(scene):
     return owners, parts
 
 
-def test_a_scene_is_painted_as_the_handout_says():
+def test_a_scene_has_the_pixels_of_the_handouts_rules():
     for scene in draw_scenes(20):
         owners, parts = draw_parts(scene)
         expected = np.full((IMAGE_SIZE, IMAGE_SIZE, 3), 255, np.uint8)
@@ -66,21 +69,21 @@ def test_a_scene_is_painted_as_the_handout_says():
         assert_array_equal(scene.image, expected)
 
 
-def test_visibility_is_what_a_mask_per_object_counts():
+def test_visibility_is_that_of_one_mask_per_object():
     for scene in draw_scenes(60):
         masks = [draw_mask(label, box) > 0 for label, box in zip(scene.labels, scene.boxes, strict=True)]
         for index, mask in enumerate(masks):
             x1, y1, x2, y2 = scene.boxes[index].astype(int)
             covered = np.any([np.zeros_like(mask), *masks[index + 1 :]], axis=0)
-            own = mask[y1:y2, x1:x2]
-            assert scene.visibility[index] == (own & ~covered[y1:y2, x1:x2]).sum() / own.sum()
+            shape = mask[y1:y2, x1:x2]
+            assert scene.visibility[index] == (shape & ~covered[y1:y2, x1:x2]).sum() / shape.sum()
 
 
 def test_the_front_object_is_wholly_visible():
     assert {scene.visibility[-1] for scene in draw_scenes(100)} == {1.0}
 
 
-def test_objects_keep_to_the_ranges_of_their_class():
+def test_sizes_lie_in_the_range_of_their_class():
     for scene in draw_scenes(100):
         assert 2 <= len(scene.labels) <= 5
         assert scene.boxes.min() >= 0
@@ -96,26 +99,25 @@ def compute_iou(a, b):
     return width * height / union
 
 
-def test_few_pairs_overlap_beyond_the_limit_because_the_last_try_is_always_taken():
+def test_few_pairs_exceed_the_iou_limit_because_the_last_try_is_always_used():
     overlaps = [
-        compute_iou(np.array(shape.box), np.array(other.box))
+        compute_iou(np.array(first.box), np.array(second.box))
         for shapes in (lay_out(random.Random(seed)) for seed in range(300))
-        for index, shape in enumerate(shapes)
-        for other in shapes[:index]
+        for first, second in itertools.combinations(shapes, 2)
     ]
-    beyond = np.mean(np.array(overlaps) > MAX_IOU)
-    assert 0 < beyond < 0.1
+    share_above = np.mean(np.array(overlaps) > MAX_IOU)
+    assert 0 < share_above < 0.1
 
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_the_same_seed_gives_the_same_objects_under_every_look(look):
-    for plain, other in zip(draw_scenes(30), draw_scenes(30, LOOKS[look]), strict=True):
+    for plain, changed in zip(draw_scenes(30), draw_scenes(30, LOOKS[look]), strict=True):
         for name in ("boxes", "labels", "visibility", "sizes"):
-            assert_array_equal(getattr(plain, name), getattr(other, name))
-        assert not np.array_equal(plain.image, other.image)
+            assert_array_equal(getattr(plain, name), getattr(changed, name))
+        assert not np.array_equal(plain.image, changed.image)
 
 
-def test_a_scene_holds_as_many_objects_as_it_is_asked_to():
+def test_a_scene_has_as_many_objects_as_the_configuration_allows():
     assert {len(scene.labels) for scene in draw_scenes(60, SceneConfig(num_objects=(1, 3)))} == {1, 2, 3}
     crowded = draw_scenes(20, SceneConfig(palette="shared", num_objects=(8, 8)))
     assert {len(scene.labels) for scene in crowded} == {8}
@@ -127,7 +129,7 @@ def test_the_same_seeds_give_the_same_images(look):
         assert_array_equal(first.image, second.image)
 
 
-def test_the_handouts_look_draws_nothing():
+def test_the_handouts_look_draws_no_random_number():
     look = np.random.default_rng(1)
     before = look.bit_generator.state
     draw_scene(random.Random(0), SceneConfig(minimum_visibility=0.5), look)
@@ -141,18 +143,18 @@ def test_a_random_look_without_a_stream_is_refused():
 
 
 def read_fills(scene):
-    """Returns the colour of each object that shows some of its fill, as {index: colour}."""
+    """Return the colour of each object whose fill is partly visible, as {index: colour}."""
     owners, parts = draw_parts(scene)
     fills = {index: scene.image[(owners == index) & (parts == FILL)] for index in range(len(scene.labels))}
     assert all((pixels == pixels[0]).all() for pixels in fills.values() if len(pixels))
     return {index: tuple(pixels[0].tolist()) for index, pixels in fills.items() if len(pixels)}
 
 
-def test_the_shared_palette_tells_nothing_of_the_class():
+def test_the_shared_palette_is_independent_of_the_class():
     counts = np.zeros((len(CLASS_NAMES), len(SHARED_COLOURS)))
     for scene in draw_scenes(600, SceneConfig(palette="shared")):
         colours = read_fills(scene)
-        assert len(set(colours.values())) == len(colours)  # no two objects of a scene look alike
+        assert len(set(colours.values())) == len(colours)  # no two objects of a scene have the same colour
         for index, colour in colours.items():
             counts[scene.labels[index], SHARED_COLOURS.index(colour)] += 1
     expected = counts.sum(axis=1, keepdims=True) / len(SHARED_COLOURS)
@@ -160,13 +162,13 @@ def test_the_shared_palette_tells_nothing_of_the_class():
     assert ((counts - expected) ** 2 / expected).sum() < 46.8
 
 
-def test_shared_colours_differ_enough_to_be_seen():
+def test_shared_colours_are_far_apart():
     colours = np.array([*SHARED_COLOURS, (255, 255, 255), (0, 0, 0)], float)
     distances = np.linalg.norm(colours[:, None] - colours[None], axis=-1)
     assert distances[~np.eye(len(colours), dtype=bool)].min() > 80
 
 
-def test_texture_touches_the_background_alone_and_stays_light():
+def test_texture_changes_the_background_alone_and_stays_light():
     for plain, textured in zip(draw_scenes(10), draw_scenes(10, SceneConfig(texture=40)), strict=True):
         background = draw_parts(plain)[0] < 0
         assert_array_equal(plain.image[~background], textured.image[~background])
@@ -174,7 +176,7 @@ def test_texture_touches_the_background_alone_and_stays_light():
         assert textured.image[background].std() > 4
 
 
-def test_noise_has_the_standard_deviation_it_is_asked_for():
+def test_noise_has_the_standard_deviation_of_its_configuration():
     (scene,) = draw_scenes(1, SceneConfig(texture=128, noise=10.0))
     (quiet,) = draw_scenes(1, SceneConfig(texture=128))
     difference = scene.image.astype(int) - quiet.image
@@ -184,12 +186,12 @@ def test_noise_has_the_standard_deviation_it_is_asked_for():
     assert abs(difference[unclipped].mean()) < 0.5
 
 
-def test_hidden_objects_are_kept_or_ignored():
-    kept, ignored = draw_scenes(100), draw_scenes(100, SceneConfig(minimum_visibility=0.4))
-    assert not any(scene.ignored.any() for scene in kept)
-    for scene in ignored:
+def test_hidden_objects_are_ignored_below_the_minimum_visibility():
+    assert not any(scene.ignored.any() for scene in draw_scenes(100))
+    scenes = draw_scenes(100, SceneConfig(minimum_visibility=0.4))
+    for scene in scenes:
         assert_array_equal(scene.ignored, scene.visibility < 0.4)
-    assert any(scene.ignored.any() for scene in ignored)
+    assert any(scene.ignored.any() for scene in scenes)
 
 
 @pytest.mark.parametrize(
@@ -206,6 +208,6 @@ def test_hidden_objects_are_kept_or_ignored():
 )
 def test_a_look_that_cannot_be_drawn_is_refused(options):
     name = next(iter(options))
-    # Where shapes are checked, types are too, and the checker speaks first.
+    # The tests check types, so that the check of the type may come before that of the value.
     with pytest.raises((ValueError, TypeError), match=name):
         SceneConfig(**options)

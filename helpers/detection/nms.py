@@ -1,0 +1,93 @@
+"""Non-maximum suppression, hard and soft: from the candidates of each image to its detections.
+
+Shape letters: M images, B batch, K candidates of an image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+from helpers.average_precision import Detections
+from helpers.detection.boxes import compute_iou
+
+Suppression = Literal["hard", "soft"]
+
+
+@dataclass(frozen=True)
+class InferenceConfig:
+    """How candidates become detections."""
+
+    nms: Suppression = "hard"
+    nms_threshold: float = 0.5  # IoU from which the weaker box of a class is dropped (hard) or keeps 1/e of its score
+    num_candidates: int = 300  # best anchors per image that enter the suppression
+    max_detections: int = 100  # per image; COCO evaluates no more
+    levels: tuple[int, ...] = (0, 1, 2)  # levels used for detection
+
+
+class Candidates(NamedTuple):
+    """The best anchors of each image before suppression, best score first."""
+
+    boxes: Float[Tensor, "M K 4"]  # (x1, y1, x2, y2) in pixels
+    scores: Float[Tensor, "M K"]
+    labels: Int[Tensor, "M K"]
+
+
+def suppress(candidates: Candidates, config: InferenceConfig) -> list[Detections]:
+    """Return the detections of each image: overlapping candidates of one class are reduced to the best one."""
+    if config.nms == "soft":
+        return _suppress_softly(candidates, config)
+    images = list(zip(*(column.cpu() for column in candidates), strict=True))  # on a GPU every image would synchronise
+    detections = []
+    for boxes, scores, labels in images:
+        rows = batched_nms(boxes, scores, labels, config.nms_threshold)[: config.max_detections]
+        detections.append(Detections(boxes[rows], scores[rows], labels[rows]))
+    return detections
+
+
+def _suppress_softly(candidates: Candidates, config: InferenceConfig) -> list[Detections]:
+    """Return the detections of each image with the scores that `soft_nms` leaves."""
+    lowered = soft_nms(*candidates, config.nms_threshold, num_rounds=config.max_detections)
+    scores, rows = lowered.topk(min(config.max_detections, lowered.shape[1]), dim=1)
+    boxes = candidates.boxes.gather(1, rows.unsqueeze(-1).expand(-1, -1, 4))
+    labels = candidates.labels.gather(1, rows)
+    return [Detections(*image) for image in zip(boxes.cpu(), scores.cpu(), labels.cpu(), strict=True)]
+
+
+def soft_nms(
+    boxes: Float[Tensor, "B K 4"],
+    scores: Float[Tensor, "B K"],
+    labels: Int[Tensor, "B K"],
+    threshold: float,
+    num_rounds: int,
+) -> Float[Tensor, "B K"]:
+    """Return the scores after each box, best first, has lowered the scores of the boxes of its class that it overlaps.
+
+    A box with IoU o to the selected box keeps exp(-(o / threshold)⁴) of its score instead of being dropped, so that
+    both boxes of two overlapping objects survive. The Gaussian of the paper has the power 2. The power 4 is closer to a
+    step: it keeps neighbours that overlap by half and still suppresses duplicates. All images take each round together.
+
+    Args:
+        boxes: candidates in pixels.
+        scores: of the candidates, in any order.
+        labels: of the candidates.
+        threshold: IoU at which a box keeps 1/e of its score.
+        num_rounds: number of boxes selected per image; boxes that are never selected get the score 0.
+
+    Source: Bodla et al. 2017, "Soft-NMS" (arXiv:1704.04503).
+    """
+    kept_shares = torch.exp(-(compute_iou(boxes, boxes) / threshold).pow(4))
+    kept_shares = torch.where(labels.unsqueeze(-1) == labels.unsqueeze(-2), kept_shares, 1.0)
+    image = torch.arange(len(scores), device=scores.device)
+    open_scores, final_scores = scores.clone(), torch.zeros_like(scores)
+    for _ in range(min(num_rounds, scores.shape[1])):
+        best = open_scores.argmax(dim=1)
+        final_scores[image, best] = open_scores[image, best].clamp(min=0)
+        open_scores = open_scores * kept_shares[image, best]
+        open_scores[image, best] = -1.0
+    return final_scores

@@ -1,0 +1,70 @@
+"""Figures of anchors: every cell, object and threshold is drawn once, with its meaning."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from helpers.detection.anchor_figures import (
+    plot_anchors,
+    plot_best_iou,
+    plot_coverage,
+    plot_guarantees,
+    plot_match_map,
+    plot_threshold_sweep,
+)
+from helpers.detection.anchors import generate_anchors
+from helpers.detection.matching import BACKGROUND, IGNORED
+
+
+def test_every_cell_of_a_match_map_is_painted_by_the_match_of_its_anchor():
+    image = np.full((224, 224, 3), 255, np.uint8)
+    index = np.array([[2, IGNORED], [BACKGROUND, 0]])
+    ax = plot_match_map(image, index, np.array([[0.0, 0.0, 112.0, 112.0]]), plt.figure().add_subplot(), colour="blue")
+    paint = ax.images[-1]
+    assert paint.get_extent() == [0, 224, 224, 0]
+    assert paint.get_array()[0, 0].tolist() == paint.get_array()[1, 1].tolist() == [0, 0, 1, 1]
+    assert paint.get_array()[..., 3].tolist() == [[1, 0.55], [0, 1]]
+
+
+def test_a_level_is_drawn_as_one_dot_per_cell_and_the_boxes_of_the_shown_anchors():
+    image = np.full((224, 224, 3), 255, np.uint8)
+    *_, coarse = (level.numpy() for level in generate_anchors())
+    ax = plot_anchors(image, coarse, coarse[:3], plt.figure().add_subplot(), colour="blue")
+    (dots,) = ax.collections
+    assert len(dots.get_offsets()) == 14 * 14
+    assert [8.0, 8.0] in dots.get_offsets().tolist()
+    assert sum(patch.get_width() in (96, 128, 192) for patch in ax.patches) == 3
+
+
+def test_coverage_starts_at_all_objects_and_ends_at_none():
+    ax = plot_coverage(np.array([[0.5, 0.9, 0.7], [0.6, 0.2, 0.1]], np.float32), plt.figure().add_subplot())
+    shares = {line.get_label(): line.get_ydata() for line in ax.lines}
+    assert list(shares) == ["level 0", "level 1", "all levels"]
+    assert shares["all levels"][0] == 1
+    assert shares["all levels"][110] == 1  # at IoU 0.55: the second level covers the first object
+    assert shares["level 0"][110] == pytest.approx(2 / 3)
+    assert shares["all levels"][-1] == 0
+
+
+def test_each_object_is_drawn_once_in_the_colour_of_its_best_level():
+    best_iou = np.array([[0.7, 0.1, 0.2], [0.3, 0.8, 0.9]], np.float32)
+    line = np.array([16.0, 192.0], np.float32), np.array([0.6, 0.8], np.float32)
+    ax = plot_best_iou(np.array([16.0, 64.0, 96.0], np.float32), best_iou, line)
+    dots = {dots.get_label(): dots.get_offsets().tolist() for dots in ax.collections}
+    assert dots["level 0"] == [[16.0, pytest.approx(0.7)]]
+    assert dots["level 1"] == [[64.0, pytest.approx(0.8)], [96.0, pytest.approx(0.9)]]
+
+
+def test_a_threshold_sweep_shows_every_class_in_both_panels():
+    values = np.array([[9.0, 8, 7], [3, 2, 1]])
+    left, right = plot_threshold_sweep((0.3, 0.7), values, values / 10).axes
+    assert [[line.get_label() for line in ax.lines] for ax in (left, right)] == [["circle", "square", "triangle"]] * 2
+    assert left.lines[2].get_ydata().tolist() == [7, 1]
+    assert right.lines[0].get_ydata().tolist() == [0.9, 0.3]
+
+
+def test_a_changed_guarantee_lies_over_the_reference_in_grey():
+    sizes, changed, reference = (np.array(values, np.float32) for values in ([16, 192], [0.5, 0.6], [0.7, 0.8]))
+    ax = plot_guarantees(sizes, changed, reference, plt.figure().add_subplot(), "coarser")
+    assert [line.get_label() for line in ax.lines] == ["assignment", "changed"]
+    assert ax.lines[1].get_ydata().tolist() == changed.tolist()
