@@ -45,7 +45,7 @@ Transform = Callable[[Tensor, Target], tuple[Tensor, Target]]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DigitDataset(Dataset):
-    """A split on disk: M images of any size and their N digits, whose records stand in the order of the images."""
+    """A split on disk: M images of any size, in the order of their ids, and their N digits, image by image."""
 
     folder: Path  # holds the images
     file: coco.BoxFile  # its labels are digits, 0 to 9
@@ -72,7 +72,7 @@ class DigitDataset(Dataset):
                 "Remedy: house numbers have neither, take the annotation out"
             )
         _check_sizes(folder / split, file)
-        return cls(folder / split, _take(file, np.arange(len(file.file_names))))
+        return cls(folder / split, _take(file, np.argsort(file.image_ids, kind="stable")))
 
     @classmethod
     def read_unlabelled(cls, folder: Path, split: str) -> DigitDataset:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
+from helpers.digits.reading_order import spell_number
 from helpers.plotting import (
     COLOURS,
     PREDICTION_COLOUR,
@@ -44,9 +45,8 @@ def plot_number(
     ax: Axes | None = None,
     title: str = "",
 ) -> Axes:
-    """Draws an image with its true boxes (x1, y1, x2, y2) in pixels, and what they hold as the title says it."""
-    read = "".join(str(digit) for digit in digits)
-    ax = plot_image(image, ax, f"{title} {read}".strip())
+    """Draw an image with its true boxes (x1, y1, x2, y2) in pixels; its number, in reading order, is the title."""
+    ax = plot_image(image, ax, f"{title} {spell_number(boxes, digits)}".strip())
     return _add_boxes(ax, boxes, TRUTH_COLOUR, TRUTH_STYLE)
 
 

@@ -1,13 +1,13 @@
 """How well digits are found and numbers read: COCO's numbers, who was taken for whom, and errors by their kind.
 
-The truth is a file's own records (`coco.BoxFile`), whose digits stand in the order in which the number is read. There
-and in every matrix a digit is 0 to 9; a detection's label is one more.
+The truth is a `coco.BoxFile`. There and in every matrix a digit is 0 to 9; a detection's label is the digit + 1.
 
 Shape letters: M images, N objects of all images, F findings.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
@@ -21,6 +21,7 @@ from torchvision.ops import box_iou
 from helpers.average_precision import Detections, TrueBoxes, evaluate_boxes
 from helpers.coco import BoxFile
 from helpers.digits.dataset import DIGIT_NAMES
+from helpers.digits.reading_order import spell_number
 
 NOTHING = len(DIGIT_NAMES)
 """Row of a confusion matrix for what is no digit, and column for what was not found."""
@@ -147,11 +148,17 @@ def count_confusions(findings: Findings) -> Int64[np.ndarray, "11 11"]:
 
 
 def true_numbers(file: BoxFile) -> list[str]:
-    """Returns the number in each image: its digits in the order of the file, which is that of reading."""
-    digits: list[list[str]] = [[] for _ in file.file_names]
-    for owner, digit in zip(file.owners.tolist(), file.labels.tolist(), strict=True):
-        digits[owner].append(DIGIT_NAMES[digit])
-    return ["".join(one) or NO_NUMBER for one in digits]
+    """Return the number in each image: its digits in reading order (`reading_order`), `NO_NUMBER` without a digit.
+
+    Law: the order of the file's records has no effect.
+    """
+    order = np.argsort(file.owners, kind="stable")
+    starts = np.searchsorted(file.owners[order], np.arange(len(file.file_names) + 1))
+    numbers = []
+    for first, last in itertools.pairwise(starts):
+        rows = order[first:last]
+        numbers.append(spell_number(file.boxes[rows], file.labels[rows]) or NO_NUMBER)
+    return numbers
 
 
 def measure_accuracy(read: Sequence[str], true: Sequence[str]) -> float:

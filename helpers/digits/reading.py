@@ -1,8 +1,8 @@
-"""From boxes to numbers: the assignment's two files, how one is made of the other, and what is wrong with any.
+"""Numbers from detections, and the assignment's two files.
 
-`pred.json` holds every detection (task 1). `pred.csv` holds one number per image and is made of `pred.json` alone
-(task 2): digits that cover each other are one digit, weak ones count only where nothing better is found, and what is
-left is read line by line.
+`pred.json` holds every detection (task 1). `pred.csv` holds one number per image and is computed from `pred.json` alone
+(task 2): of digits that overlap the one with the best score remains, digits with low scores are used only where no
+better one exists, and the remaining digits are read from left to right (`reading_order`).
 
 Shape letters: M images, N boxes of one image.
 """
@@ -18,9 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
-from scipy.sparse.csgraph import connected_components
-from torch import Tensor
+from jaxtyping import Int64
 from torchvision.ops import nms
 
 from helpers import coco
@@ -28,11 +26,10 @@ from helpers.average_precision import Detections
 from helpers.coco import DatasetError
 from helpers.digits.dataset import DIGIT_NAMES, DigitDataset
 from helpers.digits.metrics import NO_NUMBER, measure_accuracy
+from helpers.digits.reading_order import spell_number
 from helpers.files import write_text
 
 CSV_HEADER = ["image_id", "pred_label"]
-SAME_LINE = 0.25
-"""Share of a digit's height from which another one at its side stands in its line."""
 CANDIDATES = tuple(round(0.05 * step, 2) for step in range(1, 20))
 """Score thresholds among which a cascade is chosen."""
 NMS_THRESHOLDS = (0.3, 0.5, 0.7)
@@ -60,7 +57,7 @@ def _read_number(detections: Detections, thresholds: Sequence[float]) -> str:
     for threshold in thresholds:
         kept = detections.above(threshold)
         if len(kept.scores):
-            return "".join(DIGIT_NAMES[kept.labels[row] - 1] for row in order_digits(kept.boxes))
+            return spell_number(kept.boxes, kept.labels - 1)
     return NO_NUMBER
 
 
@@ -73,24 +70,6 @@ def suppress(detections: Detections, nms_threshold: float) -> Detections:
     """
     kept = nms(detections.boxes, detections.scores, nms_threshold)
     return Detections(*(column[kept] for column in detections))
-
-
-def order_digits(boxes: Float[Tensor, "N 4"]) -> list[int]:
-    """Returns the rows of the boxes in the order of reading: line by line from the top, in each from the left.
-
-    Two digits stand in one line if they share more of their heights than of their widths (and at least `SAME_LINE`),
-    or if others between them lead from one to the other. So a slanted number is one line, though its ends may share no
-    height, and of stacked digits each is a line of its own.
-    """
-    if len(boxes) == 0:
-        return []
-    sizes = boxes[:, 2:] - boxes[:, :2]
-    shared = torch.minimum(boxes[:, None, 2:], boxes[:, 2:]) - torch.maximum(boxes[:, None, :2], boxes[:, :2])
-    across, down = (shared.clamp(min=0) / torch.minimum(sizes[:, None], sizes)).unbind(-1)
-    _, lines = connected_components(((down > across) & (down >= SAME_LINE)).numpy(), directed=False)
-    centres = ((boxes[:, :2] + boxes[:, 2:]) / 2).numpy()
-    heights = np.bincount(lines, centres[:, 1]) / np.bincount(lines)  # of each line in the image
-    return np.lexsort((centres[:, 0], heights[lines])).tolist()
 
 
 def choose_reading(
@@ -156,7 +135,8 @@ def read_predictions(path: Path, dataset: DigitDataset) -> list[Detections]:
     results = coco.read_results(path, DIGIT_NAMES, dataset.image_ids, dataset.sizes)
     row_of = {image_id: row for row, image_id in enumerate(dataset.image_ids.tolist())}
     rows = np.array([row_of[image_id] for image_id in results.image_ids.tolist()], np.int64)
-    order = np.lexsort((-results.scores, rows))
+    # Equal scores are ordered by label and place, so that the order of the records has no effect.
+    order = np.lexsort((*results.boxes.T, results.labels, -results.scores, rows))
     ends = np.searchsorted(rows[order], np.arange(1, len(dataset) + 1))
     columns = (results.boxes.astype(np.float32), results.scores.astype(np.float32), results.labels + 1)
     parts = [np.split(column[order], ends[:-1]) for column in columns]
