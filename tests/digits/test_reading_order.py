@@ -135,7 +135,7 @@ def test_the_photos_numbers_are_annotated_in_reading_order(svhn_folder):
         "".join(str(digit) for digit in file.labels[file.owners == image]) for image in range(len(file.file_names))
     ]
     differing = [(names, read) for names, read in zip(annotated, true_numbers(file), strict=True) if names != read]
-    assert len(differing) <= 1, f"{len(differing)} of {len(annotated)} numbers differ: {differing}"
+    assert len(differing) <= 0.001 * len(annotated), f"{len(differing)} of {len(annotated)} differ: {differing[:10]}"
 
 
 def test_a_dataset_is_the_same_whatever_the_order_of_images_and_records(tmp_path):
