@@ -19,7 +19,8 @@ from torch import nn
 
 from benchmarks.timing import NUM_TURNS, time_call
 from helpers import runtime, training
-from helpers.digits.dataset import Batch, DigitBatches, DigitDataset, build_loader
+from helpers.digits.batches import Batch, DigitBatches, build_loader
+from helpers.digits.dataset import DigitDataset
 from helpers.digits.drawn import DrawnConfig, ensure_drawn
 from helpers.digits.model import build_digit_rcnn, prepare_image
 from helpers.digits.recipes import QUICK, DigitTask

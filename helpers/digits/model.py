@@ -24,8 +24,8 @@ from torchvision.ops import Conv2dNormActivation, MultiScaleRoIAlign
 from helpers import runtime
 from helpers.average_precision import Detections
 from helpers.digits.anchors import REPORT_ANCHORS, AnchorSet, Resize
+from helpers.digits.fast_ops import MatrixRoIAlign
 from helpers.digits.loss import Term, compute_region_losses
-from helpers.digits.pooling import MatrixRoIAlign
 
 NUM_CLASSES = 11
 """Ten digits, labelled 1 to 10, and torchvision's background 0."""

@@ -16,7 +16,8 @@ from torchvision.models.detection import FasterRCNN
 from helpers import paths, runtime, training
 from helpers.average_precision import TWELVE, Detections
 from helpers.digits.anchors import ANCHOR_SETS, FITTED_ANCHORS, AnchorSet, Resize
-from helpers.digits.dataset import AugmentationConfig, Batch, DigitDataset, build_augmentation, build_loader
+from helpers.digits.batches import AugmentationConfig, Batch, build_augmentation, build_loader
+from helpers.digits.dataset import DigitDataset
 from helpers.digits.loss import AT_ONCE, BoxLossConfig, Schedule, Term
 from helpers.digits.metrics import evaluate_digits
 from helpers.digits.model import EVERYTHING, ModelConfig, Thresholds, build_digit_rcnn, detect, prepare_image

@@ -11,7 +11,8 @@ from helpers import paths, runtime, training
 from helpers.average_precision import TWELVE
 from helpers.digits import recipes
 from helpers.digits.anchors import ANCHOR_SETS, FITTED_ANCHORS, Resize
-from helpers.digits.dataset import AugmentationConfig, DigitDataset
+from helpers.digits.batches import AugmentationConfig
+from helpers.digits.dataset import DigitDataset
 from helpers.digits.drawn import DrawnConfig, ensure_drawn
 from helpers.digits.loss import REPORT_SCHEDULE, BoxLossConfig
 from helpers.digits.metrics import measure_accuracy, true_numbers
