@@ -19,7 +19,7 @@ from helpers import cuda_graphs, training
 from helpers.cuda_graphs import ReplayedStep
 from helpers.detection import recipes as detection
 from helpers.detection.dataset import ShapeDetectionDataset
-from helpers.digits.recipes import DigitTask
+from helpers.digits.training import Task as DigitTask
 from helpers.keypoints import recipes as keypoints
 from helpers.keypoints.dataset import KeypointDataset
 from helpers.training import TrainingConfig

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from torchvision.ops import box_iou
 
 from helpers.digits.box_figures import LOSS_LABELS, SMOOTH_L1_SHARE, plot_bars, plot_pair, update_bars, update_pair
-from helpers.digits.loss import BOX_LOSSES, measure_loss
+from helpers.digits.box_losses import measure_loss
+from helpers.digits.loss import BOX_LOSSES
 from helpers.explorers import join
 
 TRUE_BOX = (0.0, 0.0, 1.0, 2.0)
