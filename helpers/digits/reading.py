@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,11 +24,11 @@ from torchvision.ops import nms
 
 from helpers import coco
 from helpers.average_precision import Detections
-from helpers.coco import DatasetError
 from helpers.digits.dataset import DIGIT_NAMES, DigitDataset
 from helpers.digits.metrics import NO_NUMBER, measure_accuracy
 from helpers.digits.reading_order import spell_number
 from helpers.files import write_text
+from helpers.records import LARGEST_TABLE, DatasetError, explain, read_text, shorten
 
 CSV_HEADER = ["image_id", "pred_label"]
 CANDIDATES = tuple(round(0.05 * step, 2) for step in range(1, 20))
@@ -173,33 +174,31 @@ def check_numbers(
     Raises:
         DatasetError: the file is missing or a line is wrong; names file, line and remedy.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: the file is missing. Check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: cannot be read as text ({error}). Check the path and the file") from error
-    rows = list(csv.reader(text.splitlines()))
-    if not rows or [name.strip() for name in rows[0]] != CSV_HEADER:
-        first_line = repr(",".join(rows[0])) if rows else "nothing"
-        raise DatasetError(f"{path}: line 1 is {first_line}. Remedy: the header is {','.join(CSV_HEADER)}")
+    rows = _read_rows(path)
+    line, header = rows[0] if rows else (1, [])
+    if sorted(name for name in header if name in CSV_HEADER) != sorted(CSV_HEADER):
+        first_line = shorten(",".join(header)) if rows else "nothing"
+        raise DatasetError(f"{path}: line {line} is {first_line}. Remedy: the header is {','.join(CSV_HEADER)}")
 
     def refuse(line: int, problem: str, remedy: str) -> None:
         raise DatasetError(f"{path}: line {line}: {problem}. Remedy: {remedy}")
 
     known, numbers = set(image_ids.tolist()), {}
-    for line, row in enumerate(rows[1:], 2):
-        if len(row) != 2:
+    columns = [header.index(name) for name in CSV_HEADER]
+    for line, row in rows[1:]:
+        if len(row) != len(header):
             refuse(line, f"it has {len(row)} fields", "every line is an image_id and a pred_label")
-        image_id, number = (value.strip() for value in row)
-        if not image_id.isdecimal() or int(image_id) not in known:
-            refuse(line, f"image_id {image_id!r} is none of the {len(known)} images", "check the split")
-        if int(image_id) in numbers:
+        text, number = (row[column] for column in columns)
+        image_id = int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
+        if image_id not in known:
+            refuse(line, f"image_id {shorten(text)} is none of the {len(known)} images", "check the split")
+        if image_id in numbers:
             refuse(line, f"image_id {image_id} has come before", "write one line per image")
         if number != NO_NUMBER and not (number.isascii() and number.isdecimal()):
             hint = "numbers were read as decimals: keep them as text" if "." in number else "keep numbers as text"
-            refuse(line, f"pred_label is {number!r}", f"it is digits, or {NO_NUMBER} where nothing is found; {hint}")
-        numbers[int(image_id)] = number
+            problem = f"pred_label is {shorten(number)}"
+            refuse(line, problem, f"it is digits, or {NO_NUMBER} where nothing is found; {hint}")
+        numbers[image_id] = number
     missing = [image_id for image_id in image_ids.tolist() if image_id not in numbers]
     if missing:
         raise DatasetError(
@@ -211,11 +210,31 @@ def check_numbers(
     if lost:
         row, full = lost[0]
         raise DatasetError(
-            f"{path}: image_id {image_ids[row]}: pred_label is {ordered[row]!r}, where the detections make {full!r} "
-            f"({len(lost)} of {len(known)} are so). Remedy: numbers were integers on their way, which have no zeros in "
-            "front: keep them as text"
+            f"{path}: image_id {image_ids[row]}: pred_label is {shorten(ordered[row], 30)}, where the detections make "
+            f"{shorten(full, 30)} ({len(lost)} of {len(known)} are so). Remedy: numbers were integers on their way, "
+            "which have no zeros in front: keep them as text"
         )
     return ordered
+
+
+def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Return the lines of a CSV file that hold anything, each with its number; empty fields at their ends are cut.
+
+    Raises:
+        DatasetError: the file is missing, no UTF-8 text or no CSV.
+    """
+    reader = csv.reader(io.StringIO(read_text(path, "file", largest=LARGEST_TABLE), newline=""))
+    rows = []
+    try:
+        for row in reader:
+            fields = [field.strip() for field in row]
+            if any(fields):
+                rows.append((reader.line_num, fields))
+    except csv.Error as error:
+        raise DatasetError(f"{path}: line {reader.line_num}: not CSV ({explain(error)}). Check the file") from None
+    header = rows[0][1] if rows else []
+    width = max((column for column, name in enumerate(header, 1) if name), default=0)
+    return [(line, fields[:width] if not any(fields[width:]) else fields) for line, fields in rows]
 
 
 def find_lost_zeros(numbers: Sequence[str], detections: Sequence[Detections]) -> list[tuple[int, str]]:

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from helpers import paths, runtime, training
-from helpers.coco import DatasetError
 from helpers.digits.dataset import DigitDataset
 from helpers.digits.drawn import read_splits
 from helpers.digits.metrics import NO_NUMBER, true_numbers
 from helpers.digits.reading import choose_reading, write_answers
 from helpers.digits.recipes import base_recipe
 from helpers.digits.training import lesson_model
+from helpers.records import DatasetError
 
 
 def answer(run: runtime.Run, folder: Path) -> list[str]:

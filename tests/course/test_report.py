@@ -132,7 +132,7 @@ def test_a_missing_pandoc_is_told_and_leaves_no_half_report(tmp_path, monkeypatc
 
 
 def test_an_up_to_date_run_is_reported_and_else_what_is_saved_with_what_is_wrong_with_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(report.runtime, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(report.paths, "RUNS", tmp_path / "runs")
     (notebook, _), (path, _) = make_lessons(tmp_path)
     assert report.find_executed(path, "quick")[1] == "its saved outputs"
 
@@ -152,7 +152,7 @@ def test_an_up_to_date_run_is_reported_and_else_what_is_saved_with_what_is_wrong
 
 
 def test_a_report_says_what_its_numbers_are_from(tmp_path, monkeypatch):
-    monkeypatch.setattr(report.runtime, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(report.paths, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(report, "REPORTS", tmp_path / "reports")
     monkeypatch.setattr(report, "ASSIGNMENTS", [TINY])
     _, paths = make_lessons(tmp_path)
@@ -169,7 +169,7 @@ def test_every_lesson_is_in_one_report():
 
 def test_the_command_writes_both_reports_of_the_lessons_as_they_are_saved(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(report, "REPORTS", tmp_path)
-    monkeypatch.setattr(report.runtime, "RUNS", tmp_path / "no_runs")
+    monkeypatch.setattr(report.paths, "RUNS", tmp_path / "no_runs")
     assert report.main(["--profile", "quick"]) == 0
     names = [f"{assignment.name}.{kind}" for assignment in report.ASSIGNMENTS for kind in ("html", "pdf")]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)

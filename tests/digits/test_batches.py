@@ -11,10 +11,10 @@ import torch
 from torch.testing import assert_close
 from torchvision.transforms import v2
 
-from helpers.coco import DatasetError
 from helpers.digits.batches import AugmentationConfig, build_augmentation, build_loader, group_by_shape
 from helpers.digits.dataset import DigitDataset
 from helpers.digits.drawn import DrawnConfig, ensure_drawn
+from helpers.records import DatasetError
 from helpers.training import Batches
 
 CONFIG = DrawnConfig(num_train=24, num_valid=2, num_test=2)
@@ -91,7 +91,7 @@ def test_a_loader_gives_the_same_epoch_each_time_it_is_asked(dataset):
 def test_a_broken_image_stops_a_worker_with_its_name(folder):
     read = DigitDataset.read(folder, "train")
     (folder / "train" / "9.png").write_bytes(b"nothing")
-    with pytest.raises(DatasetError, match=r"9\.png: no image"):
+    with pytest.raises(DatasetError, match=r"9\.png: no PNG image"):
         list(build_loader(read, 4, seeded(0), num_workers=1))
 
 
