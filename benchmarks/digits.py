@@ -19,10 +19,12 @@ from torch import nn
 
 from benchmarks.timing import NUM_TURNS, time_call
 from helpers import runtime, training
-from helpers.digits.dataset import Batch, DigitBatches, DigitDataset, build_loader
+from helpers.digits.batches import Batch, DigitBatches, build_loader
+from helpers.digits.dataset import DigitDataset
 from helpers.digits.drawn import DrawnConfig, ensure_drawn
 from helpers.digits.model import build_digit_rcnn, prepare_image
-from helpers.digits.recipes import QUICK, DigitTask
+from helpers.digits.recipes import QUICK
+from helpers.digits.training import Task
 
 NUM_STEPS = 20  # per epoch
 
@@ -40,7 +42,7 @@ def measure() -> dict[str, float]:
 def _measure_steps(images: DigitDataset, device: torch.device) -> dict[str, float]:
     config = QUICK.training
     model = build_digit_rcnn(QUICK.model).to(device, memory_format=torch.channels_last).train()
-    task = DigitTask(QUICK, images, images, device)
+    task = Task(QUICK, images, images, device)
     optimizer = training.build_optimizer(model, config)
     step = training.choose_step(task, device)
     order = torch.Generator().manual_seed(0)

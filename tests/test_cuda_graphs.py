@@ -21,7 +21,7 @@ from helpers.detection import recipes as detection
 from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.detection.model import MultiScaleDetector
 from helpers.detection.training import Task as DetectorTask
-from helpers.digits.recipes import DigitTask
+from helpers.digits.training import Task as DigitTask
 from helpers.keypoints import recipes as keypoints
 from helpers.keypoints import training as keypoint_training
 from helpers.keypoints.dataset import KeypointDataset

@@ -1,6 +1,6 @@
-"""Lesson 8's explorer: a box is moved and resized beside another, and five losses say where they would pull it.
+"""Explorer of box losses: a predicted box is moved and resized, and five losses show their values and gradients.
 
-What a slider changes is computed by a plain function and drawn by `box_figures`.
+A plain function computes what the sliders describe, and `box_figures` draws it.
 """
 
 from __future__ import annotations
@@ -15,29 +15,31 @@ from matplotlib.figure import Figure
 from torchvision.ops import box_iou
 
 from helpers.digits.box_figures import LOSS_LABELS, SMOOTH_L1_SHARE, plot_bars, plot_pair, update_bars, update_pair
-from helpers.digits.loss import BOX_LOSSES, measure_loss
+from helpers.digits.box_losses import measure_loss
+from helpers.digits.loss import BOX_LOSSES
 from helpers.explorers import join
 
 TRUE_BOX = (0.0, 0.0, 1.0, 2.0)
-"""A digit's box: its width is the unit, and it is twice as high."""
+"""True box of a digit, in units of its width; it is twice as high as wide."""
 
 
 class PairDescription(NamedTuple):
-    """A prediction beside the true box, and what each of `BOX_LOSSES` says of it; smooth-L1 at a tenth."""
+    """A predicted box with each of `BOX_LOSSES` to the true box; smooth-L1 is divided by 10."""
 
-    predicted: Float64[np.ndarray, " 4"]  # widths of the true box
+    predicted: Float64[np.ndarray, " 4"]  # (x1, y1, x2, y2), widths of the true box
     iou: float
     losses: Float64[np.ndarray, " 5"]
-    gradients: Float64[np.ndarray, "5 4"]  # per true width that a side (x1, y1, x2, y2) moves
+    gradients: Float64[np.ndarray, "5 4"]  # of each loss by (x1, y1, x2, y2), per true width
 
 
 def describe_pair(right: float, down: float, width: float, height: float) -> PairDescription:
-    """Returns the box whose centre lies so far from that of `TRUE_BOX`, with its losses.
+    """Return a predicted box, given relative to `TRUE_BOX`, with its losses and gradients.
 
     Args:
-        right: widths of the true box; `down` likewise.
-        width: as a multiple of the true width.
-        height: as a multiple of the true height.
+        right: shift of the centre in x, in widths of the true box.
+        down: shift of the centre in y, in widths of the true box.
+        width: multiple of the true width.
+        height: multiple of the true height.
     """
     true = torch.tensor([TRUE_BOX], dtype=torch.float64)
     centre = (true[:, :2] + true[:, 2:]) / 2 + torch.tensor([right, down])
@@ -52,7 +54,7 @@ def describe_pair(right: float, down: float, width: float, height: float) -> Pai
 
 
 def explore_losses() -> VBox:
-    """Returns sliders for a box's place and size above the pair, its losses, and the pull of the chosen one."""
+    """Return sliders for position and size of a box above a figure of both boxes, the losses and the gradients."""
     figure = Figure(figsize=(9.0, 3.4), layout="constrained")
     pair, values, pulls = figure.subplots(1, 3, width_ratios=(1.1, 1, 1))
     controls = {
@@ -64,19 +66,19 @@ def explore_losses() -> VBox:
     options = [(LOSS_LABELS[loss].split(" /")[0], number) for number, loss in enumerate(BOX_LOSSES)]
     controls["loss"] = ToggleButtons(options=options, value=1, description="arrows of")
 
-    def describe(loss: int, **where: float) -> tuple[PairDescription, str]:
-        seen = describe_pair(**where)
-        return seen, f"IoU {seen.iou:.2f}; arrows: {options[loss][0]}"
+    def describe(loss: int, **position: float) -> tuple[PairDescription, str]:
+        described = describe_pair(**position)
+        return described, f"IoU {described.iou:.2f}; arrows: {options[loss][0]}"
 
-    def draw(loss: int, **where: float) -> None:
-        seen, title = describe(loss, **where)
-        update_pair(np.array(TRUE_BOX), seen.predicted, seen.gradients[loss], pair, title)
-        update_bars(seen.losses, values)
-        update_bars(np.linalg.norm(seen.gradients, axis=1), pulls)
+    def draw(loss: int, **position: float) -> None:
+        described, title = describe(loss, **position)
+        update_pair(np.array(TRUE_BOX), described.predicted, described.gradients[loss], pair, title)
+        update_bars(described.losses, values)
+        update_bars(np.linalg.norm(described.gradients, axis=1), pulls)
 
-    seen, title = describe(1, **{name: control.value for name, control in controls.items() if name != "loss"})
-    plot_pair(np.array(TRUE_BOX), seen.predicted, seen.gradients[1], pair, title, 2.4)
-    plot_bars(seen.losses, BOX_LOSSES, values, "loss", limit=3.0)
-    plot_bars(np.linalg.norm(seen.gradients, axis=1), BOX_LOSSES, pulls, "length of the gradient", limit=3.0)
+    described, title = describe(1, **{name: control.value for name, control in controls.items() if name != "loss"})
+    plot_pair(np.array(TRUE_BOX), described.predicted, described.gradients[1], pair, title, 2.4)
+    plot_bars(described.losses, BOX_LOSSES, values, "loss", limit=3.0)
+    plot_bars(np.linalg.norm(described.gradients, axis=1), BOX_LOSSES, pulls, "length of the gradient", limit=3.0)
     pulls.set_yticklabels([])
     return join(figure, controls, draw)

@@ -1,6 +1,6 @@
-"""Lesson 8's figures, of pairs of boxes and of what losses say of them: arrays in, `Axes` out.
+"""Figures of box losses on pairs of boxes: arrays in, `Axes` or figures out.
 
-A drawing that an explorer moves comes in two: `plot_…` makes its artists, `update_…` gives them new data.
+A figure that an explorer changes has two functions: `plot_…` makes its artists, `update_…` gives them new data.
 
 Shape letters: T positions or steps, L losses, N boxes.
 """
@@ -25,13 +25,13 @@ LOSS_STYLES = {
     "diou": (COLOURS[2], "-", 1.7),
     "ciou": (COLOURS[3], "--", 1.7),
 }
-"""Colour, line and width of each loss: where several agree, the thinner line lies on the wider one."""
+"""Colour, line style and line width of each loss: where several are equal, a thinner line is drawn on a wider one."""
 SMOOTH_L1_SHARE = 0.1
-"""Smooth-L1 is drawn at a tenth: its offsets count tenths of a width."""
+"""Factor of smooth-L1 in figures: its offsets are in tenths of a width, so its values are about ten times as large."""
 LOSS_LABELS = {"smooth-l1": "smooth-L1 / 10", "iou": "IoU", "giou": "GIoU", "diou": "DIoU", "ciou": "CIoU"}
 
 Curves = Mapping[str, tuple[Float[np.ndarray, " T"], Float[np.ndarray, " T"]]]
-"""Of each loss its values and its slopes."""
+"""Values and slopes of each loss."""
 
 
 def plot_scenarios(
@@ -41,22 +41,22 @@ def plot_scenarios(
     curves: Mapping[str, Curves],
     labels: Mapping[str, str],
 ) -> Figure:
-    """Draws one column per scenario: some of its boxes, the losses by position, and their slopes.
+    """Draw one column per scenario: example boxes, the losses by position, and their slopes.
 
     Args:
-        examples: boxes of each scenario to show with the truth.
-        positions: of each scenario, where its curves are measured.
-        labels: what a position of each scenario is.
+        examples: predicted boxes of each scenario, drawn with the true box.
+        positions: positions of each scenario at which its curves are measured.
+        labels: meaning and unit of a position, for each scenario.
     """
     figure, axes = plt.subplots(3, len(curves), figsize=(3.6 * len(curves), 7.2), height_ratios=(1, 1.25, 1.25))
-    for column, (scenario, own) in enumerate(curves.items()):
+    for column, (scenario, curves_by_loss) in enumerate(curves.items()):
         sketch, values, slopes = axes[:, column]
         _frame_boxes(np.concatenate([true[None], *examples.values()]), sketch)
         for box in examples[scenario]:
             _add_box(box, sketch, PREDICTION_COLOUR, PREDICTION_STYLE, 1.3)
         _add_box(true, sketch, TRUTH_COLOUR, TRUTH_STYLE, 2.2)
         sketch.set_title(scenario)
-        for loss, (value, slope) in own.items():
+        for loss, (value, slope) in curves_by_loss.items():
             colour, line, width = LOSS_STYLES[loss]
             share = SMOOTH_L1_SHARE if loss == "smooth-l1" else 1.0
             style = {"color": colour, "linestyle": line, "linewidth": width, "label": LOSS_LABELS[loss]}
@@ -77,7 +77,7 @@ def plot_descents(
     overlaps: Mapping[str, Float[np.ndarray, " T"]],
     shown: Sequence[int],
 ) -> Figure:
-    """Draws how a box descends each loss: its place after the `shown` steps, and its IoU with the truth after all."""
+    """Draw the descent of a box on each loss: the box after the `shown` steps, and its IoU after every step."""
     figure = plt.figure(figsize=(10.5, 4.6))
     panels = figure.subplot_mosaic([[*paths], ["overlap"] * len(paths)], height_ratios=(1, 1.05))
     everywhere = np.concatenate([true[None], *(path[list(shown)] for path in paths.values())])
@@ -100,10 +100,10 @@ def plot_descents(
 def plot_overlaps(
     overlaps: Mapping[str, Float[np.ndarray, " _N"]], ax: Axes | None = None, threshold: float | None = None
 ) -> Axes:
-    """Draws how the IoU of several sets of boxes with their truth is distributed.
+    """Draw the distribution of the IoU of boxes with their true boxes, for several sets.
 
     Args:
-        threshold: an IoU that decides something, as a dotted line.
+        threshold: an IoU that is marked by a dotted line.
     """
     ax = ax or plt.figure(figsize=(6, 3)).add_subplot()
     for number, (name, values) in enumerate(overlaps.items()):
@@ -129,11 +129,11 @@ def plot_pair(
     title: str,
     reach: float,
 ) -> None:
-    """Draws the truth, a prediction, the hull of both, and how far a step downhill would move each of its sides.
+    """Draw a true box, a predicted box, the enclosing box, and the negative gradient at each side as an arrow.
 
     Args:
-        gradient: of the loss, per unit that each side (x1, y1, x2, y2) moves.
-        reach: units of the axes to every side of the truth.
+        gradient: gradient of the loss by (x1, y1, x2, y2).
+        reach: margin around the true box, in units of the boxes.
     """
     for colour, line, width in (("0.7", ":", 1.2), (TRUTH_COLOUR, TRUTH_STYLE, 2.2)):
         _add_box(true, ax, colour, line, width)
@@ -151,7 +151,7 @@ def update_pair(
     ax: Axes,
     title: str,
 ) -> None:
-    """Shows another prediction in the panel of `plot_pair`."""
+    """Show another prediction in the axes of `plot_pair`."""
     hull = np.concatenate([np.minimum(true[:2], predicted[:2]), np.maximum(true[2:], predicted[2:])])
     for patch, box in zip(ax.patches, (hull, true, predicted), strict=True):
         patch.set_bounds(*box[:2], *(box[2:] - box[:2]))
@@ -165,7 +165,7 @@ def update_pair(
 
 
 def plot_bars(values: Float[np.ndarray, " L"], names: Sequence[str], ax: Axes, xlabel: str, limit: float) -> None:
-    """Draws a bar with its number for each loss; a bar that would be longer than `limit` ends there."""
+    """Draw a bar with its value for each loss; bars longer than 0.8 `limit` are cut there."""
     ax.barh(range(len(names)), values, color=[LOSS_STYLES[name][0] for name in names])
     for row in range(len(names)):
         ax.text(0, row, "", va="center", fontsize=9)
@@ -176,7 +176,7 @@ def plot_bars(values: Float[np.ndarray, " L"], names: Sequence[str], ax: Axes, x
 
 
 def update_bars(values: Float[np.ndarray, " L"], ax: Axes) -> None:
-    """Shows other values in the panel of `plot_bars`."""
+    """Show other values in the axes of `plot_bars`."""
     limit = ax.get_xlim()[1]
     for bar, text, value in zip(ax.patches, ax.texts, values, strict=True):
         length = min(value, 0.8 * limit)
@@ -192,7 +192,7 @@ def _add_box(
 
 
 def _frame_boxes(boxes: Float[np.ndarray, "N 4"], ax: Axes) -> None:
-    """Gives `ax` room for all boxes, equal units, y downwards and no axes."""
+    """Set the limits of `ax` to all boxes, with equal units, y downwards and no axes."""
     low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
     margin = 0.06 * (high - low).max()
     ax.set(xlim=(low[0] - margin, high[0] + margin), ylim=(high[1] + margin, low[1] - margin), aspect="equal")

@@ -1,27 +1,22 @@
-"""House numbers as tensors: streamed from disk, and batched with others of their shape.
+"""Data sets of house numbers, streamed from disk.
 
 Thirty thousand images of varying size need not fit in memory: a set holds their records, decodes an image when it is
-asked for, and keeps the first that it has decoded. A GPU's images are decoded by a worker process while it is busy with
-the batch before; a network on the CPU needs that worker's core for itself.
+requested, and keeps the first images in memory once they are decoded. `batches` makes batches of a set.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
-from torchvision import tv_tensors
-from torchvision.transforms import v2
+from torch.utils.data import Dataset
 
 from helpers import coco
 from helpers.images import read_image, read_image_sizes
@@ -29,21 +24,12 @@ from helpers.records import DatasetError, explain
 
 DIGIT_NAMES = tuple("0123456789")
 """In the order of their labels, 1 to 10: label 0 is torchvision's background, and SVHN's own label 10 is digit 0."""
-IMAGE_MEAN = (0.485, 0.456, 0.406)
-"""Of ImageNet's red, green and blue, from 0 to 1: what a network that normalises its input takes for nothing."""
-GROUP_SIZE = 16
-"""Batches among which images are sorted by shape: sorting them all would give every epoch the same batches."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 """Of files that are taken for images, in a folder without a list of them."""
 KEPT_BYTES = 2**27
 """Of decoded images, per set: what the lessons draw is kept whole, of SVHN's photos a sixth."""
-BLUR_SIGMAS = (0.3, 0.8)
-"""Pixels, from and to."""
-
 Target = dict[str, Tensor]
 """The truth of an image: `boxes` (x1, y1, x2, y2) in its pixels, `labels` and `image_id`."""
-Batch = tuple[list[Tensor], list[Target]]
-Transform = Callable[[Tensor, Target], tuple[Tensor, Target]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -218,158 +204,3 @@ def _check_sizes(images: Path, file: coco.BoxFile) -> None:
 
 def _describe_layout(folder: Path) -> str:
     return f"Images are {folder.name}/train/1.png, 2.png, …, annotations {folder.name}/train.json: check the path"
-
-
-# Batches
-
-
-def build_loader(
-    dataset: DigitDataset,
-    batch_size: int,
-    generator: torch.Generator | None = None,
-    num_workers: int = 0,
-    augment: Transform | None = None,
-) -> DigitBatches:
-    """Returns an epoch's batches, each a list of images and a list of their targets; every image comes once.
-
-    Law: the batches are a pure function of `generator`, whatever the number of workers: order and augmentation are
-    drawn before the first image is read.
-
-    Images of a batch have about the same shape, because a batch is padded to its widest and its tallest image. Without
-    a generator nothing is left to chance: all images are sorted by shape, for evaluation.
-
-    Args:
-        num_workers: processes that decode; 0 decodes in this one.
-        augment: changes an image and its targets, e.g. `build_augmentation`; random, so it needs a generator.
-
-    Raises:
-        ValueError: `augment` is given and `generator` is not.
-    """
-    if augment is not None and generator is None:
-        raise ValueError("augmentation is random: pass a generator with it")
-    groups = group_by_shape(dataset.sizes, batch_size, generator)
-    seeds = torch.randint(2**62, (len(groups),), generator=generator).tolist() if augment else [0] * len(groups)
-    epoch = _Epoch(dataset, groups, seeds, augment)
-    options = {"num_workers": num_workers, "collate_fn": _to_arrays, "generator": torch.Generator()}
-    return DigitBatches(DataLoader(epoch, batch_size=None, **options))  # its own draws mean nothing, and stay its own
-
-
-class DigitBatches:
-    """An epoch's batches; their number is known, and each is decoded while those before it are used.
-
-    Workers hand over arrays: a tensor would come as an open file, and a few dozen large batches ahead exhaust those.
-    """
-
-    def __init__(self, loader: DataLoader) -> None:
-        """Takes a loader of batches whose tensors are arrays."""
-        self._loader = loader
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __iter__(self) -> Iterator[Batch]:
-        for images, targets in self._loader:
-            tensors = [{name: torch.from_numpy(value) for name, value in target.items()} for target in targets]
-            yield [torch.from_numpy(image) for image in images], tensors
-
-
-def group_by_shape(
-    sizes: Int64[np.ndarray, "M 2"], batch_size: int, generator: torch.Generator | None = None
-) -> list[Int64[np.ndarray, " B"]]:
-    """Returns the images of each batch: shuffled, then sorted by height / width among the next few hundred.
-
-    Every image is in one batch; the last one that is filled may be smaller, and comes anywhere.
-    """
-    order = np.arange(len(sizes)) if generator is None else torch.randperm(len(sizes), generator=generator).numpy()
-    ratios = (sizes[:, 0] / sizes[:, 1])[order]
-    group = np.arange(len(order)) // (batch_size * GROUP_SIZE) if generator is not None else np.zeros(len(order))
-    order = order[np.lexsort((ratios, group))]
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    if generator is None:
-        return batches
-    return [batches[number] for number in torch.randperm(len(batches), generator=generator).tolist()]
-
-
-class _Epoch(Dataset):
-    """Batches by number: what a worker is asked for."""
-
-    def __init__(
-        self, dataset: DigitDataset, groups: list[np.ndarray], seeds: list[int], augment: Transform | None
-    ) -> None:
-        self.dataset, self.groups, self.seeds, self.augment = dataset, groups, seeds, augment
-
-    def __len__(self) -> int:
-        return len(self.groups)
-
-    def __getitem__(self, number: int) -> Batch:
-        items = [self.dataset[index] for index in self.groups[number].tolist()]
-        if self.augment is not None:
-            with torch.random.fork_rng(devices=[]):  # transforms draw from the global generator
-                torch.manual_seed(self.seeds[number])
-                items = [_augment(image, target, self.augment) for image, target in items]
-        images, targets = zip(*items, strict=True)
-        return list(images), list(targets)
-
-
-def _augment(image: UInt8[Tensor, "3 H W"], target: Target, augment: Transform) -> tuple[Tensor, Target]:
-    """Returns plain tensors of what `augment` makes of an image and of boxes that know that they are boxes."""
-    boxes = tv_tensors.BoundingBoxes(target["boxes"], format="XYXY", canvas_size=image.shape[-2:])
-    changed, changed_target = augment(tv_tensors.Image(image), target | {"boxes": boxes})
-    plain = {name: value.as_subclass(Tensor) for name, value in changed_target.items()}
-    return changed.as_subclass(Tensor), plain
-
-
-def _to_arrays(batch: Batch) -> tuple[list[np.ndarray], list[dict[str, np.ndarray]]]:
-    images, targets = batch
-    return [image.numpy() for image in images], [
-        {name: value.numpy() for name, value in target.items()} for target in targets
-    ]
-
-
-# Augmentation
-
-
-@dataclasses.dataclass(frozen=True)
-class AugmentationConfig:
-    """How training images are changed; the defaults are the report's."""
-
-    colour: float = 0.3  # probability of other brightness, contrast and saturation, each by a factor of 0.8 to 1.2
-    blur: float = 0.3  # probability of a 3 × 3 Gaussian blur with a sigma among `BLUR_SIGMAS`
-    zoom_out: float = 0.0  # probability of a larger canvas around the image, which makes its digits relatively smaller
-    canvas: tuple[float, float] = (1.0, 2.0)  # sides of that canvas, as a multiple of the image's
-
-
-def build_augmentation(config: AugmentationConfig = AugmentationConfig()) -> Transform:
-    """Returns the transform of an image and its targets that `config` describes.
-
-    Zooming out pads with ImageNet's mean colour, which normalisation turns to zero, the padding of batches.
-
-    Source: the report, section 2.1; zooming out from SSD (Liu et al. 2016, section 3.6).
-    """
-    jitter = v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2)
-    fill = [round(255 * value) for value in IMAGE_MEAN]
-    return v2.Compose(
-        [
-            v2.RandomApply([jitter], p=config.colour),
-            v2.RandomApply([v2.Lambda(_blur_by_chance, tv_tensors.Image)], p=config.blur),
-            v2.RandomZoomOut(fill=fill, side_range=config.canvas, p=config.zoom_out),
-        ]
-    )
-
-
-def _blur_by_chance(image: tv_tensors.Image) -> tv_tensors.Image:
-    sigma = torch.empty(1).uniform_(*BLUR_SIGMAS).item()
-    return tv_tensors.wrap(blur(image.as_subclass(Tensor), sigma), like=image)
-
-
-def blur(image: UInt8[Tensor, "3 H W"], sigma: float) -> UInt8[Tensor, "3 H W"]:
-    """Returns the image after a 3 × 3 Gaussian blur, mirrored at its borders; `sigma` in pixels.
-
-    Law: what torchvision's `gaussian_blur` gives, within one level. Its convolution is compiled anew for every size of
-    image, and here every image has its own: six of these fit in the time.
-    """
-    side = 1 / (2 + math.exp(0.5 / sigma**2))
-    padded = F.pad(image.float(), (1, 1, 1, 1), mode="reflect")
-    rows = (1 - 2 * side) * padded[:, 1:-1] + side * (padded[:, :-2] + padded[:, 2:])
-    blurred = (1 - 2 * side) * rows[..., 1:-1] + side * (rows[..., :-2] + rows[..., 2:])
-    return blurred.round_().to(torch.uint8)

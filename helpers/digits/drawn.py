@@ -1,4 +1,4 @@
-"""Writes drawn house numbers in the assignment's layout where they are not there: `python -m helpers.digits.drawn`."""
+"""Drawn house numbers in the assignment's layout, written where they are missing: `python -m helpers.digits.drawn`."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _FORMAT = 1  # raise it whenever the same configuration would give other files
 
 @dataclasses.dataclass(frozen=True)
 class DrawnConfig:
-    """What is drawn: enough for a detector to learn to read, and little enough for two cores."""
+    """Numbers of images and their layouts: enough images to train a detector, few enough for two CPU cores."""
 
     seed: int = 10
     num_train: int = 1500  # images
     num_valid: int = 300
     num_test: int = 500
-    train_numbers: NumberConfig = TRAIN_NUMBERS  # of train and valid
-    test_numbers: NumberConfig = TEST_NUMBERS  # of test: smaller in the image, as the real test split's are
+    train_numbers: NumberConfig = TRAIN_NUMBERS  # layout of train and valid
+    test_numbers: NumberConfig = TEST_NUMBERS  # layout of test: digits are smaller in the image, as in SVHN
 
     def __post_init__(self):
         if min(self.num_train, self.num_valid, self.num_test) < 1:
@@ -42,9 +42,9 @@ DRAWN_CONFIG = DrawnConfig()
 
 
 def ensure_drawn(folder: Path = HOUSE_NUMBERS, config: DrawnConfig = DRAWN_CONFIG) -> Path:
-    """Returns `folder` with the three splits of `config` in it: drawn only if they are not there, whole and unchanged.
+    """Return `folder` with the three splits of `config`; they are drawn unless it holds them complete and unchanged.
 
-    Law: every split has a random stream of its own, so that its first images are the same however many follow.
+    Law: every split has its own random stream, so that its first images do not depend on the numbers of images.
 
     Raises:
         DatasetError: `folder` holds something else.
@@ -100,7 +100,7 @@ def read_splits(folder: Path) -> tuple[DigitDataset, DigitDataset, DigitDataset]
 
 
 def is_complete(folder: Path = HOUSE_NUMBERS, config: DrawnConfig = DRAWN_CONFIG) -> bool:
-    """Returns whether `folder` holds every file of `config` at the length it was written with; reads no image."""
+    """Return whether `folder` holds every file of `config` with the length it was written with; no image is read."""
     return generated.is_complete(folder, _describe(config))
 
 
@@ -116,7 +116,7 @@ def _write_splits(folder: Path, config: DrawnConfig) -> None:
 
 
 def _write_split(folder: Path, split: str, count: int, numbers: NumberConfig, rng: np.random.Generator) -> None:
-    """Writes `<split>/1.png`, … and `<split>.json`; ids start at 1 in every split, as the assignment's do."""
+    """Write `<split>/1.png`, … and `<split>.json`; ids start at 1 in every split, as in the assignment."""
     (folder / split).mkdir()
     image_ids = np.arange(1, count + 1)
     file_names = tuple(f"{image_id}.png" for image_id in image_ids)
@@ -134,12 +134,12 @@ def _write_split(folder: Path, split: str, count: int, numbers: NumberConfig, rn
 
 
 def main() -> None:
-    """Draws the house numbers where the lessons look for them and says where that is."""
+    """Draw the house numbers where the lessons look for them, and print the folder."""
     start = time.perf_counter()
-    there = is_complete()
+    was_complete = is_complete()
     folder = ensure_drawn()
-    spent = "complete already" if there else f"drawn and written in {time.perf_counter() - start:.1f} s"
-    print(f"{folder}: {spent}")
+    status = "complete already" if was_complete else f"drawn and written in {time.perf_counter() - start:.1f} s"
+    print(f"{folder}: {status}")
 
 
 if __name__ == "__main__":

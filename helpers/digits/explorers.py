@@ -1,6 +1,8 @@
-"""Explorers of the digit wing: sliders over a picture that follows them.
+"""Explorers of anchors and of reading: sliders above a figure that follows them.
 
-What a slider changes is computed by a plain function and drawn by `figures`.
+A plain function computes what the sliders describe, and `figures` draws it.
+
+Shape letters: H W an image, A anchor shapes.
 """
 
 from __future__ import annotations
@@ -24,32 +26,32 @@ from helpers.explorers import join
 
 NO_BOX = np.empty((0, 4))
 ASPECT = 1333 / 800
-"""Of torchvision's two limits of an image's sides; the explorer keeps it."""
+"""Longest / shortest side of torchvision's default resize; the explorer keeps this ratio."""
 
 
 class AnchorDescription(NamedTuple):
-    """An image and one digit of it as the model resizes them, and the shapes that the digit can start from."""
+    """A resized image, the box of one digit, and the anchor shapes around it."""
 
-    size: tuple[int, int]  # (height, width), pixels
+    size: tuple[int, int]  # (height, width) of the resized image, pixels
     box: Float[np.ndarray, " 4"]  # pixels of the resized image
-    shapes: Float[np.ndarray, "A 4"]  # around the middle of the box
-    best: int  # row of the shape that fits the box best where torchvision places it
+    shapes: Float[np.ndarray, "A 4"]  # anchors around the middle of the box, pixels of the resized image
+    best: int  # row of the shape with the highest IoU at the positions where torchvision places it
     best_iou: float
 
 
 def describe_anchors(
     image_size: tuple[int, int], box: Float[np.ndarray, " 4"], anchors: AnchorSet, resize: Resize
 ) -> AnchorDescription:
-    """Returns what of `anchors` a digit meets after the resize.
+    """Return the box of a digit after the resize, all shapes of `anchors` around it, and the best of them.
 
     Args:
-        image_size: (height, width) of the image as it is on disk, as are the pixels of `box`.
+        image_size: (height, width) of the image on disk, pixels; `box` is in its pixels.
     """
     sizes, boxes = torch.tensor([image_size]), torch.from_numpy(box).float()[None]
     resized = resize.boxes(boxes, sizes)[0]
     iou, shapes = [], []
-    for level, own in enumerate(anchors.sizes):
-        for side in own:
+    for level, sizes_of_level in enumerate(anchors.sizes):
+        for side in sizes_of_level:
             for ratio in anchors.ratios:
                 single = replace(anchors, sizes=((side,),), ratios=(ratio,))
                 iou.append(measure_best_iou(boxes, sizes, single, resize, STRIDES[level : level + 1]).item())
@@ -63,7 +65,7 @@ def describe_anchors(
 
 
 def explore_anchors(image: UInt8[np.ndarray, "H W 3"], box: Float[np.ndarray, " 4"]) -> VBox:
-    """Returns controls for the resize and the set of anchors above the resized image, one digit and all shapes."""
+    """Return controls for resize and anchor set above a figure of the resized image, one digit and all shapes."""
     figure = Figure(figsize=(5.6, 3.4), layout="constrained")
     ax = figure.subplots()
     sides = (32, 48, 64, 96, 128, 200, 300, 400, 600, 800)
@@ -73,39 +75,40 @@ def explore_anchors(image: UInt8[np.ndarray, "H W 3"], box: Float[np.ndarray, " 
     }
 
     def describe(side: int, name: str) -> tuple[AnchorDescription, str]:
-        seen = describe_anchors(image.shape[:2], box, ANCHOR_SETS[name], Resize(side, round(side * ASPECT)))
-        return seen, f"{seen.size[1]} × {seen.size[0]} px, anchors of the {name} set: best IoU {seen.best_iou:.2f}"
+        scene = describe_anchors(image.shape[:2], box, ANCHOR_SETS[name], Resize(side, round(side * ASPECT)))
+        height, width = scene.size
+        return scene, f"{width} × {height} px, anchors of the {name} set: best IoU {scene.best_iou:.2f}"
 
     def draw(side: int, name: str) -> None:
-        seen, title = describe(side, name)
-        update_anchors(seen.size, seen.box, seen.shapes, seen.shapes[seen.best], ax, title)
+        scene, title = describe(side, name)
+        update_anchors(scene.size, scene.box, scene.shapes, scene.shapes[scene.best], ax, title)
 
-    seen, title = describe(800, "report")
-    plot_anchors(image, seen.size, seen.box, seen.shapes, seen.shapes[seen.best], ax, title)
+    scene, title = describe(800, "report")
+    plot_anchors(image, scene.size, scene.box, scene.shapes, scene.shapes[scene.best], ax, title)
     return join(figure, controls, draw)
 
 
 class ReadingDescription(NamedTuple):
-    """What two thresholds leave of an image's detections, and the number that it makes."""
+    """Detections of an image after two thresholds, and the number that is read from them."""
 
-    kept: Detections
-    number: str
+    digits: Detections
+    number: str  # `NO_NUMBER` without a digit
 
 
 def describe_reading(detections: Detections, score_threshold: float, nms_threshold: float) -> ReadingDescription:
-    """Returns the digits that are left and the number that is read of them."""
+    """Return the detections after suppression and score threshold, and the number that is read from them."""
     config = ReadingConfig((score_threshold,), nms_threshold)
-    kept = suppress(detections, nms_threshold).above(score_threshold)
-    return ReadingDescription(kept, read_numbers([detections], config)[0])
+    digits = suppress(detections, nms_threshold).above(score_threshold)
+    return ReadingDescription(digits, read_numbers([detections], config)[0])
 
 
 def explore_reading(
     images: Sequence[UInt8[np.ndarray, "_h _w 3"]], detections: Sequence[Detections], numbers: Sequence[str]
 ) -> VBox:
-    """Returns sliders for image and thresholds above the image with the digits that are left.
+    """Return sliders for image and thresholds above a figure of the image with the remaining digits.
 
     Args:
-        numbers: the true ones.
+        numbers: true number of each image.
     """
     figure = Figure(figsize=(4.6, 3.0), layout="constrained")
     ax = plot_reading(images[0], NO_BOX, NO_BOX, np.empty(0, int), figure.subplots())
@@ -116,9 +119,9 @@ def explore_reading(
     }
 
     def draw(index: int, score: float, nms: float) -> None:
-        seen = describe_reading(detections[index], score, nms)
-        read = "nothing" if seen.number == NO_NUMBER else seen.number
-        boxes, digits = seen.kept.boxes.numpy(), seen.kept.labels.numpy() - 1
+        reading = describe_reading(detections[index], score, nms)
+        read = "nothing" if reading.number == NO_NUMBER else reading.number
+        boxes, digits = reading.digits.boxes.numpy(), reading.digits.labels.numpy() - 1
         title = f"{numbers[index]} is read as {read}: score from {score:.2f}, NMS above {nms:.2f}"
         update_reading(images[index], NO_BOX, boxes, digits, ax, title)
 

@@ -1,6 +1,6 @@
-"""The digit wing's figures: arrays in, `Axes` out.
+"""Figures of digits and house numbers: arrays in, `Axes` or figures out.
 
-Shape letters: M images, N objects of one image or of all.
+Shape letters: M images, N objects of one image or of all images, D detections of one image, A anchors.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
+from helpers.digits.reading_order import spell_number
 from helpers.plotting import (
     COLOURS,
     PREDICTION_COLOUR,
@@ -28,13 +29,14 @@ from helpers.plotting import (
 )
 
 LENGTHS = "width", "height"
-"""Last words of the quantities that are pixels, not ratios."""
+"""Last words of the quantities that have the unit pixel."""
 SHARE = "box height / image height"
+"""Name of the quantity, as `statistics.measure_layout` has it."""
 ERROR_COLOURS = {"wrong class": COLOURS[1], "loose": COLOURS[4], "missed": "0.35", "extra": COLOURS[3]}
-"""Of what goes wrong with a digit; what goes right needs no ink."""
+"""Colours of the kinds of errors."""
 
 
-# What there is to see
+# Images and layouts
 
 
 def plot_number(
@@ -44,9 +46,8 @@ def plot_number(
     ax: Axes | None = None,
     title: str = "",
 ) -> Axes:
-    """Draws an image with its true boxes (x1, y1, x2, y2) in pixels, and what they hold as the title says it."""
-    read = "".join(str(digit) for digit in digits)
-    ax = plot_image(image, ax, f"{title} {read}".strip())
+    """Draw an image with its true boxes (x1, y1, x2, y2) in pixels; its number, in reading order, is the title."""
+    ax = plot_image(image, ax, f"{title} {spell_number(boxes, digits)}".strip())
     return _add_boxes(ax, boxes, TRUTH_COLOUR, TRUTH_STYLE)
 
 
@@ -60,10 +61,10 @@ def _add_boxes(ax: Axes, boxes: Float[np.ndarray, "N 4"], colour: str, style: st
 def plot_galleries(
     galleries: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]], columns: int = 6
 ) -> Figure:
-    """Draws images of several sets, one block of rows per set, all scaled to one height and cut to one width.
+    """Draw images of several sets, one block of rows per set, all scaled to one height and cut to one width.
 
     Args:
-        galleries: for each name the images of that set with their boxes and digits, as `plot_number` takes them.
+        galleries: for each name a set of (image, boxes, digits), the arguments of `plot_number`.
     """
     rows = {name: -(-len(items) // columns) for name, items in galleries.items()}
     figure = plt.figure(figsize=(1.75 * columns, 0.95 * sum(rows.values()) + 0.3 * len(rows)))
@@ -76,7 +77,7 @@ def plot_galleries(
         for ax, (image, boxes, digits) in zip(axes.flat, items, strict=False):
             plot_number(image, boxes, digits, ax)
             ax.title.set_fontsize(7)
-            # SVHN's images are about twice as wide as high; of a much wider one its middle is shown.
+            # SVHN's images are about twice as wide as high; of a much wider image the middle is shown.
             height, width = image.shape[:2]
             shown = min(width, 2.6 * height)
             ax.set(xlim=((width - shown) / 2, (width + shown) / 2), ylim=(height, 0))
@@ -87,11 +88,11 @@ def plot_layouts(
     measures: Mapping[str, Mapping[str, Float[np.ndarray, " _"]]],
     references: Mapping[str, tuple[float, float, float]] | None = None,
 ) -> Figure:
-    """Draws how each quantity is distributed in each set, on a logarithmic axis, one panel per quantity.
+    """Draw the distribution of each quantity in each set, on a logarithmic axis, one panel per quantity.
 
     Args:
-        measures: for each set what `layout.measure_layout` returns.
-        references: 5, 50 and 95 % quantiles to compare with, as lines from top to bottom.
+        measures: for each set the result of `statistics.measure_layout`.
+        references: 5, 50 and 95 % quantiles for comparison, drawn as vertical lines.
     """
     quantities = list(next(iter(measures.values())))
     columns = 3
@@ -125,17 +126,17 @@ def plot_layouts(
 
 
 def plot_coverage(best_iou: Mapping[str, Float[np.ndarray, " _"]], ax: Axes | None = None) -> Axes:
-    """Draws for each set of anchors the share of boxes whose best anchor has at least that IoU.
+    """Draw for each set of anchors the share of boxes whose best anchor has at least the IoU on the x axis.
 
     Args:
-        best_iou: what `anchors.measure_best_iou` returns, by the name of the set.
+        best_iou: for each set the result of `anchors.measure_best_iou`.
     """
     ax = ax or plt.figure(figsize=(5.6, 3.2)).add_subplot()
     thresholds = np.linspace(0, 1, 201)
     for (name, values), colour in zip(best_iou.items(), COLOURS, strict=False):
         ax.plot(thresholds, (values[:, None] >= thresholds).mean(axis=0), color=colour, label=name)
     ax.axvline(0.7, color="0.6", linestyle=":", linewidth=1.2, zorder=0)
-    ax.text(0.71, 1.01, "positive from .7", fontsize=8, color="0.4")
+    ax.text(0.71, 1.01, "positive from 0.7", fontsize=8, color="0.4")
     ax.set(xlabel="IoU of the best anchor", ylabel="share of digits", xlim=(0, 1), ylim=(0, 1.08))
     ax.legend(loc="center left", bbox_to_anchor=(0.18, 0.5))
     return ax
@@ -150,13 +151,13 @@ def plot_anchors(
     ax: Axes,
     title: str = "",
 ) -> Axes:
-    """Draws an image as the model resizes it, with one digit's box and, around its middle, every shape of anchor.
+    """Draw a resized image with the box of one digit and, around the middle of the box, every anchor shape.
 
     Args:
-        size: (height, width) to which the model resizes the image; the axes count its pixels.
-        box: of the digit, in pixels of the resized image, as are shapes and best.
-        shapes: anchors, all with the digit's centre.
-        best: the one of them that overlaps the digit most.
+        size: (height, width) of the resized image, pixels; `box`, `shapes` and `best` are in its pixels.
+        box: box of the digit.
+        shapes: anchors, all with the centre of the digit.
+        best: anchor with the highest IoU.
     """
     pale = (255 - (255 - image) * 0.5).astype(np.uint8)
     ax.imshow(pale)
@@ -177,7 +178,7 @@ def update_anchors(
     ax: Axes,
     title: str,
 ) -> None:
-    """Shows the image of `plot_anchors` at another size, and other anchors."""
+    """Show the image of `plot_anchors` in another size, with other anchors."""
     height, width = size
     ax.images[0].set_extent((0, width, height, 0))
     for lines, boxes in zip(ax.collections, (shapes, best[None], box[None]), strict=True):
@@ -191,7 +192,7 @@ def update_anchors(
 
 
 def plot_training(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Draws the losses, and those of COCO's twelve numbers that have a truth, in two panels, against the epoch."""
+    """Draw the losses and COCO's metrics against the epoch; metrics without true boxes (-1) are omitted."""
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.2))
     plot_history(history, ("objectness", "proposal", "class", "box"), axes[0], ylabel="training loss")
     precision, recall = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"), ("ar_1", "ar_10", "ar", "ar_small")
@@ -208,7 +209,7 @@ def plot_training(history: Sequence[Mapping[str, float]]) -> Figure:
 
 
 def plot_curves(curves: Mapping[str, Sequence[float]], ylabel: str, ax: Axes | None = None) -> Axes:
-    """Draws for each variant one number per epoch, on an axis from 0 to 1."""
+    """Draw one metric per epoch for each variant, on an axis from 0 to 1."""
     ax = ax or plt.figure(figsize=(5.6, 2.8)).add_subplot()
     for (name, values), colour in zip(curves.items(), COLOURS, strict=False):
         ax.plot(range(1, len(values) + 1), values, "o-", color=colour, label=name)
@@ -218,7 +219,7 @@ def plot_curves(curves: Mapping[str, Sequence[float]], ylabel: str, ax: Axes | N
     return ax
 
 
-# What is found
+# Detections
 
 
 def plot_reading(
@@ -229,7 +230,7 @@ def plot_reading(
     ax: Axes | None = None,
     title: str = "",
 ) -> Axes:
-    """Draws true boxes (green, solid) and detections (red, dashed), each with the digit that it was taken for."""
+    """Draw true boxes (green, solid) and detections (red, dashed), each with its predicted digit."""
     ax = plot_image(image, ax)
     add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 1.0)
     add_outlines(ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.4)
@@ -245,12 +246,12 @@ def update_reading(
     ax: Axes,
     title: str,
 ) -> None:
-    """Shows another image, or other boxes, in the panel of `plot_reading`."""
+    """Show another image, or other boxes, in the axes of `plot_reading`."""
     height, width, _ = image.shape
     ax.images[0].set(data=image, extent=(0, width, height, 0))
     ax.set(xlim=(0, width), ylim=(height, 0))
-    for lines, own in zip(ax.collections, (true_boxes, boxes), strict=True):
-        lines.set_segments(outline_boxes(own))
+    for lines, corners in zip(ax.collections, (true_boxes, boxes), strict=True):
+        lines.set_segments(outline_boxes(corners))
     for text in list(ax.texts):
         text.remove()
     style = {"color": "white", "fontsize": 7, "ha": "center", "va": "center_baseline"}
@@ -261,10 +262,10 @@ def update_reading(
 
 
 def plot_confusions(confusions: Int[np.ndarray, "11 11"], ax: Axes) -> Axes:
-    """Draws who was taken for whom: shares of each true digit, with its count where it is one that went wrong.
+    """Draw a confusion matrix: shares of each true digit as colour, and the counts above 0.
 
     Args:
-        confusions: rows are true digits and, last, nothing; columns what they were taken for and, last, missed.
+        confusions: rows are true digits and, last, extra detections; columns predicted digits and, last, missed ones.
     """
     shares = confusions / np.maximum(confusions.sum(axis=1, keepdims=True), 1)
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -282,11 +283,11 @@ def plot_confusions(confusions: Int[np.ndarray, "11 11"], ax: Axes) -> Axes:
 
 
 def plot_errors(true_digits: Int[np.ndarray, " F"], kinds: Sequence[str], ax: Axes) -> Axes:
-    """Draws for each digit how many of a hundred went wrong, stacked by what went wrong.
+    """Draw for each digit the errors per hundred digits, as stacked bars by kind.
 
     Args:
-        true_digits: of every finding, 10 for those that are no digit.
-        kinds: of every finding, as `metrics.find_errors` names them.
+        true_digits: true digit of every finding, 10 for extra detections.
+        kinds: kind of every finding, see `metrics.find_errors`.
     """
     named = np.array(kinds, str)
     totals = np.bincount(true_digits, minlength=11)[:10]
@@ -305,17 +306,17 @@ def plot_errors(true_digits: Int[np.ndarray, " F"], kinds: Sequence[str], ax: Ax
 def plot_found_by_share(
     shares: Float[np.ndarray, " N"], found: Mapping[str, Bool[np.ndarray, " N"]], ax: Axes | None = None
 ) -> Axes:
-    """Draws the share of digits that were found and named rightly against how much of the image's height they take.
+    """Draw the share of digits that are detected with the right class, against their share of the image's height.
 
     Args:
-        shares: box height / image height of each digit, which five equally large groups are made by.
-        found: whether each digit was found, by detector.
+        shares: box height / image height of each digit; five groups of equal size are formed by it.
+        found: for each detector whether each digit is detected with the right class.
     """
     ax = ax or plt.figure(figsize=(5.6, 3.2)).add_subplot()
     order = np.array_split(np.argsort(shares, kind="stable"), 5)
     middles = [np.median(shares[rows]) for rows in order if len(rows)]
-    for (name, own), colour in zip(found.items(), COLOURS, strict=False):
-        ax.plot(middles, [own[rows].mean() for rows in order if len(rows)], "o-", color=colour, label=name)
+    for (name, is_found), colour in zip(found.items(), COLOURS, strict=False):
+        ax.plot(middles, [is_found[rows].mean() for rows in order if len(rows)], "o-", color=colour, label=name)
     ax.set(xlabel=f"{SHARE}, median of a fifth of the digits", ylabel="share found and named rightly", ylim=(0, 1.02))
     ax.legend(loc="lower right")
     return ax

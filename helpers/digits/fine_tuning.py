@@ -26,7 +26,8 @@ from helpers.digits.dataset import DigitDataset
 from helpers.digits.drawn import ensure_drawn, read_splits
 from helpers.digits.metrics import evaluate_digits, measure_accuracy, true_numbers
 from helpers.digits.reading import ReadingConfig, choose_reading, read_numbers, write_answers
-from helpers.digits.recipes import DigitDetector, Recipe, base_recipe, lesson_digits, train_digits
+from helpers.digits.recipes import Recipe, base_recipe
+from helpers.digits.training import Detector, lesson_model, train
 from helpers.records import DatasetError
 
 Grade = dict[str, float]
@@ -50,7 +51,7 @@ def soften(recipe: Recipe, epochs: int, seed: int) -> Recipe:
 
 
 def detect_unseen(
-    start: DigitDetector, recipe: Recipe, photos: DigitDataset, folder: Path, device: torch.device
+    start: Detector, recipe: Recipe, photos: DigitDataset, folder: Path, device: torch.device
 ) -> list[Detections]:
     """Returns what is found in each photo by a detector that was fine-tuned on the half that it is not in.
 
@@ -65,7 +66,7 @@ def detect_unseen(
     found: dict[int, Detections] = {}
     for name, rows, unseen in (("first half", first, second), ("second half", second, first)):
         seen, own_folder = photos.select(rows), folder / training.variant_folder(name, seed)
-        detector = train_digits(recipe, seen, seen, own_folder, device, start=start.model)
+        detector = train(recipe, own_folder, train_set=seen, selection_set=seen, device=device, start=start.model)
         found |= zip(unseen.tolist(), detector.detect(photos.select(unseen)), strict=True)
     return [found[row] for row in range(len(photos))]
 
@@ -89,7 +90,7 @@ def compare(run: runtime.Run, photos: DigitDataset) -> dict[str, list[Grade]]:
     Detectors, and both files of the first halving, are left in the folder `photos` of the run.
     """
     train_set, valid_set, _ = read_splits(ensure_drawn())
-    start = lesson_digits("main", base_recipe(run), run, train_set, valid_set)
+    start = lesson_model("main", base_recipe(run), run, train_set, valid_set)
     chooser = valid_set.select(slice(run.budget(16, None, None)))
     reading = choose_reading(start.detect(chooser), true_numbers(chooser.file))
     untuned, folder = start.detect(photos), run.folder / "photos"

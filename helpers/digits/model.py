@@ -1,7 +1,7 @@
-"""Faster R-CNN for digits: the report's, on torchvision's ResNet-50, and one for two cores, of the same parts.
+"""Faster R-CNN for digits: the report's network on torchvision's ResNet-50, and a small one for two CPU cores.
 
-Images come as they are on disk. The model itself resizes and normalises them, and gives boxes back in their pixels:
-done again outside, either would spoil the result.
+The input is images as they are on disk. The model itself resizes and normalises them and returns boxes in their pixels;
+neither may be done a second time outside the model.
 """
 
 from __future__ import annotations
@@ -24,55 +24,54 @@ from torchvision.ops import Conv2dNormActivation, MultiScaleRoIAlign
 from helpers import runtime
 from helpers.average_precision import Detections
 from helpers.digits.anchors import REPORT_ANCHORS, AnchorSet, Resize
+from helpers.digits.fast_ops import MatrixRoIAlign
 from helpers.digits.loss import Term, compute_region_losses
-from helpers.digits.pooling import MatrixRoIAlign
 
 NUM_CLASSES = 11
-"""Ten digits, labelled 1 to 10, and torchvision's background 0."""
+"""Number of classes: torchvision's background, label 0, and ten digits, labels 1 to 10."""
 ROI_SIZE = 7
-"""Cells across and down into which a region's features are pooled."""
+"""Cells per axis into which the features of a region are pooled."""
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What becomes of a network's boxes: a change of them needs no training."""
+    """Thresholds of the predicted boxes; a change needs no training."""
 
-    score: float = 0.0  # boxes with no higher score are dropped; the 100 best of an image remain in any case
+    score: float = 0.0  # boxes whose score is not higher are removed; at most the 100 best of an image remain
     nms: float = 0.5  # IoU above which a box suppresses a worse one of its class
 
 
 EVERYTHING = Thresholds()
-"""For average precision and for task 1: a cut at any score cuts the precision-recall curve."""
+"""No score threshold, for average precision and task 1: a threshold would shorten the precision-recall curve."""
 REPORT_VALIDATION = Thresholds(score=0.5, nms=0.5)
 REPORT_TEST = Thresholds(score=0.7, nms=0.3)
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What the network is. The defaults are the report's."""
+    """Configuration of the network. The defaults are the report's."""
 
     backbone: Literal["resnet50", "small"] = "resnet50"
-    weights: Literal["DEFAULT"] | None = "DEFAULT"  # of the ResNet: trained on COCO, fetched when first asked for
+    weights: Literal["DEFAULT"] | None = "DEFAULT"  # of the ResNet: trained on COCO, downloaded at the first use
     resize: Resize = Resize()
-    anchors: AnchorSet = REPORT_ANCHORS  # on as many levels of the pyramid, from the finest on
-    num_proposals: tuple[int, int] = (2000, 1000)  # per image, in training and after it
-    num_regions: int = 512  # sampled per image to train the second stage: what a step costs
-    positive_fraction: float = 0.25  # of them at most
-    width: int = 32  # of the small backbone: channels of its first stage
-    pyramid_width: int = 64  # of the small one
-    head_width: int = 256  # of the small one
+    anchors: AnchorSet = REPORT_ANCHORS  # its number of levels is that of the pyramid, from the finest level on
+    num_proposals: tuple[int, int] = (2000, 1000)  # per image, in training and in evaluation
+    num_regions: int = 512  # regions sampled per image to train the second stage; they determine the cost of a step
+    positive_fraction: float = 0.25  # largest share of sampled regions with a digit
+    width: int = 32  # small backbone: channels of its first stage
+    pyramid_width: int = 64  # small backbone: channels of the feature maps
+    head_width: int = 256  # small backbone: units of the second stage's two layers
 
 
 def build_digit_rcnn(config: ModelConfig = ModelConfig(), term: Term | None = None) -> FasterRCNN:
-    """Returns the untrained network of `config`: lists of images and targets in, losses or detections out.
+    """Return the untrained network of `config`: lists of images and targets in, losses or detections out.
 
     In training mode it returns torchvision's losses of the first stage, "loss_objectness" and "loss_rpn_box_reg", and
-    those of `loss.compute_region_losses` of the second, unweighted. All of it can run under `runtime.autocast`:
-    features are computed in bfloat16 then, but never a coordinate, of which bfloat16 tells 128 pixels from 129, no
-    finer.
+    the unweighted losses of `loss.compute_region_losses` of the second. It can run under `runtime.autocast`: features
+    are then computed in bfloat16, coordinates never, because the next number above 128 in bfloat16 is 129.
 
     Args:
-        term: a loss of decoded boxes that is computed beside smooth-L1.
+        term: overlap loss that is computed in addition to smooth-L1.
     """
     network = _build_resnet50(config) if config.backbone == "resnet50" else _build_small(config)
     network.roi_heads = RegionHeads(network.roi_heads, term)
@@ -82,24 +81,24 @@ def build_digit_rcnn(config: ModelConfig = ModelConfig(), term: Term | None = No
 
 
 def _arguments(config: ModelConfig) -> dict[str, Any]:
-    """Returns what both networks tell torchvision's `FasterRCNN`."""
-    in_training, after_it = config.num_proposals
+    """Return the arguments of torchvision's `FasterRCNN` that both networks share."""
+    in_training, in_evaluation = config.num_proposals
     return {
         "min_size": config.resize.shorter,
         "max_size": config.resize.longer,
         "rpn_pre_nms_top_n_train": in_training,
         "rpn_post_nms_top_n_train": in_training,
-        "rpn_pre_nms_top_n_test": after_it,
-        "rpn_post_nms_top_n_test": after_it,
+        "rpn_pre_nms_top_n_test": in_evaluation,
+        "rpn_post_nms_top_n_test": in_evaluation,
         "box_batch_size_per_image": config.num_regions,
         "box_positive_fraction": config.positive_fraction,
     }
 
 
 def _build_resnet50(config: ModelConfig) -> FasterRCNN:
-    """Returns torchvision's network with new anchors, proposal head and predictor, as the report builds it.
+    """Return torchvision's network with new anchors, proposal head and predictor, as the report builds it.
 
-    The first stage's pretrained head goes with its anchors: it predicts for three shapes per cell, not four.
+    New anchors need a new proposal head, which discards the pretrained one: that predicts for three shapes per cell.
     """
     network = fasterrcnn_resnet50_fpn_v2(weights=config.weights, **_arguments(config))
     generator = config.anchors.build_generator()
@@ -112,7 +111,7 @@ def _build_resnet50(config: ModelConfig) -> FasterRCNN:
 
 
 def _build_small(config: ModelConfig) -> FasterRCNN:
-    """Returns a network of the same parts that two cores can train; its batch normalisation learns from scratch."""
+    """Return a network of the same parts that two cores can train, with batch normalisation trained from scratch."""
     network = FasterRCNN(
         SmallPyramid(config.width, config.pyramid_width, num_levels=len(config.anchors.sizes)),
         rpn_anchor_generator=config.anchors.build_generator(),
@@ -125,14 +124,14 @@ def _build_small(config: ModelConfig) -> FasterRCNN:
 
 
 class SmallPyramid(nn.Module):
-    """Returns feature maps of strides 4, 8, …, each knowing what the coarser ones see: a feature pyramid.
+    """Feature pyramid with maps of stride 4, 8, …; each map also receives the features of the coarser ones.
 
-    torchvision's own computes every level, and at an input this small all but the finest would be for nothing.
+    torchvision's pyramid computes all levels. With a small input most of its levels would not be used.
 
     Args:
-        width: channels of the stage with stride 4; they double with every stage, down to stride 16.
-        out_channels: of every map that is returned.
-        num_levels: maps that are returned, at most three.
+        width: channels of the stage with stride 4; the number doubles with each stage, up to stride 16.
+        out_channels: channels of each returned map.
+        num_levels: number of returned maps, at most three.
 
     Source: Lin et al., "Feature pyramid networks" (arXiv:1612.03144).
     """
@@ -151,7 +150,7 @@ class SmallPyramid(nn.Module):
         self.out_channels = out_channels
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> dict[str, Float[Tensor, "B out _h _w"]]:
-        """Returns the maps by name, "0" the finest."""
+        """Return the maps by name; "0" is the finest."""
         features = self.stem(images.contiguous(memory_format=torch.channels_last))
         laterals = []
         for stage, lateral in zip(self.stages, self.laterals, strict=True):
@@ -164,16 +163,16 @@ class SmallPyramid(nn.Module):
 
 
 def build_block(in_channels: int, out_channels: int) -> BasicBlock:
-    """Returns a ResNet's basic block that halves its input."""
+    """Return a basic block of a ResNet with stride 2."""
     shortcut = nn.Sequential(conv1x1(in_channels, out_channels, stride=2), nn.BatchNorm2d(out_channels))
     return BasicBlock(in_channels, out_channels, stride=2, downsample=shortcut)
 
 
 class RegionHeads(RoIHeads):
-    """torchvision's second stage with the losses of `loss.compute_region_losses`: they come unweighted.
+    """Second stage of torchvision with the unweighted losses of `loss.compute_region_losses`.
 
     Args:
-        heads: the second stage whose parts and settings it takes over.
+        heads: second stage whose parts and settings are used.
         term: see `build_digit_rcnn`.
     """
 
@@ -201,7 +200,7 @@ class RegionHeads(RoIHeads):
         image_shapes: list[tuple[int, int]],
         targets: list[dict[str, Tensor]] | None = None,
     ) -> tuple[list[dict[str, Tensor]], dict[str, Float[Tensor, ""]]]:
-        """Returns no detections and the losses in training, torchvision's detections and no losses after it."""
+        """Return the losses alone in training mode, torchvision's detections alone in evaluation mode."""
         if not self.training:
             return super().forward(features, proposals, image_shapes, targets)
         proposals, matches, labels, _ = self.select_training_samples(proposals, targets)
@@ -214,12 +213,12 @@ class RegionHeads(RoIHeads):
 
 
 def _pick(boxes: Float[Tensor, "_objects 4"], rows: Int[Tensor, " R"]) -> Float[Tensor, "R 4"]:
-    """Returns the matched box of each region; in an image without a digit it is empty, and never looked at."""
+    """Return the matched box of each region; in an image without a digit, zeros, which no loss uses."""
     return boxes[rows] if len(boxes) else boxes.new_zeros(len(rows), 4)
 
 
 def _to_float32(outputs: Any) -> Any:
-    """Returns what a part of a network returns with every tensor in it in float32."""
+    """Return `outputs`, a nested structure of tensors, with all tensors converted to float32."""
     if isinstance(outputs, Tensor):
         return outputs.float()
     if isinstance(outputs, dict):
@@ -231,18 +230,18 @@ def _to_float32(outputs: Any) -> Any:
 def detect(
     network: FasterRCNN, images: Sequence[UInt8[Tensor, "3 _h _w"]], thresholds: Thresholds = EVERYTHING
 ) -> list[Detections]:
-    """Returns the detections of each image, in its own pixels, from a network in evaluation mode; runs where it is.
+    """Return the detections of each image, in its pixels, from a network in evaluation mode, on the network's device.
 
     Args:
-        images: one batch, of any sizes; it is padded to the largest.
+        images: one batch, of any sizes; all are padded to the largest.
     """
     device = next(network.parameters()).device
     network.roi_heads.score_thresh, network.roi_heads.nms_thresh = thresholds.score, thresholds.nms
     with runtime.autocast(device):  # as in training
-        found = network([prepare_image(image, device) for image in images])
-    return [Detections(*(one[name].cpu() for name in ("boxes", "scores", "labels"))) for one in found]
+        outputs = network([prepare_image(image, device) for image in images])
+    return [Detections(*(output[name].cpu() for name in ("boxes", "scores", "labels"))) for output in outputs]
 
 
 def prepare_image(image: UInt8[Tensor, "3 H W"], device: torch.device) -> Float[Tensor, "3 H W"]:
-    """Returns the image on `device` as the network reads it, 0 to 1: the network itself normalises and resizes it."""
+    """Return the image on `device` with values from 0 to 1; the network normalises and resizes it."""
     return image.to(device).float().div_(255)

@@ -1,4 +1,4 @@
-"""Paints a sign on a wall: fonts, plates, bricks and light, and all that a moving camera does to them."""
+"""Painting of a sign on a wall: fonts, plates, bricks, light, and the defects of a photo from a moving camera."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ FONTS = (
     "cmss10",
     "cmtt10",
 )
-"""Faces that come with Matplotlib; what hangs on houses is mostly bold, so bold faces are listed twice."""
+"""Fonts that come with Matplotlib. House numbers are mostly bold, so some fonts are listed twice."""
 PLAIN_ONE = "plain 1"
-"""The text of a 1 that stands on its stem alone, as most do on houses; no face of Matplotlib's has it."""
+"""Text of a 1 without a foot, as most house numbers have it; no font of Matplotlib has this glyph."""
 LEVELS = (12, 16, 24, 32, 48, 64, 96, 128)
-"""Heights of a digit at which a sign is drawn, pixels: the next above what is seen of it is taken."""
+"""Heights of a glyph, pixels. Glyphs are drawn at the smallest height that is at least the height in the image."""
 
 Colour = tuple[int, int, int]
 
-# Light of every colour falls on house walls, so they are hardly coloured: plaster, stone, wood, brick.
+# Walls of plaster, stone, wood and brick are nearly grey in photos.
 _WALLS: tuple[Colour, ...] = (
     (127, 124, 121),
     (91, 88, 87),
@@ -53,7 +53,7 @@ _WALLS: tuple[Colour, ...] = (
     (132, 112, 92),
 )
 _BRICKS: tuple[Colour, ...] = ((122, 74, 62), (96, 64, 56), (150, 134, 116), (84, 72, 72))
-_PLATES: tuple[tuple[Colour, Colour], ...] = (  # plate and digits
+_PLATES: tuple[tuple[Colour, Colour], ...] = (  # plate, digits
     ((222, 222, 220), (34, 36, 58)),
     ((214, 214, 210), (40, 40, 40)),
     ((200, 196, 184), (52, 60, 104)),
@@ -67,7 +67,7 @@ _PLATES: tuple[tuple[Colour, Colour], ...] = (  # plate and digits
     ((112, 46, 48), (222, 214, 208)),
     ((66, 80, 72), (212, 210, 196)),
 )
-_INKS: tuple[Colour, ...] = (  # of digits without a plate
+_INKS: tuple[Colour, ...] = (  # digits without a plate
     (34, 32, 34),
     (50, 40, 36),
     (30, 36, 62),
@@ -88,17 +88,17 @@ class Character(NamedTuple):
 
 
 class Sign(NamedTuple):
-    """What is written, and how the camera sees it."""
+    """Text of a sign and its view by the camera."""
 
     font: str
     characters: Sequence[Character]
-    num_own: int  # the first ones, which the plate is made for; others hang beside it
+    num_own: int  # the first characters, which are on the plate; the others are beside it
     matrix: Float64[np.ndarray, "3 3"]  # from (u, v) to (x, y) pixels
     unit: float  # height of a digit, pixels
 
 
 def measure_character(font: str, text: str) -> float:
-    """Returns the width of a character's ink in digit heights."""
+    """Return the width of a character's ink, in digit heights."""
     mask, _ = _draw_glyph(font, text, LEVELS[-1], 0)
     return mask.width / LEVELS[-1]
 
@@ -106,11 +106,11 @@ def measure_character(font: str, text: str) -> float:
 def paint(
     sign: Sign, size: tuple[int, int], clear: tuple[float, float], rng: np.random.Generator
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Returns the photograph of `sign`.
+    """Return the photo of `sign`.
 
     Args:
         size: (height, width) of the image, pixels.
-        clear: from which to which x nothing stands before the wall but the sign, pixels.
+        clear: first and last x, pixels, between which nothing but the sign is in front of the wall.
     """
     canvas, wall = _paint_wall(size, sign.unit, clear, rng)
     plate, rim, ink = _draw_masks(sign, size, rng)
@@ -124,7 +124,7 @@ def paint(
         canvas.paste(ground, (0, 0), plate)
         if rng.random() < 0.35:
             canvas.paste(colour, (0, 0), rim)
-    elif rng.random() < 0.45:  # digits of metal stand off the wall and throw a shadow
+    elif rng.random() < 0.45:  # metal digits at a distance from the wall cast a shadow
         x, y = (round(sign.unit * rng.uniform(-0.12, 0.12)) for _ in range(2))
         canvas.paste(_mix(wall, (0, 0, 0), rng.uniform(0.3, 0.6)), (x, y), ink)
     canvas.paste(colour, (0, 0), ink)
@@ -132,28 +132,28 @@ def paint(
 
 
 def _choose_ink(wall: Colour, rng: np.random.Generator) -> Colour:
-    """Returns the colour of digits that can be told from `wall`."""
-    far = [ink for ink in _INKS if abs(sum(ink) - sum(wall)) > 150]
-    return far[rng.integers(len(far))]
+    """Return a colour of digits that differs enough from `wall`."""
+    distinct = [ink for ink in _INKS if abs(sum(ink) - sum(wall)) > 150]
+    return distinct[rng.integers(len(distinct))]
 
 
 def _vary(colour: Colour, rng: np.random.Generator, amount: float) -> Colour:
-    """Returns a colour nearby: in brightness mostly, in hue a little."""
+    """Return a similar colour, changed in brightness mostly and in hue a little."""
     values = np.array(colour) + rng.normal(0, amount) + rng.normal(0, amount / 7, 3)
     return tuple(np.clip(np.rint(values), 0, 255).astype(int).tolist())
 
 
 def _mix(first: Colour, second: Colour, share: float) -> Colour:
-    """Returns the colour that goes `share` of the way from `first` to `second`."""
+    """Return the mixture (1 - `share`) · `first` + `share` · `second`."""
     return tuple(round(a + share * (b - a)) for a, b in zip(first, second, strict=True))
 
 
-# What is on the sign
+# The sign
 
 
 @functools.cache
 def _load_font(name: str, level: int) -> tuple[ImageFont.FreeTypeFont, int]:
-    """Returns the face in the size that makes an 8 `level` pixels high, and where its 8 begins."""
+    """Return the font in the size in which an 8 is `level` pixels high, and the top of the 8, pixels."""
     path = str(Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf"))
     _, top, _, bottom = ImageFont.truetype(path, 200).getbbox("8")
     font = ImageFont.truetype(path, round(200 * level / (bottom - top)), layout_engine=ImageFont.Layout.BASIC)
@@ -162,19 +162,19 @@ def _load_font(name: str, level: int) -> tuple[ImageFont.FreeTypeFont, int]:
 
 @functools.cache
 def _draw_glyph(name: str, text: str, level: int, stroke: int) -> tuple[Image.Image, int]:
-    """Returns the mask of a character's ink, and how far it begins below the top of an 8; `stroke` makes it bolder."""
+    """Return the mask of a character's ink, and its top below the top of an 8, pixels; `stroke` makes it bolder."""
     if text == PLAIN_ONE:
-        whole, below = _draw_glyph(name, "1", level, stroke)
-        return _remove_foot(whole), below
+        mask, below = _draw_glyph(name, "1", level, stroke)
+        return _remove_foot(mask), below
     font, top_of_8 = _load_font(name, level)
     sheet = Image.new("L", (4 * level, 4 * level))
     ImageDraw.Draw(sheet).text((level, level), text, fill=255, font=font, stroke_width=stroke)
-    ink = sheet.getbbox()  # the font's own box of a character is as wide as its pen moves on
+    ink = sheet.getbbox()  # the font's box of a character is wider: it includes the space after the ink
     return sheet.crop(ink), ink[1] - level - top_of_8
 
 
 def _remove_foot(mask: Image.Image) -> Image.Image:
-    """Returns a 1 without its foot: its stem goes on to the ground as it was above, upright or leaning."""
+    """Return the mask of a 1 without its foot: the stem is extended to the baseline, upright or leaning."""
     ink = np.array(mask)
     upper, lower = int(0.5 * len(ink)), int(0.7 * len(ink))
     lean = (ink[upper].argmax() - ink[lower].argmax()) / (lower - upper)  # columns to the left per row down
@@ -185,46 +185,46 @@ def _remove_foot(mask: Image.Image) -> Image.Image:
 
 
 def _draw_masks(sign: Sign, size: tuple[int, int], rng: np.random.Generator) -> list[Image.Image]:
-    """Returns where plate, rim of the plate, and ink are seen in the image, three masks.
+    """Return three masks in the image: the plate, its rim and the ink.
 
-    They are the channels of one image, so that one resampling sees them all. Its columns are as wide as the image's:
-    a foreshortened sign would lose its thin lines between the samples.
+    They are the channels of one picture of the sign, which is resampled once. Its columns are about as wide as those of
+    the image, because a finer picture of a foreshortened sign would lose thin lines between the samples.
     """
     level = next((level for level in LEVELS if level >= sign.unit), LEVELS[-1])
     across = float(np.hypot(*sign.matrix[:2, 0])) / sign.unit
     scale = np.array([level * min(1.0, 1.1 * across), level])
     stroke = round(level * max(0.0, rng.normal(0.01, 0.025)))
-    inked = np.array([(one.u, one.v, one.u + one.width, one.v + 1) for one in sign.characters])
+    inked = np.array([(char.u, char.v, char.u + char.width, char.v + 1) for char in sign.characters])
     number, pad = inked[: sign.num_own], rng.uniform(0.12, 0.6, 2)
     plate = np.stack([number[:, :2].min(axis=0) - pad, number[:, 2:].max(axis=0) + pad])
-    margin = 0.8  # for strokes, feet of letters and an oval that is wider than its plate
+    margin = 0.8  # room for strokes, descenders of letters and an oval that is wider than its plate
     origin = np.minimum(plate[0], inked[:, :2].min(axis=0)) - margin
     end = np.maximum(plate[1], inked[:, 2:].max(axis=0)) + margin
     extent = tuple(np.ceil((end - origin) * scale).astype(int).tolist())
     plate_mask, rim_mask, ink_mask = masks = [Image.new("L", extent) for _ in range(3)]
     _draw_plate(plate_mask, rim_mask, (plate - origin) * scale, scale, rng)
-    for one in sign.characters:
-        glyph, top = _draw_glyph(sign.font, one.text, level, stroke)
+    for char in sign.characters:
+        glyph, top = _draw_glyph(sign.font, char.text, level, stroke)
         narrow = scale[0] / level
         glyph = glyph.resize((max(1, round(glyph.width * narrow)), glyph.height), Image.Resampling.BILINEAR)
-        x, y = ((one.u, one.v) - origin) * scale
+        x, y = ((char.u, char.v) - origin) * scale
         ink_mask.paste(255, (round(x - stroke * narrow), round(y) + top), glyph)
     to_masks = np.array([[scale[0], 0, -origin[0] * scale[0]], [0, scale[1], -origin[1] * scale[1]], [0, 0, 1]])
     from_image = to_masks @ np.linalg.inv(sign.matrix)
     coefficients = (from_image / from_image[2, 2]).ravel()[:8].tolist()
-    seen = Image.merge("RGB", masks).transform(
+    projected = Image.merge("RGB", masks).transform(
         size[::-1], Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BILINEAR
     )
-    return list(seen.split())
+    return list(projected.split())
 
 
 def _draw_plate(
     plate: Image.Image, rim: Image.Image, box: Float64[np.ndarray, "2 2"], scale: np.ndarray, rng: np.random.Generator
 ) -> None:
-    """Draws a plate and its rim: sharp corners, round ones, or an oval."""
+    """Draw a plate and its rim, with sharp or round corners or as an oval."""
     line = max(1, round(scale.min() * rng.uniform(0.05, 0.1)))
     kind = rng.random()
-    if kind < 0.08:  # an oval that holds the corners of the plate that it replaces
+    if kind < 0.08:  # an oval around the corners of the plate that it replaces
         middle, half = box.mean(axis=0), (box[1] - box[0]) / 2
         outline = np.stack([middle - 1.3 * half, middle + 1.3 * half])
         ImageDraw.Draw(plate).ellipse(outline.ravel().tolist(), fill=255)
@@ -237,13 +237,13 @@ def _draw_plate(
     ImageDraw.Draw(rim).rounded_rectangle(inner.ravel().tolist(), radius, outline=255, width=line)
 
 
-# What is around it
+# The wall
 
 
 def _paint_wall(
     size: tuple[int, int], unit: float, clear: tuple[float, float], rng: np.random.Generator
 ) -> tuple[Image.Image, Colour]:
-    """Returns a wall with what leans on it or ends it, and its colour behind the number."""
+    """Return a wall with frames, ledges and cables, and its colour behind the number."""
     height, width = size
     bricks = rng.random() < 0.15
     palette = _BRICKS if bricks else _WALLS
@@ -252,7 +252,7 @@ def _paint_wall(
     draw = ImageDraw.Draw(canvas)
     if bricks:
         _draw_bricks(draw, size, unit, wall, rng)
-    if rng.random() < 0.65:  # a door's frame, a window, a gutter: upright edges beside the number
+    if rng.random() < 0.65:  # vertical edges beside the number: a door frame, a window, a gutter
         for _ in range(rng.integers(1, 4)):
             colour = _vary(_WALLS[rng.integers(len(_WALLS))], rng, 25)
             lean = rng.normal(0, 0.04) * height
@@ -293,15 +293,15 @@ def _draw_bricks(
         row += 1
 
 
-# What the camera makes of it
+# The camera
 
 
 def _photograph(canvas: Image.Image, unit: float, rng: np.random.Generator) -> UInt8[np.ndarray, "H W 3"]:
-    """Returns the picture of `canvas` in uneven light, dirty, out of focus, noisy and stored as JPEG."""
+    """Return the photo of `canvas`: uneven light, stains, blur, noise and JPEG compression."""
     width, height = canvas.size
     lit = np.asarray(canvas) * _draw_light((height, width), rng)[..., None]
     lit += _draw_texture((height, width), unit, rng)[..., None]
-    # Out of focus, or enlarged from fewer pixels than it has now: either way in proportion to the digits.
+    # Blur by wrong focus or by enlargement is proportional to the size of the digits.
     sigma = float(0.25 + unit * min(0.065, 0.028 * np.exp(rng.normal(0, 0.5))))
     blurred = Image.fromarray(_to_bytes(lit)).filter(ImageFilter.GaussianBlur(sigma))
     noise = rng.standard_normal((height, width, 1), np.float32) * np.float32(0.3 + rng.gamma(3.0, 0.7))
@@ -315,7 +315,7 @@ def _to_bytes(values: Float32[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"
 
 
 def _draw_light(size: tuple[int, int], rng: np.random.Generator) -> Float32[np.ndarray, "H W"]:
-    """Returns a factor per pixel: exposure, a gradient, and now and then the edge of a shadow."""
+    """Return a factor per pixel: exposure, a gradient and, in one image of ten, the edge of a shadow."""
     height, width = size
     y, x = np.linspace(-1, 1, height, dtype=np.float32)[:, None], np.linspace(-1, 1, width, dtype=np.float32)
     across, down = rng.normal(0, 0.09, 2).astype(np.float32)
@@ -328,7 +328,7 @@ def _draw_light(size: tuple[int, int], rng: np.random.Generator) -> Float32[np.n
 
 
 def _draw_texture(size: tuple[int, int], unit: float, rng: np.random.Generator) -> Float32[np.ndarray, "H W"]:
-    """Returns stains as large as the digits and grain of a few pixels, in grey levels around 0."""
+    """Return stains of the size of the digits and grain of a few pixels, in grey levels around 0."""
     height, width = size
     total = np.zeros(size, np.float32)
     for cell, strength in ((unit, 7.0), (max(2.0, unit / 6), 3.2)):

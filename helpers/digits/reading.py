@@ -1,10 +1,10 @@
-"""From boxes to numbers: the assignment's two files, how one is made of the other, and what is wrong with any.
+"""Numbers from detections, and the assignment's two files.
 
-`pred.json` holds every detection (task 1). `pred.csv` holds one number per image and is made of `pred.json` alone
-(task 2): digits that cover each other are one digit, weak ones count only where nothing better is found, and what is
-left is read line by line.
+`pred.json` holds every detection (task 1). `pred.csv` holds one number per image and is computed from `pred.json` alone
+(task 2): of digits that overlap the one with the best score remains, digits with low scores are used only where no
+better one exists, and the remaining digits are read from left to right (`reading_order`).
 
-Shape letters: M images, N boxes of one image.
+Shape letters: M images.
 """
 
 from __future__ import annotations
@@ -19,79 +19,61 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
-from scipy.sparse.csgraph import connected_components
-from torch import Tensor
+from jaxtyping import Int64
 from torchvision.ops import nms
 
 from helpers import coco
 from helpers.average_precision import Detections
 from helpers.digits.dataset import DIGIT_NAMES, DigitDataset
 from helpers.digits.metrics import NO_NUMBER, measure_accuracy
+from helpers.digits.reading_order import spell_number
 from helpers.files import write_text
 from helpers.records import LARGEST_TABLE, DatasetError, explain, read_text, shorten
 
 CSV_HEADER = ["image_id", "pred_label"]
-SAME_LINE = 0.25
-"""Share of a digit's height from which another one at its side stands in its line."""
 CANDIDATES = tuple(round(0.05 * step, 2) for step in range(1, 20))
-"""Score thresholds among which a cascade is chosen."""
+"""Score thresholds from which `choose_reading` selects."""
 NMS_THRESHOLDS = (0.3, 0.5, 0.7)
-"""IoUs of suppression among which one is chosen."""
+"""IoU thresholds of suppression from which `choose_reading` selects one."""
 
 
 @dataclass(frozen=True)
 class ReadingConfig:
-    """How detections become a number."""
+    """Settings with which detections become a number."""
 
-    thresholds: tuple[float, ...] = (0.5,)  # falling: each is for images in which nothing reaches those before it
-    nms_threshold: float = 0.5  # IoU above which a digit hides a worse one, whatever its class
+    # Score thresholds, decreasing. Each is used only for images in which no score reaches those before it: a cascade.
+    thresholds: tuple[float, ...] = (0.5,)
+    nms_threshold: float = 0.5  # IoU above which a detection suppresses one with a lower score, of any class
 
 
 # Reading
 
 
 def read_numbers(detections: Sequence[Detections], config: ReadingConfig = ReadingConfig()) -> list[str]:
-    """Returns the number in each image, as text because "09" is not "9", or `NO_NUMBER` where nothing is found."""
-    return [_read_number(suppress(one, config.nms_threshold), config.thresholds) for one in detections]
+    """Return the number in each image, as text because "09" is not "9", or `NO_NUMBER` without a detection."""
+    return [_read_number(suppress(image, config.nms_threshold), config.thresholds) for image in detections]
 
 
 def _read_number(detections: Detections, thresholds: Sequence[float]) -> str:
-    """Returns the number that detections without duplicates stand for."""
+    """Return the number of detections without duplicates."""
     for threshold in thresholds:
-        kept = detections.above(threshold)
-        if len(kept.scores):
-            return "".join(DIGIT_NAMES[kept.labels[row] - 1] for row in order_digits(kept.boxes))
+        digits = detections.above(threshold)
+        if len(digits.scores):
+            return spell_number(digits.boxes, digits.labels - 1)
     return NO_NUMBER
 
 
 def suppress(detections: Detections, nms_threshold: float) -> Detections:
-    """Returns the best of all detections that overlap by more than `nms_threshold`, whatever their classes.
+    """Return the detections after non-maximum suppression across classes.
 
-    A network suppresses within a class only: a digit that it takes for a 1 and for a 7 comes twice, and would be read
-    twice. What a score threshold keeps of the result is what suppression keeps of that: the weaker never hides the
-    better.
+    The network suppresses within a class only: a digit that is detected as 1 and as 7 has two boxes and would be read
+    twice. A score threshold may be applied before or after: a detection never suppresses one with a higher score.
+
+    Args:
+        nms_threshold: IoU above which the detection with the lower score is removed.
     """
-    kept = nms(detections.boxes, detections.scores, nms_threshold)
-    return Detections(*(column[kept] for column in detections))
-
-
-def order_digits(boxes: Float[Tensor, "N 4"]) -> list[int]:
-    """Returns the rows of the boxes in the order of reading: line by line from the top, in each from the left.
-
-    Two digits stand in one line if they share more of their heights than of their widths (and at least `SAME_LINE`),
-    or if others between them lead from one to the other. So a slanted number is one line, though its ends may share no
-    height, and of stacked digits each is a line of its own.
-    """
-    if len(boxes) == 0:
-        return []
-    sizes = boxes[:, 2:] - boxes[:, :2]
-    shared = torch.minimum(boxes[:, None, 2:], boxes[:, 2:]) - torch.maximum(boxes[:, None, :2], boxes[:, :2])
-    across, down = (shared.clamp(min=0) / torch.minimum(sizes[:, None], sizes)).unbind(-1)
-    _, lines = connected_components(((down > across) & (down >= SAME_LINE)).numpy(), directed=False)
-    centres = ((boxes[:, :2] + boxes[:, 2:]) / 2).numpy()
-    heights = np.bincount(lines, centres[:, 1]) / np.bincount(lines)  # of each line in the image
-    return np.lexsort((centres[:, 0], heights[lines])).tolist()
+    rows = nms(detections.boxes, detections.scores, nms_threshold)
+    return Detections(*(column[rows] for column in detections))
 
 
 def choose_reading(
@@ -100,21 +82,24 @@ def choose_reading(
     nms_thresholds: Sequence[float] = NMS_THRESHOLDS,
     candidates: Sequence[float] = CANDIDATES,
 ) -> ReadingConfig:
-    """Returns the config that reads most `numbers` right: choose it on a validation split, never on the one reported.
+    """Return the settings that read most `numbers` right, for a validation split, never for the reported one.
 
-    The first threshold is the best for all images. Each further one is the best, of those below, for the images in
-    which nothing was found, as long as it reads any of them right. Of equals, the highest.
+    The first threshold is the best one for all images. Each further threshold is the best lower one for the images in
+    which no score reaches the thresholds before it, as long as more numbers are right. Of equal ones the highest.
+
+    Args:
+        numbers: true number of each image.
     """
     best: tuple[float, ReadingConfig] | None = None
     for nms_threshold in nms_thresholds:
-        suppressed = [suppress(one, nms_threshold) for one in detections]
+        suppressed = [suppress(image, nms_threshold) for image in detections]
         thresholds: tuple[float, ...] = ()
         accuracy = -1.0
         while True:
-            lower = [one for one in sorted(candidates, reverse=True) if not thresholds or one < thresholds[-1]]
+            lower = [value for value in sorted(candidates, reverse=True) if not thresholds or value < thresholds[-1]]
             tried = [
                 (
-                    measure_accuracy([_read_number(one, (*thresholds, threshold)) for one in suppressed], numbers),
+                    measure_accuracy([_read_number(image, (*thresholds, threshold)) for image in suppressed], numbers),
                     threshold,
                 )
                 for threshold in lower
@@ -133,31 +118,32 @@ def choose_reading(
 
 
 def write_predictions(path: Path, image_ids: Int64[np.ndarray, " M"], detections: Sequence[Detections]) -> None:
-    """Writes every detection: a list of `image_id`, `bbox` [x, y, width, height], `score`, `category_id` (digit + 1).
+    """Write every detection: a list of `image_id`, `bbox` [x, y, width, height], `score`, `category_id` (digit + 1).
 
-    Boxes without width or height, which no digit has, are left out.
+    Boxes without width or height are omitted.
     """
-    columns = [np.concatenate([column.numpy() for column in one]) for one in zip(*detections, strict=True)]
-    boxes, scores, labels = columns
-    owners = np.repeat(image_ids, [len(one.scores) for one in detections])
-    real = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    boxes, scores, labels = (
+        np.concatenate([column.numpy() for column in columns]) for columns in zip(*detections, strict=True)
+    )
+    owners = np.repeat(image_ids, [len(image.scores) for image in detections])
+    has_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     results = (owners, boxes.astype(np.float64), labels - 1, scores.astype(np.float64))
-    coco.write_results(path, coco.ResultFile(*(column[real] for column in results)))
+    coco.write_results(path, coco.ResultFile(*(column[has_area] for column in results)))
 
 
 def read_predictions(path: Path, dataset: DigitDataset) -> list[Detections]:
-    """Returns the detections in a `pred.json`, whoever wrote it, for each image of `dataset`, best score first.
+    """Read a `pred.json` of any program: return the detections in each image of `dataset`, highest score first.
 
     Args:
-        dataset: the images that the file is about; their truth, if there is any, is not looked at.
+        dataset: the images of the file; true boxes are not used.
 
     Raises:
-        DatasetError: names file, record, what is wrong, and the remedy.
+        DatasetError: the file is missing or a record is wrong; names file, record and remedy.
     """
     results = coco.read_results(path, DIGIT_NAMES, dataset.image_ids, dataset.sizes)
     row_of = {image_id: row for row, image_id in enumerate(dataset.image_ids.tolist())}
     rows = np.array([row_of[image_id] for image_id in results.image_ids.tolist()], np.int64)
-    # Equal scores are ordered by label and box, so that the order of the records means nothing.
+    # Equal scores are ordered by label and place, so that the order of the records has no effect.
     order = np.lexsort((*results.boxes.T, results.labels, -results.scores, rows))
     ends = np.searchsorted(rows[order], np.arange(1, len(dataset) + 1))
     columns = (results.boxes.astype(np.float32), results.scores.astype(np.float32), results.labels + 1)
@@ -169,7 +155,7 @@ def read_predictions(path: Path, dataset: DigitDataset) -> list[Detections]:
 
 
 def write_numbers(path: Path, image_ids: Int64[np.ndarray, " M"], numbers: Sequence[str]) -> None:
-    """Writes `image_id,pred_label`, one line per image; numbers are text, so that a leading zero stays."""
+    """Write `image_id,pred_label`, one line per image; numbers are text, so that leading zeros are kept."""
     lines = [
         ",".join(CSV_HEADER),
         *(f"{image_id},{number}" for image_id, number in zip(image_ids.tolist(), numbers, strict=True)),
@@ -180,19 +166,19 @@ def write_numbers(path: Path, image_ids: Int64[np.ndarray, " M"], numbers: Seque
 def check_numbers(
     path: Path, image_ids: Int64[np.ndarray, " M"], detections: Sequence[Detections] | None = None
 ) -> list[str]:
-    """Returns the numbers in a `pred.csv`, whoever wrote it, in the order of `image_ids`.
+    """Read and check a `pred.csv` of any program: return its numbers in the order of `image_ids`.
 
     Args:
-        detections: of each image, in the `pred.json` that the numbers are made of: it tells whether zeros were lost.
+        detections: detections in each image, from the `pred.json` of the numbers; they reveal lost leading zeros.
 
     Raises:
-        DatasetError: names file, line, what is wrong, and the remedy.
+        DatasetError: the file is missing or a line is wrong; names file, line and remedy.
     """
     rows = _read_rows(path)
     line, header = rows[0] if rows else (1, [])
     if sorted(name for name in header if name in CSV_HEADER) != sorted(CSV_HEADER):
-        found = shorten(",".join(header)) if rows else "nothing"
-        raise DatasetError(f"{path}: line {line} is {found}. Remedy: the header is {','.join(CSV_HEADER)}")
+        first_line = shorten(",".join(header)) if rows else "nothing"
+        raise DatasetError(f"{path}: line {line} is {first_line}. Remedy: the header is {','.join(CSV_HEADER)}")
 
     def refuse(line: int, problem: str, remedy: str) -> None:
         raise DatasetError(f"{path}: line {line}: {problem}. Remedy: {remedy}")
@@ -252,21 +238,22 @@ def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
 
 
 def find_lost_zeros(numbers: Sequence[str], detections: Sequence[Detections]) -> list[tuple[int, str]]:
-    """Returns the rows of numbers that have lost zeros in front, each with the number as it was.
+    """Return the rows of numbers that have lost leading zeros, each with the complete number.
 
-    A number may lack a zero because it was not found. It has lost one if no score threshold gives the number, and some
-    threshold gives it with zeros in front. Integers lose all of them: where one number has kept its own, none is lost.
+    A number may lack a zero because the zero was not detected. It has lost a zero if no score threshold gives the
+    number and some threshold gives it with leading zeros. Integers lose all leading zeros: if one number of the file
+    has a leading zero, none was lost.
     """
     if any(number.startswith("0") and len(number) > 1 for number in numbers):
         return []
     lost = []
-    for row, (number, found) in enumerate(zip(numbers, detections, strict=True)):
-        kept = found.above(min(CANDIDATES))
-        if number == NO_NUMBER or DIGIT_NAMES.index("0") + 1 not in kept.labels:
+    for row, (number, image) in enumerate(zip(numbers, detections, strict=True)):
+        candidates = image.above(min(CANDIDATES))
+        if number == NO_NUMBER or DIGIT_NAMES.index("0") + 1 not in candidates.labels:
             continue
         readings = {
             _read_number(suppressed, [threshold])
-            for suppressed in (suppress(kept, nms_threshold) for nms_threshold in NMS_THRESHOLDS)
+            for suppressed in (suppress(candidates, nms_threshold) for nms_threshold in NMS_THRESHOLDS)
             for threshold in suppressed.scores.tolist()
         }
         full = [
@@ -277,23 +264,23 @@ def find_lost_zeros(numbers: Sequence[str], detections: Sequence[Detections]) ->
     return lost
 
 
-# Both
+# Both files
 
 
 def write_answers(
     folder: Path, images: DigitDataset, detections: Sequence[Detections], config: ReadingConfig
 ) -> list[str]:
-    """Writes `pred.json` and, made of it alone, `pred.csv` to `folder`, checks both, and returns the numbers."""
+    """Write `pred.json` and, from it alone, `pred.csv` to `folder`, check both, and return the numbers."""
     folder.mkdir(parents=True, exist_ok=True)
     predictions, numbers = folder / "pred.json", folder / "pred.csv"
     write_predictions(predictions, images.image_ids, detections)
-    found = read_predictions(predictions, images)
-    write_numbers(numbers, images.image_ids, read_numbers(found, config))
-    return check_numbers(numbers, images.image_ids, found)
+    detections_in_file = read_predictions(predictions, images)
+    write_numbers(numbers, images.image_ids, read_numbers(detections_in_file, config))
+    return check_numbers(numbers, images.image_ids, detections_in_file)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Says what is wrong with a `pred.json`, and with a `pred.csv` if given, and returns 1, or 0 if nothing is."""
+    """Check a `pred.json`, and a `pred.csv` if given: print the first error and return 1, or counts and return 0."""
     parser = argparse.ArgumentParser(prog="python -m helpers.digits.reading", description=main.__doc__)
     parser.add_argument("images", type=Path, help="folder with the split's images, 1.png, 2.png, …")
     parser.add_argument("predictions", type=Path, help="pred.json")
@@ -301,10 +288,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         dataset = DigitDataset.read_unlabelled(options.images.parent, options.images.name)
-        found = read_predictions(options.predictions, dataset)
-        print(f"{options.predictions}: {sum(len(one.scores) for one in found)} detections in {len(found)} images")
+        detections = read_predictions(options.predictions, dataset)
+        num_detections = sum(len(image.scores) for image in detections)
+        print(f"{options.predictions}: {num_detections} detections in {len(detections)} images")
         if options.numbers:
-            numbers = check_numbers(options.numbers, dataset.image_ids, found)
+            numbers = check_numbers(options.numbers, dataset.image_ids, detections)
             print(f"{options.numbers}: {len(numbers)} images, {numbers.count(NO_NUMBER)} of them without a number")
     except DatasetError as error:
         print(error, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What a trained network's second stage is given to correct, and what it makes of it: where box losses work."""
+"""Box corrections of a trained second stage: the proposals, their refined boxes and the true ones."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from helpers.digits.loss import BOX_CODER
 from helpers.digits.model import prepare_image
 
 
-class Matches(NamedTuple):
-    """Regions that hold a digit, the box that is predicted of each and the one it should be: pixels as resized."""
+class Refinements(NamedTuple):
+    """Boxes (x1, y1, x2, y2) of P proposals that are matched to a digit, in pixels of the resized image."""
 
-    regions: Float[Tensor, "P 4"]
-    predicted: Float[Tensor, "P 4"]
-    true: Float[Tensor, "P 4"]
+    proposals: Float[Tensor, "P 4"]  # regions that the second stage gets
+    refined: Float[Tensor, "P 4"]  # boxes that it predicts for the class of the digit
+    true: Float[Tensor, "P 4"]  # boxes of the digits
 
 
 @torch.no_grad()
-def collect_matches(network: FasterRCNN, dataset: DigitDataset) -> Matches:
-    """Returns the matched regions of all images, sampled as in training, from a network in evaluation mode.
+def collect_refinements(network: FasterRCNN, dataset: DigitDataset) -> Refinements:
+    """Return the refinements in all images, sampled as in training, from a network in evaluation mode.
 
-    torchvision adds the true boxes to the proposals before it samples. They are left out here: they need no correction.
+    torchvision adds the true boxes to the proposals before it samples. Here they are excluded, because they need no
+    correction.
     """
     device = next(network.parameters()).device
     heads = network.roi_heads
@@ -40,8 +41,8 @@ def collect_matches(network: FasterRCNN, dataset: DigitDataset) -> Matches:
         pooled = heads.box_head(heads.box_roi_pool(features, sampled, images.image_sizes))
         _, offsets = heads.box_predictor(pooled)
         true = targets[0]["boxes"][rows[0]]
-        chosen = (labels[0] > 0) & (sampled[0] != true).any(1)
-        offsets = offsets.unflatten(1, (-1, 4))[chosen, labels[0][chosen]]
-        predicted = BOX_CODER.decode_single(offsets, sampled[0][chosen])
-        columns.append((sampled[0][chosen], predicted, true[chosen]))
-    return Matches(*(torch.cat(column).cpu() for column in zip(*columns, strict=True)))
+        matched = (labels[0] > 0) & (sampled[0] != true).any(1)
+        offsets = offsets.unflatten(1, (-1, 4))[matched, labels[0][matched]]
+        refined = BOX_CODER.decode_single(offsets, sampled[0][matched])
+        columns.append((sampled[0][matched], refined, true[matched]))
+    return Refinements(*(torch.cat(column).cpu() for column in zip(*columns, strict=True)))

@@ -1,8 +1,8 @@
-"""Draws house numbers as Street View sees them: a sign on a wall from the side, few pixels, loose boxes.
+"""Scenes of house numbers as in Street View's photos: a sign on a wall seen from the side, small, with loose boxes.
 
-What is where is laid out here, in the statistics of SVHN, and `helpers.digits.painting` paints it. The sign has
-coordinates of its own, (u, v) in units of a digit's height from the middle of the number, and a homography takes them
-to pixels: camera, slant and slope of a number are nothing but that matrix.
+This module draws the layout with the statistics of SVHN; `helpers.digits.painting` paints it. The sign has its own
+coordinates (u, v), in digit heights from the middle of the number. A homography maps them to pixels; it holds the
+camera, the slant and the slope of a number.
 """
 
 from __future__ import annotations
@@ -15,32 +15,36 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
 from helpers.digits.painting import FONTS, PLAIN_ONE, Character, Sign, measure_character, paint
+from helpers.digits.reading_order import spell_number
 
 Spread = tuple[float, float, float]
-"""The 5, 50 and 95 % quantiles of a positive quantity, as a table of statistics states them."""
+"""The 5, 50 and 95 % quantiles of a positive quantity."""
 
 _Z95 = 1.645  # the 95 % quantile of the standard normal distribution
 _LATER_SHARES = np.array([0.124, 0.178, 0.136, 0.109, 0.096, 0.088, 0.073, 0.072, 0.065, 0.059])
-"""How often each digit follows another: SVHN's frequencies, with the zeros that do not begin a number."""
+"""Share of each digit at the second place and after it: SVHN's frequencies without the first digits."""
 
 
 @dataclass(frozen=True)
 class NumberConfig:
-    """The layout of a split; lengths are shares of the box height unless they are in pixels."""
+    """Layout of a split; lengths are shares of the box height unless they are in pixels."""
 
     box_height: Spread = (14.0, 29.0, 68.0)  # pixels
     height_share: Spread = (0.34, 0.69, 0.92)  # box height / image height
-    image_shape: Spread = (1.85, 2.13, 2.65)  # image width / height, of two digits
-    foreshortening: Spread = (0.42, 0.69, 0.98)  # seen width of a digit / that of its font
+    image_shape: Spread = (1.85, 2.13, 2.65)  # image width / height, for a number of two digits
+    foreshortening: Spread = (0.42, 0.69, 0.98)  # width of a digit in the image / its width in the font
     digit_counts: tuple[float, ...] = (0.1538, 0.5428, 0.2602, 0.0429, 0.0003)  # share of numbers with 1, 2, … digits
-    tightness: Spread = (0.72, 0.83, 0.95)  # height of a digit / of its box: people draw boxes generously
-    gap: Spread = (0.04, 0.15, 0.4)  # between two digits of the sign, in digit heights
-    slope: Spread = (0.01, 0.07, 0.4)  # of the line of digits, rising or falling, per foreshortened unit
-    slant: Spread = (0.005, 0.03, 0.15)  # of the digits' strokes, to either side
-    jitter: float = 0.025  # standard deviation of a box's edges and middle
-    leading_zero: float = 0.01  # share of numbers that begin with one: rare, and lost by whoever reads integers
-    stacked: float = 0.02  # share of numbers of two digits and more that stand in two lines
-    neighbours: float = 0.2  # share of images at whose edges parts of other digits or letters show
+    tightness: Spread = (0.72, 0.83, 0.95)  # height of a digit / height of its box: annotated boxes are loose
+    gap: Spread = (0.04, 0.15, 0.4)  # between two digits, in digit heights of the sign
+    slope: Spread = (0.01, 0.07, 0.4)  # of the line of digits, up or down, per foreshortened digit height
+    slant: Spread = (0.005, 0.03, 0.15)  # of the digits' strokes, to the left or to the right
+    jitter: float = 0.025  # standard deviation of the width and the middle of a box
+    leading_zero: float = 0.01  # share of numbers that begin with 0; programs that convert them to integers lose it
+    # Share of numbers of two digits and more that stand in two lines. SVHN's annotation reads digits that stand above
+    # one another by their left edges, so `NumberScene.number` may mix the two lines. The share stays above 0 because
+    # the published results rest on these images.
+    stacked: float = 0.02
+    neighbours: float = 0.2  # share of images with parts of other digits or letters at their edges
     letters: float = 0.08  # share of numbers with a letter before or after them
 
     def __post_init__(self):
@@ -54,7 +58,7 @@ class NumberConfig:
 
 
 TRAIN_NUMBERS = NumberConfig()
-"""As SVHN's train split is laid out."""
+"""Layout of SVHN's train split."""
 TEST_NUMBERS = NumberConfig(
     box_height=(15.0, 24.0, 54.0),
     height_share=(0.18, 0.49, 0.77),
@@ -62,29 +66,34 @@ TEST_NUMBERS = NumberConfig(
     foreshortening=(0.51, 0.84, 1.12),
     digit_counts=(0.19, 0.6395, 0.1592, 0.0111, 0.0002),
 )
-"""As SVHN's test split is: the same digits in a wider view, so that they are smaller in the image."""
+"""Layout of SVHN's test split: the same digits in a wider view, so they are smaller in the image."""
 
 
 class NumberScene(NamedTuple):
-    """An image and its truth, in reading order; N digits."""
+    """An image and its truth: N digits, in the order in which they were set on the sign."""
 
     image: UInt8[np.ndarray, "H W 3"]
     boxes: Float64[np.ndarray, "N 4"]  # (x1, y1, x2, y2), whole pixels
     digits: Int64[np.ndarray, " N"]  # 0 to 9
 
+    @property
+    def number(self) -> str:
+        """The true number: the digits in reading order, which follows from the boxes (`reading_order`)."""
+        return spell_number(self.boxes, self.digits)
+
 
 def draw_scene(rng: np.random.Generator, config: NumberConfig = TRAIN_NUMBERS) -> NumberScene:
-    """Returns the next house number of the stream `rng`.
+    """Return the next house number of the random stream `rng`.
 
-    Law: every box lies in the image and holds most of its digit; all are equally high, as SVHN's are, and whole pixels.
-    Whatever else looks like a digit is cut by the border of the image.
+    Law: every box lies in the image and contains most of its digit. The boxes of a number have equal heights, as in
+    SVHN, and their corners are whole pixels. Other digits are cut by the border of the image and have no box.
 
     Source: statistics of SVHN (Netzer et al. 2011), format 1.
     """
     digits = _draw_digits(rng, config)
     font = FONTS[rng.integers(len(FONTS))]
-    one = PLAIN_ONE if rng.random() < 0.6 else "1"
-    texts = [one if digit == 1 else str(digit) for digit in digits.tolist()]
+    text_of_1 = PLAIN_ONE if rng.random() < 0.6 else "1"
+    texts = [text_of_1 if digit == 1 else str(digit) for digit in digits.tolist()]
     lines = _break_lines(texts, rng, config)
     characters = _set_lines(lines, font, rng, config)
 
@@ -107,7 +116,7 @@ def draw_scene(rng: np.random.Generator, config: NumberConfig = TRAIN_NUMBERS) -
 
 
 def _draw_from(spread: Spread, rng: np.random.Generator) -> float:
-    """Returns a draw from the log-normal distribution in two halves that has those three quantiles."""
+    """Return a draw from the distribution with those three quantiles: log-normal on each side of the median."""
     low, median, high = spread
     z = min(max(rng.standard_normal(), -2.6), 2.6) / _Z95
     return median * (high / median if z > 0 else median / low) ** z
@@ -124,13 +133,13 @@ def _draw_digits(rng: np.random.Generator, config: NumberConfig) -> Int64[np.nda
 
 
 def _choose(shares, rng: np.random.Generator) -> int:
-    """Returns an index by lot, each as often as its share of the sum says: a tenth of what `rng.choice` takes."""
+    """Return a random index with probabilities proportional to `shares`; ten times as fast as `rng.choice`."""
     totals = np.cumsum(shares)
     return int(np.searchsorted(totals, rng.random() * totals[-1], side="right"))
 
 
 def _break_lines(texts: list[str], rng: np.random.Generator, config: NumberConfig) -> list[list[str]]:
-    """Returns the digits of each line: nearly always there is one."""
+    """Return the digits of each line; nearly all numbers have one line."""
     if len(texts) < 2 or rng.random() >= config.stacked:
         return [texts]
     first = (len(texts) + 1) // 2
@@ -138,7 +147,7 @@ def _break_lines(texts: list[str], rng: np.random.Generator, config: NumberConfi
 
 
 def _set_lines(lines: list[list[str]], font: str, rng: np.random.Generator, config: NumberConfig) -> list[Character]:
-    """Returns the digits at their places in the sign, each line centred, with one gap between all of them."""
+    """Return the digits with their positions on the sign; lines are centred, all gaps are equal."""
     gap = _draw_from(config.gap, rng)
     characters = []
     for number, line in enumerate(lines):
@@ -152,9 +161,9 @@ def _set_lines(lines: list[list[str]], font: str, rng: np.random.Generator, conf
 
 
 def _choose_view(unit: float, rng: np.random.Generator, config: NumberConfig) -> Float64[np.ndarray, "3 3"]:
-    """Returns the homography from the sign to pixels around the number's middle.
+    """Return the homography from sign coordinates to pixels around the middle of the number.
 
-    A camera in the street is level and looks from the side: what is upright stays upright, what is level slopes, widths
+    The camera is level and looks from the side: vertical lines stay nearly vertical, horizontal lines slope, widths
     shrink, and the far end of the sign is a little smaller.
     """
     across = _draw_from(config.foreshortening, rng)
@@ -165,7 +174,7 @@ def _choose_view(unit: float, rng: np.random.Generator, config: NumberConfig) ->
 
 
 def _project(matrix: np.ndarray, points: Float64[np.ndarray, "*N 2"]) -> Float64[np.ndarray, "*N 2"]:
-    """Returns what the homography `matrix` makes of `points`."""
+    """Return `points` after the homography `matrix`."""
     homogeneous = points @ matrix[:, :2].T + matrix[:, 2]
     return homogeneous[..., :2] / homogeneous[..., 2:]
 
@@ -173,23 +182,23 @@ def _project(matrix: np.ndarray, points: Float64[np.ndarray, "*N 2"]) -> Float64
 def _box_characters(
     characters: list[Character], matrix: np.ndarray, box_height: float, rng: np.random.Generator, config: NumberConfig
 ) -> Float64[np.ndarray, "N 4"]:
-    """Returns a box for each character: as loose, as jittery and as equally high as people draw them."""
+    """Return a box for each character, as annotators draw them: loose, jittered, and all of one height."""
     u, v, width = np.array([(character.u, character.v, character.width) for character in characters]).T
     corners = np.stack([[u, v], [u + width, v], [u, v + 1], [u + width, v + 1]]).transpose(2, 0, 1)
-    seen = _project(matrix, corners)  # [N, 4, 2]
-    low, high = seen.min(axis=1), seen.max(axis=1)
+    projected = _project(matrix, corners)  # [N, 4, 2]
+    low, high = projected.min(axis=1), projected.max(axis=1)
     middles, sizes = (low + high) / 2, high - low
     jitter = config.jitter * box_height * rng.standard_normal((3, len(characters)))
     sizes[:, 0] = np.maximum(sizes[:, 0] + jitter[0] + 0.07 * box_height, 0.12 * box_height)
     sizes[:, 1] = max(box_height, 0.97 * sizes[:, 1].max())
-    middles += jitter[1:].T + config.jitter * box_height * rng.standard_normal(2)  # each by itself, and all together
+    middles += jitter[1:].T + config.jitter * box_height * rng.standard_normal(2)  # per box, and common to all boxes
     return np.concatenate([middles - sizes / 2, middles + sizes / 2], axis=1)
 
 
 def _frame(
     boxes: Float64[np.ndarray, "N 4"], num_lines: int, num_digits: int, rng: np.random.Generator, config: NumberConfig
 ) -> tuple[tuple[int, int], Float64[np.ndarray, " 2"]]:
-    """Returns the image's (height, width) and what takes the boxes to its pixels, a whole pixel off every border."""
+    """Return the image's (height, width) and the shift of the boxes into it, at least one pixel from every border."""
     box_height = boxes[0, 3] - boxes[0, 1]
     low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
     span = high - low
@@ -202,7 +211,7 @@ def _frame(
 
 
 def _round(boxes: Float64[np.ndarray, "N 4"]) -> Float64[np.ndarray, "N 4"]:
-    """Returns boxes of whole pixels, at least one each, that are equally high still."""
+    """Return boxes with corners on whole pixels, at least one pixel wide, and of equal heights."""
     low = np.rint(boxes[:, :2])
     widths = np.maximum(np.rint(boxes[:, 2]) - low[:, 0], 1)
     heights = np.full(len(boxes), max(1, math.floor(boxes[0, 3] - boxes[0, 1])))
@@ -210,7 +219,7 @@ def _round(boxes: Float64[np.ndarray, "N 4"]) -> Float64[np.ndarray, "N 4"]:
 
 
 def _add_letter(characters: list[Character], font: str, rng: np.random.Generator) -> Character:
-    """Returns a letter that belongs to the number and is no digit: 12 B, N 7."""
+    """Return a letter before or after the number, as in "12 B" or "N 7"."""
     text = "ABCDEFHKNRa"[rng.integers(11)]
     width = measure_character(font, text)
     first, last = characters[0], characters[-1]
@@ -219,15 +228,15 @@ def _add_letter(characters: list[Character], font: str, rng: np.random.Generator
 
 
 def _add_neighbours(matrix: np.ndarray, size: tuple[int, int], font: str, rng: np.random.Generator) -> list[Character]:
-    """Returns characters of other signs that the left or right border cuts: less than half of each is seen."""
+    """Return characters of other signs at the left or right border, which cuts off more than half of each."""
     height, width = size
     inverse = np.linalg.inv(matrix)
     characters = []
-    for edge, seen in ((0, rng.uniform(0.1, 0.45)), (width, rng.uniform(0.55, 0.9))):
+    for edge, place in ((0, rng.uniform(0.1, 0.45)), (width, rng.uniform(0.55, 0.9))):
         if rng.random() < 0.6:
             u, v = _project(inverse, np.array([edge, height * rng.uniform(0.3, 0.7)]))
             text = "0123456789AEH"[rng.integers(13)]
-            own = measure_character(font, text)
-            if abs(matrix[2, 0] * u) < 0.25:  # the horizon of the sign's plane is far from there
-                characters.append(Character(text, u - (1 - seen) * own, v - 0.5, own))
+            character_width = measure_character(font, text)
+            if abs(matrix[2, 0] * u) < 0.25:  # far from the horizon of the sign's plane
+                characters.append(Character(text, u - (1 - place) * character_width, v - 0.5, character_width))
     return characters

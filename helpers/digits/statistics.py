@@ -1,4 +1,4 @@
-"""How large images and digits are, and SVHN's own numbers to compare with."""
+"""Layout statistics of images and digit boxes, with those of SVHN for comparison."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 PERCENTAGES = (5, 50, 95)
+"""Quantiles that describe a distribution, %."""
 
 SVHN_LAYOUT: dict[str, dict[str, tuple[float, float, float]]] = {
     "train": {
@@ -27,18 +28,18 @@ SVHN_LAYOUT: dict[str, dict[str, tuple[float, float, float]]] = {
         "box height / image height": (0.18, 0.47, 0.73),
     },
 }
-"""The 5, 50 and 95 % quantiles of both splits of SVHN, of 73,257 and 26,032 boxes; lengths in pixels."""
+"""The 5, 50 and 95 % quantiles of SVHN's train split (73,257 boxes) and test split (26,032); lengths in pixels."""
 
 
 def measure_layout(
     sizes: Int64[np.ndarray, "M 2"], owners: Int64[np.ndarray, " N"], boxes: Float64[np.ndarray, "N 4"]
 ) -> dict[str, Float64[np.ndarray, " _"]]:
-    """Returns each quantity of `SVHN_LAYOUT` for every image or every box.
+    """Return each quantity of `SVHN_LAYOUT` for every image or every box.
 
     Args:
         sizes: (height, width) of the images, pixels.
-        owners: row of the image that a box belongs to.
-        boxes: (x1, y1, x2, y2) in its pixels.
+        owners: row of the image of each box.
+        boxes: (x1, y1, x2, y2), pixels of their images.
     """
     image_height, image_width = sizes.astype(float).T
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
@@ -53,5 +54,5 @@ def measure_layout(
 
 
 def summarise_layout(measures: Mapping[str, Float64[np.ndarray, " _"]]) -> dict[str, tuple[float, float, float]]:
-    """Returns the 5, 50 and 95 % quantiles of each quantity, as `SVHN_LAYOUT` has them."""
+    """Return the 5, 50 and 95 % quantiles of each quantity, in the form of `SVHN_LAYOUT`."""
     return {name: tuple(np.percentile(values, PERCENTAGES).tolist()) for name, values in measures.items()}

@@ -16,7 +16,8 @@ from helpers.digits.dataset import DigitDataset
 from helpers.digits.drawn import read_splits
 from helpers.digits.metrics import NO_NUMBER, true_numbers
 from helpers.digits.reading import choose_reading, write_answers
-from helpers.digits.recipes import base_recipe, lesson_digits
+from helpers.digits.recipes import base_recipe
+from helpers.digits.training import lesson_model
 from helpers.records import DatasetError
 
 
@@ -33,7 +34,7 @@ def answer(run: runtime.Run, folder: Path) -> list[str]:
     for index in range(len(unknown)):
         unknown[index]  # a damaged image is found before the training, not after it
     train_set, valid_set, _ = read_splits(folder)
-    detector = lesson_digits("main", base_recipe(run), run, train_set, valid_set)
+    detector = lesson_model("main", base_recipe(run), run, train_set, valid_set)
     chooser = valid_set.select(slice(run.budget(16, None, None)))
     reading = choose_reading(detector.detect(chooser), true_numbers(chooser.file))
     return write_answers(run.folder / "handin", unknown, detector.detect(unknown), reading)

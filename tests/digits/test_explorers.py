@@ -54,7 +54,7 @@ def test_the_best_shape_has_the_iou_that_all_anchors_together_reach(name, side):
 )
 def test_thresholds_decide_which_number_is_read(score, nms, number, kept):
     seen = describe_reading(FOUND, score, nms)
-    assert (seen.number, len(seen.kept.scores)) == (number, kept)
+    assert (seen.number, len(seen.digits.scores)) == (number, kept)
     assert describe_reading(FOUND, 0.95, nms).number == NO_NUMBER
 
 

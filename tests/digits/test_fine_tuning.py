@@ -10,13 +10,14 @@ import torch
 
 from helpers import paths
 from helpers.average_precision import Detections
-from helpers.digits import fine_tuning as room
+from helpers.digits import fine_tuning
 from helpers.digits.dataset import DigitDataset
 from helpers.digits.drawn import DrawnConfig, ensure_drawn
 from helpers.digits.fine_tuning import detect_unseen, grade_halves, halve, main, soften, summarise
 from helpers.digits.metrics import true_numbers
 from helpers.digits.reading import ReadingConfig, check_numbers, read_numbers, read_predictions
-from helpers.digits.recipes import QUICK, REPORT, DigitDetector
+from helpers.digits.recipes import QUICK, REPORT
+from helpers.digits.training import Detector
 
 CPU = torch.device("cpu")
 READING = ReadingConfig((0.5,))
@@ -58,7 +59,7 @@ def test_fine_tuning_changes_the_budget_and_the_sizes_that_it_expects_and_nothin
     assert replace(soft, training=replace(soft.training, **own), augmentation=recipe.augmentation) == recipe
 
 
-class Witness(DigitDetector):
+class Witness(Detector):
     """A detector that learns nothing, finds the truth, and remembers what it was shown and what it was asked."""
 
     model = None
@@ -74,11 +75,11 @@ class Witness(DigitDetector):
 def test_no_photo_has_a_say_in_the_detector_that_is_asked_about_it(pictures, tmp_path, monkeypatch):
     witnesses = []
 
-    def train_digits(recipe, train_set, selection_set, folder, device, start):
+    def train(recipe, folder, *, train_set, selection_set, device, start):
         witnesses.append(Witness({*train_set.image_ids.tolist(), *selection_set.image_ids.tolist()}))
         return witnesses[-1]
 
-    monkeypatch.setattr(room, "train_digits", train_digits)
+    monkeypatch.setattr(fine_tuning, "train", train)
     found = detect_unseen(Witness(set()), soften(QUICK, 1, seed=0), pictures, tmp_path, CPU)
     first, second = witnesses
     assert len(first.seen) == len(second.seen) == 10
@@ -113,7 +114,7 @@ def test_the_summary_has_mean_lowest_and_highest():
 @pytest.fixture
 def small(house_numbers, tmp_path, monkeypatch):
     """Where the smallest budget trains and writes: far from the workbook's own runs."""
-    monkeypatch.setattr(room, "ensure_drawn", lambda: house_numbers)
+    monkeypatch.setattr(fine_tuning, "ensure_drawn", lambda: house_numbers)
     monkeypatch.setattr(paths, "RUNS", tmp_path)
     return tmp_path / "07_digit_detection" / "smoke" / "photos"
 

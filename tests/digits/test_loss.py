@@ -1,4 +1,4 @@
-"""Losses of regions against torchvision's, the report's schedule, and what each box loss says of two boxes."""
+"""Losses of regions against torchvision's, and the report's schedule."""
 
 from __future__ import annotations
 
@@ -9,18 +9,12 @@ from torchvision.ops import box_iou, generalized_box_iou
 
 from helpers.digits.loss import (
     BOX_CODER,
-    BOX_LOSSES,
     OVERLAP_LOSSES,
     REPORT_SCHEDULE,
-    SCENARIOS,
     BoxLossConfig,
     Schedule,
     compute_region_losses,
-    descend,
     iou_loss,
-    measure_loss,
-    measure_scenario,
-    place_boxes,
 )
 
 TRUE = torch.tensor([40.0, 20.0, 60.0, 60.0])
@@ -131,92 +125,3 @@ def test_overlap_losses_are_torchvisions_overlaps():
     torch.testing.assert_close(iou_loss(boxes, others), 1 - box_iou(boxes, others).diagonal())
     giou = OVERLAP_LOSSES["giou"](boxes, others)
     torch.testing.assert_close(giou, 1 - generalized_box_iou(boxes, others).diagonal())
-
-
-@pytest.mark.parametrize("loss", BOX_LOSSES)
-def test_the_truth_itself_loses_nothing_and_elsewhere_a_step_downhill_helps(loss):
-    assert measure_loss(loss, TRUE.unsqueeze(0), TRUE.unsqueeze(0))[0].item() == pytest.approx(0, abs=1e-6)
-    near = place_boxes(TRUE, "apart", torch.tensor([0.3]))
-    losses, gradients = measure_loss(loss, near, TRUE.unsqueeze(0))
-    assert measure_loss(loss, near - gradients, TRUE.unsqueeze(0))[0] < losses
-
-
-@pytest.mark.parametrize("loss", BOX_LOSSES)
-def test_gradients_are_those_of_finite_differences(loss):
-    predicted = torch.tensor([[43.0, 15.0, 66.0, 52.0]], dtype=torch.float64)
-    true = TRUE.double().unsqueeze(0)
-    _, gradients = measure_loss(loss, predicted, true)
-    for corner in range(4):
-        step = torch.zeros(1, 4, dtype=torch.float64)
-        step[0, corner] = 1e-5
-        difference = measure_loss(loss, predicted + step, true)[0] - measure_loss(loss, predicted - step, true)[0]
-        # The weight of CIoU's last term is held fixed in its gradient (Zheng et al. 2020, section 3.3).
-        tolerance = 0.01 if loss == "ciou" else 1e-6
-        assert gradients[0, corner].item() == pytest.approx(difference.item() / 2e-5, abs=tolerance)
-
-
-def test_disjoint_boxes_pull_under_every_loss_but_plain_iou():
-    disjoint = place_boxes(TRUE, "apart", torch.tensor([1.5, 3.0]))
-    for loss in BOX_LOSSES:
-        losses, gradients = measure_loss(loss, disjoint, TRUE.expand(2, 4))
-        to_the_left = gradients[:, [0, 2]].sum(1)  # of moving both vertical sides
-        if loss == "iou":
-            assert losses.tolist() == [1.0, 1.0]
-            assert not gradients.any()
-        else:
-            assert losses[1] > losses[0]
-            assert (to_the_left > 0).all()
-
-
-def test_inside_the_truth_only_losses_with_a_centre_know_where_it_is():
-    nested = place_boxes(TRUE, "nested", torch.tensor([0.0, 0.2]))
-    for loss in BOX_LOSSES:
-        centred, beside = measure_loss(loss, nested, TRUE.expand(2, 4))[0].tolist()
-        if loss in ("iou", "giou"):
-            assert centred == pytest.approx(beside) == pytest.approx(0.75)  # a quarter of the area
-        else:
-            assert beside > centred + 0.005
-
-
-def test_stretched_boxes_keep_centre_and_area_and_only_ciou_adds_their_shape():
-    stretched = place_boxes(TRUE, "stretched", torch.tensor([1.0, 4.0]))
-    torch.testing.assert_close(stretched, torch.tensor([TRUE.tolist(), [45.0, 0.0, 55.0, 80.0]]))
-    diou, ciou = (measure_loss(loss, stretched, TRUE.expand(2, 4))[0] for loss in ("diou", "ciou"))
-    assert diou.tolist() == pytest.approx([0, 1 - 400 / 1200], abs=1e-6)
-    assert ciou[1] > diou[1] + 0.001
-
-
-def test_slopes_of_equal_boxes_moved_apart_by_hand():
-    """IoU is (1 - s) / (1 + s) until they part, so its loss climbs by 2 / (1 + s)²; smooth-L1 by its factor of 10."""
-    positions = torch.tensor([0.25, 0.5, 2.0], dtype=torch.float64)
-    losses, slopes = measure_scenario("iou", TRUE.double(), "apart", positions)
-    assert losses.tolist() == pytest.approx([0.4, 2 / 3, 1])
-    assert slopes.tolist() == pytest.approx([2 / 1.25**2, 2 / 1.5**2, 0])
-    assert measure_scenario("smooth-l1", TRUE.double(), "apart", positions)[1].tolist() == pytest.approx([10] * 3)
-
-
-@pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize("loss", BOX_LOSSES)
-def test_a_slope_is_that_of_the_curve(loss, scenario):
-    positions = torch.linspace(0.15, 0.7, 56, dtype=torch.float64)
-    losses, slopes = measure_scenario(loss, TRUE.double(), scenario, positions)
-    differences = (losses[2:] - losses[:-2]) / 0.02
-    # CIoU's weight of shapes is held fixed in its gradient, see above.
-    torch.testing.assert_close(slopes[1:-1], differences, atol=0.25 if loss == "ciou" else 0.02, rtol=0.02)
-
-
-@pytest.mark.parametrize("scale", [1.0, 7.0])
-def test_from_afar_every_loss_but_plain_iou_finds_the_truth(scale):
-    start = place_boxes(TRUE, "apart", torch.tensor([1.5]))[0]
-    for loss in BOX_LOSSES:
-        path = descend(loss, scale * start, scale * TRUE, num_steps=300)
-        assert path.shape == (301, 4)
-        reached = box_iou(path[-1:], scale * TRUE.unsqueeze(0)).item()
-        assert reached == 0 if loss == "iou" else reached > 0.8, loss
-
-
-def test_an_unknown_loss_or_scenario_is_refused():
-    with pytest.raises(ValueError, match="choose one of smooth-l1, iou, giou, diou, ciou"):
-        measure_loss("l2", TRUE.unsqueeze(0), TRUE.unsqueeze(0))
-    with pytest.raises(ValueError, match="choose one of apart, nested, stretched"):
-        place_boxes(TRUE, "above", torch.ones(1))

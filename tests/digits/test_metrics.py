@@ -171,9 +171,10 @@ def test_a_confusion_by_hand():
     }
 
 
-def test_numbers_are_the_digits_in_the_order_of_the_file():
-    file = build_file([(RIGHT, 0), (LEFT, 9)], [], [(LEFT, 5)])
+def test_numbers_are_the_digits_from_left_to_right_whatever_their_order_in_the_file():
+    file = build_file([(RIGHT, 9), (LEFT, 0)], [], [(LEFT, 5)])
     assert true_numbers(file) == ["09", NO_NUMBER, "5"]
+    assert true_numbers(build_file()) == []
 
 
 def test_accuracy_counts_whole_numbers_and_a_lost_zero_is_wrong():

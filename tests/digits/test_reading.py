@@ -18,7 +18,6 @@ from helpers.digits.reading import (
     choose_reading,
     find_lost_zeros,
     main,
-    order_digits,
     read_numbers,
     read_predictions,
     suppress,
@@ -38,38 +37,6 @@ def build_detections(*found: tuple) -> Detections:
     boxes, scores, digits = zip(*found, strict=True) if found else ([], [], [])
     labels = torch.tensor(digits, dtype=torch.int64) + 1
     return Detections(torch.tensor(boxes).reshape(-1, 4), torch.tensor(scores).float(), labels)
-
-
-def place_digits(*centres: tuple[float, float], width: float = 20.0, height: float = 40.0) -> torch.Tensor:
-    middle, half = torch.tensor(centres), torch.tensor([width, height]) / 2
-    return torch.cat([middle - half, middle + half], dim=1)
-
-
-@pytest.mark.parametrize(
-    "centres",
-    [
-        pytest.param([(10, 20), (30, 20), (50, 20)], id="a line"),
-        pytest.param([(10, 20), (25, 22), (40, 17)], id="digits that overlap and dance"),
-        pytest.param([(10, 20), (30, 35), (50, 50), (70, 65)], id="falling: the ends share no height"),
-        pytest.param([(10, 65), (30, 50), (50, 35), (70, 20)], id="rising: the first digit is the lowest"),
-        pytest.param([(10, 80), (30, 55), (50, 30)], id="rising steeply"),
-        pytest.param([(30, 20), (30, 58), (30, 96)], id="stacked, boxes overlapping"),
-        pytest.param([(34, 20), (30, 58), (26, 96)], id="stacked and slanted"),
-        pytest.param([(10, 20), (30, 20), (10, 56), (30, 56)], id="two lines, boxes overlapping"),
-        pytest.param([(20, 20), (10, 62), (30, 62)], id="one above two"),
-        pytest.param([(10, 24), (30, 28), (12, 66), (32, 70)], id="two slanted lines"),
-    ],
-)
-def test_digits_are_read_in_the_order_of_people_wherever_they_stand_in_the_list(centres):
-    boxes = place_digits(*[(float(x), float(y)) for x, y in centres])
-    for seed in range(5):
-        shuffled = torch.randperm(len(boxes), generator=torch.Generator().manual_seed(seed))
-        assert shuffled[order_digits(boxes[shuffled])].tolist() == list(range(len(boxes)))
-
-
-def test_no_digit_and_one_digit_have_an_order():
-    assert order_digits(torch.zeros(0, 4)) == []
-    assert order_digits(place_digits((5.0, 5.0))) == [0]
 
 
 def test_one_digit_never_gives_two_whatever_classes_it_is_taken_for():
@@ -176,6 +143,21 @@ def test_a_foreign_file_may_come_in_any_order(written, dataset):
     path, detections = written
     path.write_text(json.dumps(json.loads(path.read_text())[::-1]))
     assert torch.equal(read_predictions(path, dataset)[0].scores, detections[0].scores)
+
+
+def test_detections_with_equal_scores_are_the_same_whatever_the_order_of_the_records(dataset, tmp_path):
+    boxes = [[10, 10, 20, 40], [32, 10, 20, 40], [32, 10, 20, 40]]
+    records = [
+        {"image_id": 2, "category_id": category, "bbox": box, "score": 0.5}
+        for category, box in zip((8, 3, 2), boxes, strict=True)
+    ]
+    readings = []
+    for name, rows in (("first.json", records), ("second.json", records[::-1])):
+        (tmp_path / name).write_text(json.dumps(rows))
+        readings.append(read_predictions(tmp_path / name, dataset))
+    for first, second in zip(readings[0][1], readings[1][1], strict=True):
+        assert torch.equal(first, second)
+    assert [read_numbers(reading)[1] for reading in readings] == ["71", "71"]
 
 
 def change(**values):

@@ -1,4 +1,4 @@
-"""What the second stage is given: regions that lie on their digit already, and its answer to each of them."""
+"""Refinements of the second stage: proposals overlap their digits, and boxes are those of the resized images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from helpers.digits.dataset import DigitDataset
 from helpers.digits.drawn import DrawnConfig, ensure_drawn
 from helpers.digits.model import build_digit_rcnn
 from helpers.digits.recipes import QUICK
-from helpers.digits.refinements import collect_matches
+from helpers.digits.refinements import collect_refinements
 
 
 @pytest.fixture(scope="module")
@@ -26,25 +26,25 @@ def build_network(num_proposals: int = 2000):
     return build_digit_rcnn(replace(QUICK.model, num_proposals=(num_proposals, num_proposals))).eval()
 
 
-def test_every_region_overlaps_its_digit_by_half_and_is_not_the_digits_own_box(images):
-    matches = collect_matches(build_network(), images)
-    overlap = box_iou(matches.regions, matches.true).diagonal()
+def test_every_proposal_overlaps_its_digit_by_half_and_is_not_the_true_box(images):
+    refinements = collect_refinements(build_network(), images)
+    overlap = box_iou(refinements.proposals, refinements.true).diagonal()
     assert len(overlap) > 0
     assert (overlap >= 0.5).all()
     assert (overlap < 1).all()
 
 
-def test_a_network_that_answers_no_offset_predicts_the_regions_themselves(images):
+def test_a_network_that_predicts_no_offset_leaves_the_proposals_as_they_are(images):
     network = build_network()
     torch.nn.init.zeros_(network.roi_heads.box_predictor.bbox_pred.weight)
     torch.nn.init.zeros_(network.roi_heads.box_predictor.bbox_pred.bias)
-    matches = collect_matches(network, images)
-    torch.testing.assert_close(matches.predicted, matches.regions)
+    refinements = collect_refinements(network, images)
+    torch.testing.assert_close(refinements.refined, refinements.proposals)
 
 
 def test_boxes_are_those_of_the_resized_images(images):
-    matches = collect_matches(build_network(), images)
+    refinements = collect_refinements(build_network(), images)
     sizes = torch.from_numpy(images.sizes)
     allowed = QUICK.model.resize.boxes(torch.from_numpy(images.boxes), sizes[torch.from_numpy(images.owners)])
-    distances = (matches.true.unsqueeze(1) - allowed).abs().amax(-1).amin(1)
+    distances = (refinements.true.unsqueeze(1) - allowed).abs().amax(-1).amin(1)
     assert distances.max() < 0.01

@@ -103,7 +103,7 @@ def test_one_stream_gives_one_sequence_and_another_seed_another():
     assert not np.array_equal(draw(1)[0].image, draw(1, seed=1)[0].image)
 
 
-def test_stacked_numbers_stand_in_two_lines_in_reading_order(monkeypatch):
+def test_stacked_numbers_stand_in_two_lines(monkeypatch):
     config = dataclasses.replace(ALONE, stacked=1.0, digit_counts=(0.0, 0.0, 0.0, 1.0), slope=(0.01, 0.01, 0.01))
     for _, boxes, _ in lay_out(100, config, monkeypatch)[0]:
         middles = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -112,7 +112,7 @@ def test_stacked_numbers_stand_in_two_lines_in_reading_order(monkeypatch):
         assert middles[2, 0] < middles[3, 0]
 
 
-def test_digits_of_one_line_stand_in_reading_order_from_left_to_right(monkeypatch):
+def test_digits_of_one_line_are_set_from_left_to_right(monkeypatch):
     for _, boxes, _ in lay_out(300, dataclasses.replace(TRAIN_NUMBERS, stacked=0.0), monkeypatch)[0]:
         assert (np.diff(boxes[:, 0] + boxes[:, 2]) > 0).all()
 

@@ -1,12 +1,13 @@
-"""RoIAlign by matrix products against torchvision's."""
+"""RoIAlign by matrix products, and the 3 × 3 blur, against torchvision's."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from torchvision.ops import MultiScaleRoIAlign, roi_align
+from torchvision.transforms.v2.functional import gaussian_blur
 
-from helpers.digits.pooling import MatrixRoIAlign
+from helpers.digits.fast_ops import MatrixRoIAlign, blur
 
 
 def draw_regions(seed: int, count: int) -> torch.Tensor:
@@ -53,3 +54,11 @@ def test_an_image_without_regions_has_none(counts):
     regions = [draw_regions(seed, count) for seed, count in enumerate(counts)]
     pooled = MatrixRoIAlign(7)({"0": torch.ones(2, 5, 8, 8)}, regions, [(32, 32)] * 2)
     assert pooled.shape == (sum(counts), 5, 7, 7)
+
+
+@pytest.mark.parametrize("sigma", [0.3, 0.55, 0.8])
+def test_blurring_is_torchvisions_within_one_level(sigma):
+    image = torch.randint(0, 256, (3, 31, 45), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    expected = gaussian_blur(image, [3, 3], [sigma, sigma])
+    assert (blur(image, sigma).int() - expected.int()).abs().max() <= 1
+    assert (blur(image, sigma) != image).any()
