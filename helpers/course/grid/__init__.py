@@ -1,1 +1,1 @@
-"""Grids of runs on a Dask cluster: planning, the worker's side, and one run."""
+"""Grids of runs: planning and results (plan), parameter values as text (values), Dask worker's side, and one run."""

@@ -3,7 +3,7 @@
 The notebook by hand is run in one process, by one call after another: what is over is the grid's alone, as both start a
 kernel for every run. A run of the second measure is one thread at work for some seconds; so it leaves a core free.
 
-python -m benchmarks.batch
+python -m benchmarks.grid
 """
 
 from __future__ import annotations
@@ -102,9 +102,9 @@ def measure(num_turns: int = NUM_TURNS, num_runs: int = NUM_RUNS) -> dict[str, f
                     for _ in range(num_turns)
                 ]
     return {
-        "batch.by_hand_seconds": statistics.median(by_hand for _, by_hand in turns) / num_runs,
-        "batch.overhead_seconds": statistics.median(ours - by_hand for ours, by_hand in turns) / num_runs,
-        "batch.two_workers_ratio": statistics.median(one / two for one, two in pairs),
+        "grid.by_hand_seconds": statistics.median(by_hand for _, by_hand in turns) / num_runs,
+        "grid.overhead_seconds": statistics.median(ours - by_hand for ours, by_hand in turns) / num_runs,
+        "grid.two_workers_ratio": statistics.median(one / two for one, two in pairs),
     }
 
 
