@@ -17,6 +17,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -41,11 +42,17 @@ SAVING_SECONDS = 10.0  # time for a stopped run to save its notebook
 
 def main() -> None:
     """Execute the job from standard input and write the reason of a failure to standard output."""
+    for number in (signal.SIGTERM, signal.SIGINT):  # the latter is ignored by local workers and by what they start
+        signal.signal(number, signal.default_int_handler)
     exit_with_parent(int(sys.argv[1]))
     job = json.loads(sys.stdin.buffer.read())
     report = os.dup(1)  # kernels do not inherit the copy, so standard output closes when this process ends
     sys.stdout.reconfigure(errors="backslashreplace")
-    reason = run_job(**job)
+    try:
+        reason = run_job(**job)
+    except KeyboardInterrupt:
+        print("stopped", flush=True)
+        os._exit(1)
     os.write(report, reason.encode(errors="backslashreplace"))
     os._exit(0)  # an ordinary exit flushes the log once more, which fails on a full disk
 
