@@ -292,7 +292,7 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
 
 def _show_cell(row: Row, column: str) -> str:
     if column in TEXT_COLUMNS or column not in row:
-        return row.get(column, "")
+        return show_text(row.get(column, ""))
     return show_value(row[column])
 
 
