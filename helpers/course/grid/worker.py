@@ -104,7 +104,7 @@ def run_process(job: Job, is_wanted: Callable[[], bool]) -> str:
     return f"{reason}: {last_line}" if last_line else reason
 
 
-def _stop(process: subprocess.Popen) -> None:
+def _stop(process: subprocess.Popen[bytes]) -> None:
     """Kill the kernel of a run and wait until the run has saved its notebook and ended; kill the run if it does not.
 
     A kernel that computes does not react to anything but a kill.

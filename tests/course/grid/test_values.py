@@ -4,9 +4,12 @@ import csv
 import io
 import math
 
+import nbformat
 import papermill
 import pytest
+from click.testing import CliRunner
 from nbformat.v4 import new_code_cell, new_notebook
+from papermill.cli import papermill as command
 
 from helpers.course.grid import values
 
@@ -98,12 +101,9 @@ def test_a_value_is_a_number_or_a_json_or_python_literal_or_else_text(text, valu
 )
 def test_a_plain_value_means_what_it_means_to_papermill_itself(text, tmp_path):
     """Oracle: the command papermill, which writes what it has read into the notebook."""
-    from click.testing import CliRunner
-    from papermill.cli import papermill as command
-
     cell = new_code_cell("x = 0", metadata={"tags": ["parameters"]})
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    (tmp_path / "in.ipynb").write_text(__import__("nbformat").writes(new_notebook(cells=[cell], metadata=kernel)))
+    nbformat.write(new_notebook(cells=[cell], metadata=kernel), tmp_path / "in.ipynb")
     arguments = [str(tmp_path / "in.ipynb"), str(tmp_path / "out.ipynb"), "--prepare-only", "-p", "x", text]
     assert CliRunner().invoke(command, arguments).exit_code == 0
     written = papermill.iorw.load_notebook_node(str(tmp_path / "out.ipynb")).metadata.papermill.parameters["x"]
