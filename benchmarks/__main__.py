@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import batch, data_generation, digits, explorers, keypoints, training_step
+from benchmarks import data_generation, digits, explorers, grid, keypoints, training_step
 from helpers import runtime
 
 TO_REACH = {
@@ -18,8 +18,8 @@ TO_REACH = {
     "digits.ratio": "at most 1.10: full step, images from disk, against the network's own",
     "digits.decoding_share": "of a full step: decoding and changing its images, nothing beside it",
     "digits.waiting_share": "of a full step: until it has its images, decoded by itself or by a worker",
-    "batch.overhead_seconds": "at most 0.50: a run of a grid beyond papermill by hand, its kernel's start in both",
-    "batch.two_workers_ratio": "at least 1.70: two workers to one, runs that leave a core free",
+    "grid.overhead_seconds": "at most 2.00: a run of a grid beyond papermill by hand; both start a kernel",
+    "grid.two_workers_ratio": "at least 1.70: throughput of two workers over one, runs of one thread",
     "explorers.largest_median_ms": "at most 150: from a press of a key to the changed picture in the browser",
     "explorers.largest_95_percent_ms": "at most 300: 95 of 100 presses, of the slowest explorer",
 }
@@ -29,7 +29,7 @@ def main() -> None:
     """Prints the table."""
     device = runtime.choose_device()
     print(f"{runtime.describe_device(device)}, steps in {runtime.choose_precision(device)}; quiet machines tell more\n")
-    for module in (data_generation, training_step, keypoints, digits, batch, explorers):
+    for module in (data_generation, training_step, keypoints, digits, grid, explorers):
         for name, value in module.measure().items():
             print(f"{name:34} {value:9.3f}   {TO_REACH.get(name, '')}".rstrip(), flush=True)
 

@@ -37,7 +37,7 @@ def test_a_command_takes_its_profile_from_its_option_or_else_the_environment(arg
 
 
 def test_what_starts_and_watches_runs_does_not_wait_for_pytorch():
-    program = "import sys; from helpers.course.grid import runner, worker; print('torch' in sys.modules)"
+    program = "import sys; from helpers.course.grid import run, worker; print('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(paths.ROOT)}
     printed = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True

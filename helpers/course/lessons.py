@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import json
 import os
 import re
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -140,20 +141,55 @@ def find_code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def read_parameters(notebook: NotebookNode) -> dict[str, Any]:
-    """Returns the parameters that the notebook names, with its own values; none where no cell is tagged for them.
+    """Return the names and default values of the notebook's parameters.
+
+    They are the assignments in the first code cell tagged `parameters`, as papermill infers them: with or without a
+    type, beside comments, docstrings and any other statements. A value is what JSON can hold, with lists for tuples. A
+    default that is no plain literal, such as `1 / 128`, is given as its source text in angle brackets.
 
     Raises:
-        LessonFailed: the cell holds more than plain values.
+        LessonFailed: the cell is not valid Python.
     """
     cells = [cell for cell in find_code_cells(notebook) if "parameters" in cell.metadata.get("tags", [])]
-    parameters = {}
+    if not cells:
+        return {}
+    source = re.sub(r"^[%!].*$", "", cells[0].source, flags=re.MULTILINE)  # IPython's commands
     try:
-        for statement in ast.parse("\n".join(cell.source for cell in cells)).body:
-            (target,) = statement.targets
-            parameters[target.id] = ast.literal_eval(statement.value)
-    except (AttributeError, SyntaxError, ValueError) as error:
-        raise LessonFailed(f"the cell of parameters holds more than lines like `seed = 0`: {error}") from None
+        statements = ast.parse(source).body
+    except (SyntaxError, ValueError) as error:
+        raise LessonFailed(f"the parameters cell is not valid Python: {error}; write lines like `seed = 0`") from None
+    parameters = {}
+    for statement in statements:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.expr() as value):
+                parameters[name] = _read_literal(value)
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                parameters[name] = _read_literal(value)
     return parameters
+
+
+def _read_literal(expression: ast.expr) -> Any:
+    """Return the value of a plain literal, or else its source text in angle brackets."""
+    try:
+        return to_json(ast.literal_eval(expression))
+    except (ValueError, TypeError, RecursionError):
+        return f"<{ast.unparse(expression)}>"
+
+
+def to_json(value: Any) -> Any:
+    """Return a Python literal as JSON has it, with lists for tuples; papermill can pass exactly these values.
+
+    Raises:
+        TypeError: JSON has no such value: a set, bytes, a complex number, a dict with keys that are not text.
+    """
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case list() | tuple():
+            return [to_json(item) for item in value]
+        case dict() if all(isinstance(key, str) for key in value):
+            return {key: to_json(item) for key, item in value.items()}
+    raise TypeError(f"JSON has no value {value!r}")
 
 
 def describe_run(notebook: NotebookNode, profile: str, parameters: Mapping[str, Any] = DEFAULTS) -> Identity:
@@ -322,30 +358,44 @@ def _execute(
     progress: Progress,
 ) -> NotebookNode:
     """Returns the executed notebook; papermill keeps what it has so far in `unfinished`."""
-    os.environ[paths.PROFILE_VARIABLE] = profile  # the kernel inherits it; a parameter would add a cell
     for attempt in range(1, KERNEL_STARTS + 1):
         try:
-            return papermill.execute_notebook(
-                notebook,
-                f"{WholeFiles.scheme}{unfinished}",
-                parameters=dict(parameters) or None,
-                kernel_name="python3",
-                cwd=working_folder,  # as Jupyter and nbval do
-                progress_bar=False,
-                config=Config(
-                    KernelManager={"transport_encryption": "auto"}
-                ),  # or each kernel's start prints a warning
-                coalesce_streams=True,  # sixty prints become one output, not sixty
-                on_cell_start=progress.on_cell_start,
-                on_cell_execute=progress.on_cell_execute,
-                on_cell_executed=progress.on_cell_executed,
-            )
+            with set_variable(paths.PROFILE_VARIABLE, profile):  # for the kernel; a parameter would add a cell
+                return papermill.execute_notebook(
+                    notebook,
+                    f"{WholeFiles.scheme}{unfinished}",
+                    parameters=dict(parameters) or None,
+                    kernel_name="python3",
+                    cwd=working_folder,  # as Jupyter and nbval do
+                    progress_bar=False,
+                    config=Config(
+                        KernelManager={"transport_encryption": "auto"}
+                    ),  # or each kernel's start prints a warning
+                    coalesce_streams=True,  # sixty prints become one output, not sixty
+                    on_cell_start=progress.on_cell_start,
+                    on_cell_execute=progress.on_cell_execute,
+                    on_cell_executed=progress.on_cell_executed,
+                )
         except RuntimeError as error:
             if "kernel_info" not in str(error) or attempt == KERNEL_STARTS:
                 raise
             print(f"the kernel died before it answered, next try: {error}", flush=True)
             time.sleep(attempt)
     raise AssertionError("the last try returns or raises")
+
+
+@contextlib.contextmanager
+def set_variable(name: str, text: str) -> Iterator[None]:
+    """Set an environment variable and restore it at the end; papermill passes a kernel no other environment."""
+    before = os.environ.get(name)
+    os.environ[name] = text
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before
 
 
 def clean(notebook: NotebookNode) -> NotebookNode:

@@ -1,15 +1,14 @@
-"""Grids: a notebook run over all combinations of parameters, on a Dask cluster.
+"""Grids: a notebook run over all combinations of parameter values, on a Dask cluster.
 
-Command: `python -m helpers.course.grid.plan NOTEBOOK -p name=value,value`.
-
-A run is named by the digest of everything that it depends on, and finished runs are not repeated: the same command,
-given again after any accident, completes what is missing. Where nothing else is said, this machine is the cluster, and
-nothing outside it can reach it; on a machine that others use too, mind that their processes can.
+A run is named by the digest of everything that it depends on, and finished runs are not repeated: after any accident
+the same command completes what is missing. Without the address of a scheduler, this machine is the cluster. Its
+processes accept connections from this machine only, and only with a certificate that exists in their memory alone, so
+that no other user can run code through them.
 
     data/runs/grids/
-        <lesson>_<parameters>.csv   the table of a grid: a row per run, written anew as runs finish
-        <lesson>_<parameters>.png   its figure: one metric over the parameters
-        <name>/                     one run: see `helpers.course.grid.runner`
+        <lesson>_<parameters>_<digest>.csv   table of a grid: a row per run, rewritten when a run ends
+        <lesson>_<parameters>_<digest>.png   its figure: one metric over the parameters
+        <name>/                              one run: see `helpers.course.grid.run`
 """
 
 from __future__ import annotations
@@ -34,161 +33,186 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import matplotlib
 import nbformat
 from dask.system import CPU_COUNT
-from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
+from distributed import Client, Future, KilledWorker, LocalCluster, Security, as_completed
 from distributed.system import MEMORY_LIMIT
 from matplotlib.figure import Figure
-from papermill.cli import _resolve_type as read_value  # that `-p` means here what it means there
 from tqdm import tqdm
 
 from helpers import files, paths, plotting
 from helpers.course import lessons
-from helpers.course.grid import runner, worker
+from helpers.course.grid import run, worker
+from helpers.course.grid.values import read_value, show_text, show_value, split_values
 from helpers.course.grid.worker import Job, Outcome
 
-NAME_DIGITS = 16  # of a digest: names of a million runs still differ
-RUN_MEMORY = 4e9  # bytes that a run may need; more runs than fit into the memory are not begun by default
-CONNECT = 20.0  # seconds in which a scheduler must answer
-PART = 2**24  # bytes fetched at a time
-FETCHES = 3  # tries
-MEND = 5.0  # seconds between two looks after the local workers
-PATIENCE = {"distributed": {"scheduler": {"worker-ttl": None}, "deploy": {"lost-worker-timeout": "2 minutes"}}}
-"""With workers on this machine: it may have slept, so silence tells nothing; and while busy, it starts them slowly."""
-OWN_COLUMNS = ("run", "state", "reason", "run_seconds", "device")
+NAME_DIGITS = 16  # of a digest; enough to tell a million runs apart
+READABLE_LENGTH = 100  # characters of the lesson and its parameters in the name of a table
+RUN_MEMORY = 4e9  # bytes that one run may need; limits the default number of local workers
+CONNECT_SECONDS = 20.0  # time limit for the connection to a scheduler
+PART_BYTES = 2**24  # fetched at a time
+FETCH_ATTEMPTS = 3
+REPLACE_SECONDS = 5.0  # between two checks that there are enough local workers
+LOCAL_CONFIG = {"distributed": {"scheduler": {"worker-ttl": None}, "deploy": {"lost-worker-timeout": "2 minutes"}}}
+"""No limit for heartbeats, because a laptop may have slept; two minutes to restart a worker on a busy machine."""
+TEXT_COLUMNS = ("run", "state", "reason", "device")
+COLUMNS = (*TEXT_COLUMNS, "run_seconds")
 Row = dict[str, Any]
-"""A line of the table: these columns, the run's parameters and its metrics."""
+"""A line of the table: COLUMNS, the parameters and the metrics of a run."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 LOCALHOST = "127.0.0.1"
+TLS_VARIABLES = tuple(f"DASK_DISTRIBUTED__COMM__TLS__{name}" for name in ("CA_FILE", "CLIENT__CERT", "CLIENT__KEY"))
+SHOWN_VALUE = 40  # characters of a value in a message or figure
 
 
 class GridError(Exception):
-    """What was asked for cannot be a grid of this notebook; the message says what can."""
+    """The requested grid is not possible; the message names the cause and the remedy."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The runs that a call asks for."""
+    """The runs of one command."""
 
-    stem: str  # of the notebook
-    given: Mapping[str, tuple[Any, ...]]  # what the caller says of each parameter, and the profile
+    path: Path  # of the notebook, absolute
+    given: Mapping[str, tuple[Any, ...]]  # values of each parameter of the command, and the profile
     jobs: tuple[Job, ...]
 
+    @property
+    def stem(self) -> str:
+        """The notebook's file name without its ending."""
+        return self.path.stem
+
     def describe(self) -> str:
-        """Returns the given values, as they name the grid's table."""
-        return "_".join(f"{name}={','.join(map(str, values))}" for name, values in self.given.items())
+        """Return the parameters and their values in words."""
+        return " ".join(
+            f"{name}={','.join(show_text(show_value(value), SHOWN_VALUE) for value in values)}"
+            for name, values in self.given.items()
+        )
 
     def find_table(self) -> Path:
-        """Returns the path of the results table."""
-        name = re.sub(r"[^\w=,.+-]+", "-", f"{self.stem}_{self.describe()}")
-        if len(name) > 120:  # a file name has its limits
-            names = "".join(job.name for job in self.jobs)
-            name = f"{name[:100]}…{hashlib.sha256(names.encode()).hexdigest()[:8]}"
-        return paths.RUNS / paths.GRIDS / f"{name}.csv"
+        """Return the path of the results table.
+
+        Grids of different notebooks or of different values, such as 1, True and "1", have different paths, also where
+        file names ignore case.
+        """
+        path = self.path.relative_to(paths.ROOT) if self.path.is_relative_to(paths.ROOT) else self.path
+        identity = repr((path.as_posix(), list(self.given.items())))
+        digest = hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()[:NAME_DIGITS]
+        given = "_".join(f"{name}={','.join(map(show_value, values))}" for name, values in self.given.items())
+        readable = re.sub(r"[^\w=,.+-]+", "-", f"{self.stem}_{given}", flags=re.ASCII)[:READABLE_LENGTH]
+        return paths.RUNS / paths.GRIDS / f"{readable}_{digest}.csv"
 
     def find_executed(self, job: Job) -> Path:
-        """Returns the path of a run's executed notebook; its results lie beside it."""
+        """Return the path of a run's executed notebook; its results are in the same folder."""
         return worker.find_folder(job.name) / self.stem / job.parameters["profile"] / f"{self.stem}.ipynb"
 
     def is_finished(self, job: Job) -> bool:
-        """Returns whether a run is here, whole, as it was planned: code may have been edited since."""
+        """Return whether the complete files of a run, as it was planned, are on this host."""
         return lessons.is_run(self.find_executed(job), job.digest, job.parameters.get("seed", 0))
 
 
 def read_grid(texts: Sequence[str], known: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-    """Returns the values of each parameter in texts like `sigma=1,2`, each value read as papermill reads one.
+    """Return the values of each parameter in texts like `sigma=1,2` or `sizes=[1,2]`; texts of one name add up.
 
     Args:
         known: the notebook's own parameters.
 
     Raises:
-        GridError: a parameter is unknown, named twice, or has no value or an empty one.
+        GridError: a parameter is unknown, or one of its values is empty or cannot be read.
     """
-    given: dict[str, tuple[Any, ...]] = {}
+    given: dict[str, list[Any]] = {}
     for text in texts:
-        name, sign, values = text.partition("=")
+        name, _, values = text.partition("=")
+        shown = show_text(repr(text), 100)
         if name not in known:
-            raise GridError(f"the notebook has no parameter {name!r}; it has {', '.join(known) or 'none'}")
-        if name in given:
-            raise GridError(f"the parameter {name!r} is given twice: separate its values by commas")
-        if not sign or not all(values.split(",")):
-            raise GridError(f"{text!r} lacks a value: write {name}=value or {name}=value,value")
-        read = [read_value(value) for value in values.split(",")]
-        given[name] = tuple({repr(value): value for value in read}.values())  # 1 and True are two, although equal
-    return given
+            names = show_text(", ".join(known) or "none", 200)
+            raise GridError(f"the notebook has no parameter {show_text(repr(name), 100)}; it has {names}")
+        try:
+            parts = split_values(values)
+            if not all(part.strip() for part in parts):
+                raise GridError(f'{shown} lacks a value: write {name}=value or {name}=value,value, and "" for no text')
+            given.setdefault(name, []).extend(read_value(part) for part in parts)
+        except ValueError as error:
+            raise GridError(f"{shown} cannot be read: {error}") from None
+    # equal values of different types are different runs: 1, 1.0 and True
+    return {name: tuple({repr(value): value for value in values}.values()) for name, values in given.items()}
 
 
 def plan_grid(path: Path, texts: Sequence[str]) -> Grid:
-    """Returns the runs of the notebook in `path` over all combinations of the values in `texts`.
+    """Return the runs of the notebook in `path` over all combinations of the values in `texts`.
 
-    The budget is the parameter `profile`, or else the environment's, as for a notebook that is run by hand.
+    The profile is the parameter `profile`, or else that of the environment, as for a notebook that is run by hand.
 
     Raises:
-        GridError: there is no such notebook, or `texts` are no grid of it.
+        GridError: the notebook cannot be read, or `texts` do not describe a grid of it.
     """
     try:
         notebook = nbformat.read(path, as_version=4)
         known = lessons.read_parameters(notebook)
     except FileNotFoundError:
         raise GridError(f"{path}: there is no such notebook") from None
-    except (OSError, nbformat.reader.NotJSONError, lessons.LessonFailed) as error:
+    except lessons.LessonFailed as error:
         raise GridError(f"{path}: {error}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError) as error:
+        raise GridError(f"{path} is not a notebook: {type(error).__name__}: {show_text(str(error), 200)}") from None
     for cell in lessons.find_code_cells(notebook):
         cell.outputs, cell.execution_count = [], None
-    if taken := known.keys() & set(OWN_COLUMNS):
-        raise GridError(f"the table has a column {taken.pop()!r} of its own: give the parameter another name")
+    if taken := sorted(known.keys() & set(COLUMNS)):
+        raise GridError(f"{path}: the table already has a column {taken[0]!r}; rename the parameter")
     given = read_grid(texts, known)
     given.setdefault("profile", (paths.default_profile(),))
     for profile in given["profile"]:
         if profile not in paths.PROFILES:
-            raise GridError(f"the profile is {profile!r}; choose of {', '.join(paths.PROFILES)}")
-    for seed in given.get("seed", ()):
-        if not paths.is_seed(seed):
-            raise GridError(f"the seed is {seed!r}; {paths.SEED_REMEDY}")
+            shown = show_text(repr(profile), SHOWN_VALUE)
+            raise GridError(f"the profile is {shown}; choose one of {', '.join(paths.PROFILES)}")
+    for seed in given.get("seed", (known.get("seed", 0),)):
+        if isinstance(seed, bool) or not paths.is_seed(seed):
+            raise GridError(f"the seed is {show_text(repr(seed), SHOWN_VALUE)}; {paths.SEED_REMEDY}")
     combinations = (dict(zip(given, values, strict=True)) for values in itertools.product(*given.values()))
     shared = {"stem": path.stem, "notebook": nbformat.writes(notebook), "variables": lessons.read_settings()}
+    shared["working_folder"] = str(path.absolute().parent)
     jobs = []
     for combination in combinations:
         parameters = known | combination
         digest = lessons.compute_digest(notebook, parameters["profile"], parameters)
-        place = str(path.absolute().parent)
-        jobs.append(Job(digest[:NAME_DIGITS], parameters=parameters, digest=digest, working_folder=place, **shared))
-    return Grid(path.stem, given, tuple(jobs))
+        jobs.append(Job(digest[:NAME_DIGITS], parameters=parameters, digest=digest, **shared))
+    return Grid(path.absolute(), given, tuple(jobs))
 
 
 def run_jobs(client: Client, grid: Grid, jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
-    """Yields each of `jobs` as it ends, with the reason why it did not finish, empty when it did.
+    """Yield each of `jobs` when it ends, with the reason why it did not finish, or "".
 
-    What a worker made on a disk of its own is here by then. Dask gives a run whose worker died to another one.
+    The files that a worker wrote to its own disk have been copied here by then. If a worker dies, Dask gives its run to
+    another one.
     """
-    client.register_plugin(worker.Runners())
     futures = {_submit(client, job): job for job in jobs}
-    fetched: Counter[str] = Counter()
+    attempts: Counter[str] = Counter()
     try:
-        ended = as_completed(futures)
-        for future in ended:
+        completed = as_completed(futures)
+        for future in completed:
             job = futures.pop(future)
             try:
                 outcome = future.result()
             except KilledWorker as error:
-                yield job, f"{job.stem}: its worker died each time, last the one at {error.last_worker.address}"
+                yield job, f"{job.stem}: each of its workers died, the last one at {error.last_worker.address}"
                 continue
             except Exception as error:
-                yield job, f"{job.stem}: the cluster lost it, {type(error).__name__}: {error}"
+                yield job, f"{job.stem}: the cluster lost this run, {type(error).__name__}: {error}"
                 continue
             reason = outcome.reason
             try:
                 fetch(client, future, job, outcome)
-            except Exception as error:  # whatever a dying worker or a full disk causes
-                fetched[job.name] += 1
-                if fetched[job.name] < FETCHES:  # the worker has it still, or another one makes it again
-                    again = _submit(client, job)
-                    futures[again] = job
-                    ended.add(again)
+            except Exception as error:  # any effect of a dying worker or a full disk
+                attempts[job.name] += 1
+                if attempts[job.name] < FETCH_ATTEMPTS:  # its worker still has the files, or another one runs it again
+                    repeated = _submit(client, job)
+                    futures[repeated] = job
+                    completed.add(repeated)
                     continue
-                reason = f"{job.stem}: could not be fetched from {outcome.host}, {type(error).__name__}: {error}"
+                reason = f"{job.stem}: cannot be copied from {outcome.host}, {type(error).__name__}: {error}"
             if not reason and not grid.is_finished(job):
-                reason = f"{job.stem}: finished on {outcome.host}, but its files have not come here whole"
+                reason = f"{job.stem}: finished on {outcome.host}, but its files are not complete on this host"
             yield job, reason
     finally:
         if futures:
@@ -196,77 +220,96 @@ def run_jobs(client: Client, grid: Grid, jobs: Sequence[Job]) -> Iterator[tuple[
 
 
 def _submit(client: Client, job: Job) -> Future:
-    """Returns the future of a run. Its key is the run's name: two callers of one cluster share it."""
+    """Return the future of a run. Its key is the run's name, so two callers of one cluster share the run."""
     return client.submit(worker.execute, job, key=f"{job.stem}-{job.name}", pure=False)
 
 
 def fetch(client: Client, future: Future, job: Job, outcome: Outcome) -> None:
-    """Copies a run's files from its worker's disk into this host's folder of the same run, unless they are there.
+    """Copy the files of a run that this host lacks from the disk of its worker.
 
-    The executed notebook comes last: where it is, everything is.
+    The executed notebook is copied last: if it exists, all other files do.
 
     Raises:
-        Exception: the worker is gone, or a file could not be read there or written here.
+        Exception: the worker is gone, or a file cannot be read there or written here.
     """
     folder = worker.find_folder(job.name)
-    here = worker.list_files(job.name)
-    missing = sorted((path for path in outcome.files if here.get(path) != tuple(outcome.files[path])), key=_is_executed)
+    present = worker.list_files(job.name)
+    missing = sorted(
+        (path for path in outcome.files if present.get(path) != tuple(outcome.files[path])), key=_is_notebook
+    )
     if not missing:
         return
     addresses = next(iter(client.who_has([future]).values()))
     for path in missing:
-        size, changed = outcome.files[path]
+        size, modified = outcome.files[path]
         with files.replace_when_complete(folder / path) as partial, open(partial, "wb") as file:
-            for offset in range(0, size, PART):
-                parts = client.run(worker.read_part, job.name, path, offset, PART, workers=addresses[:1])
+            for offset in range(0, size, PART_BYTES):
+                parts = client.run(worker.read_part, job.name, path, offset, PART_BYTES, workers=addresses[:1])
                 file.write(*parts.values())
-        os.utime(folder / path, ns=(changed, changed))
+        os.utime(folder / path, ns=(modified, modified))
     if not outcome.reason:
-        for stale in folder.rglob("*.unfinished.ipynb"):  # of an earlier try
-            stale.unlink()
+        for unfinished in folder.rglob("*.unfinished.ipynb"):  # of an earlier attempt
+            unfinished.unlink()
 
 
-def _is_executed(path: str) -> bool:
+def _is_notebook(path: str) -> bool:
     return path.endswith(".ipynb")
 
 
 def describe_run(grid: Grid, job: Job, reason: str = "") -> Row:
-    """Returns the table's row of a run: its name, parameters and state, and what it measured if it is finished.
+    """Return the table's row of a run: name, parameters and state, and the metrics of a finished run.
 
     Args:
         reason: why it failed.
     """
-    row = {"run": job.name, **job.parameters, "state": "failed" if reason else "missing"}
-    row["reason"] = " ".join(reason.split())  # on one line
+    row = {"run": job.name, **job.parameters, "state": "failed" if reason else "missing", "reason": show_text(reason)}
     if not reason and grid.is_finished(job):
         executed = grid.find_executed(job)
         results, notebook = (
             json.loads(path.read_text(encoding="utf-8")) for path in (executed.with_name("results.json"), executed)
         )
         seconds = round(notebook["metadata"]["papermill"]["duration"], 1)
-        row |= {"state": "finished", "run_seconds": seconds, "device": results.get("device", "")}
-        row |= {f"metric {name}" if name in row else name: value for name, value in results.get("metrics", {}).items()}
+        row |= {"state": "finished", "run_seconds": seconds, "device": show_text(str(results.get("device", "")))}
+        for name, value in results.get("metrics", {}).items():
+            row[f"metric {name}" if name in row else name] = value
     return row
 
 
 def write_table(path: Path, rows: Sequence[Row]) -> None:
-    """Writes `rows` as CSV, whole or not at all; a column that a row has not is empty there."""
+    """Write `rows` as CSV, complete or not at all.
+
+    Values are written as `show_value` shows them: None as None, the text "1" in quotes. A cell is empty only if the run
+    does not have the value.
+    """
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([show_text(name) for name in columns])
+    for row in rows:
+        writer.writerow([_show_cell(row, column) for column in columns])
     files.write_text(path, text.getvalue())
 
 
+def _show_cell(row: Row, column: str) -> str:
+    if column in TEXT_COLUMNS or column not in row:
+        return show_text(row.get(column, ""))
+    return show_value(row[column])
+
+
 def find_varied(grid: Grid) -> list[str]:
-    """Returns the parameters with several values, but for the seed: runs that differ in it alone tell the spread."""
+    """Return the parameters with several values, without the seed: other seeds are repetitions of a run."""
     return [name for name, values in grid.given.items() if len(values) > 1 and name != "seed"]
 
 
-def choose_metric(rows: Sequence[Row], metrics: Sequence[str], varied: Sequence[str]) -> str:
-    """Returns the first of `metrics` that differs between runs of the same seed, or else the first.
+def is_number(value: Any) -> bool:
+    """Return whether `value` is a finite number that a figure can show."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max  # False for NaN
 
-    A notebook saves its headline numbers first, but one that a parameter cannot change says nothing about it.
+
+def choose_metric(rows: Sequence[Row], metrics: Sequence[str], varied: Sequence[str]) -> str:
+    """Return the first of `metrics` that differs between runs of the same seed, or else the first.
+
+    A notebook saves its headline numbers first, but a metric that the parameters do not change shows nothing.
     """
     for metric in metrics:
         by_seed: dict[Any, set[float]] = {}
@@ -278,7 +321,7 @@ def choose_metric(rows: Sequence[Row], metrics: Sequence[str], varied: Sequence[
 
 
 def draw_figure(path: Path, grid: Grid, rows: Sequence[Row], metric: str | None) -> str:
-    """Writes the grid's figure and returns the metric that it shows, "" where no run has finished: nothing is drawn.
+    """Write the grid's figure and return the metric that it shows, or "" if there is nothing to draw.
 
     Raises:
         GridError: the runs have no such metric.
@@ -286,86 +329,118 @@ def draw_figure(path: Path, grid: Grid, rows: Sequence[Row], metric: str | None)
     finished = [row for row in rows if row["state"] == "finished"]
     if not finished:
         return ""
-    known = {*grid.jobs[0].parameters, *OWN_COLUMNS}
-    metrics = [name for name in finished[0] if name not in known and all(name in row for row in finished)]
+    known = {*grid.jobs[0].parameters, *COLUMNS}
+    metrics = [name for name in finished[0] if name not in known and all(is_number(row.get(name)) for row in finished)]
     if metric is not None and metric not in metrics:
-        raise GridError(f"the runs have no metric {metric!r}; they have {', '.join(metrics)}")
+        names = show_text(", ".join(metrics) or "none", 300)
+        raise GridError(f"the runs have no metric {show_text(repr(metric), 100)}; they have {names}")
     if not metrics:
         return ""
     varied = find_varied(grid)
     chosen = metric or choose_metric(finished, metrics, varied)
     plotting.use_style()
     figure = Figure(figsize=(6.5, 3.6), dpi=110)
-    ax = plotting.plot_grid(finished, varied, chosen, figure.add_subplot())
-    count = f"{len(finished)} runs" if len(finished) == len(rows) else f"{len(finished)} of {len(rows)} runs"
-    ax.set_title(f"{grid.stem}, {'/'.join(grid.given['profile'])}: {count}")
-    with files.replace_when_complete(path) as partial:
-        figure.savefig(partial, bbox_inches="tight", format="png")
+    with matplotlib.rc_context({"text.parse_math": False}):  # a value may contain dollar signs
+        ax = plotting.plot_grid(_show_parameters(finished, varied), varied, chosen, figure.add_subplot())
+        count = f"{len(finished)} runs" if len(finished) == len(rows) else f"{len(finished)} of {len(rows)} runs"
+        ax.set_title(f"{grid.stem}, {'/'.join(grid.given['profile'])}: {count}")
+        with files.replace_when_complete(path) as partial:
+            figure.savefig(partial, bbox_inches="tight", format="png")
     return chosen
+
+
+def _show_parameters(rows: Sequence[Row], varied: Sequence[str]) -> list[Row]:
+    """Return `rows` with short, distinct texts as the values of each varied parameter that is not numeric."""
+    labels: dict[str, dict[str, str]] = {}
+    for name in varied:
+        if all(is_number(row[name]) for row in rows):
+            continue
+        shown = dict.fromkeys(show_value(row[name]) for row in rows)
+        labels[name] = {text: _shorten(text, number) for number, text in enumerate(shown, start=1)}
+    return [row | {name: texts[show_value(row[name])] for name, texts in labels.items()} for row in rows]
+
+
+def _shorten(text: str, number: int) -> str:
+    """Return `text`, or its start and `number` if it is long, so that different long texts stay different."""
+    return text if len(text) <= SHOWN_VALUE else f"{text[: SHOWN_VALUE - 5]}… ({number})"
 
 
 @contextlib.contextmanager
 def connect(scheduler: str | None, num_workers: int | None, num_runs: int) -> Iterator[Client]:
-    """Yields a client of the cluster at the address `scheduler`, or of one made for the occasion on this machine.
+    """Yield a client of the cluster at the address `scheduler`, or of a temporary one on this machine.
 
-    A local worker has its share of the cores and one run at a time. By default there is one for each GPU, or else as
-    many as cores and memory allow, and none without a run.
+    A local worker has its share of the cores and executes one run at a time. By default there is one for each GPU, or
+    else as many as cores and memory allow, but not more than runs.
+
+    Raises:
+        GridError: there is no cluster at this address, or its certificates are not those of Dask's configuration here.
     """
     if scheduler is not None:
-        try:
-            client = Client(scheduler, timeout=CONNECT)
-        except (OSError, ValueError) as error:
-            raise GridError(f"no cluster at {scheduler}: {error}") from None
-        with client:
-            info = client.scheduler_info(n_workers=-1)
-            print(
-                f"cluster at {scheduler} · dashboard {client.dashboard_link if info['services'] else 'none'}",
-                flush=True,
-            )
-            if not info["workers"]:
-                print("it has no worker yet: the runs begin when one comes", flush=True)
+        with _connect_to(scheduler) as client:
             yield client
         return
-    allowed = len(runner.find_gpus()) or min(CPU_COUNT, int(MEMORY_LIMIT // RUN_MEMORY)) or 1
+    allowed = len(run.find_gpus()) or min(CPU_COUNT, int(MEMORY_LIMIT // RUN_MEMORY)) or 1
     count = min(num_workers or allowed, num_runs)
     cores = max(1, CPU_COUNT // count)
-    dask.config.update_defaults(PATIENCE)
-    with _deaf_to_interrupts():  # workers inherit it: Ctrl-C is for this process, which then ends them
+    dask.config.update_defaults(LOCAL_CONFIG)
+    with ignore_sigint():  # workers inherit this: Ctrl-C reaches this process only, which then ends them
         cluster = LocalCluster(
             n_workers=count,
             threads_per_worker=1,
             host=LOCALHOST,
+            protocol="tls://",
+            security=Security.temporary(),  # without it every user of this machine could run code through the scheduler
             dashboard_address=f"{LOCALHOST}:0",
-            memory_limit=0,  # it would be the worker's alone, and its runs are other processes
+            memory_limit=0,  # it would limit the worker alone, and runs are other processes
             silence_logs=logging.CRITICAL,
             env={name: str(cores) for name in THREADS},
         )
-    with cluster, _mend(cluster, count), Client(cluster) as client:
+    with cluster, _replace_dead_workers(cluster, count), Client(cluster) as client:
         print(f"workers: {count}, cores each: {cores} · dashboard {client.dashboard_link}", flush=True)
         yield client
 
 
-@contextlib.contextmanager
-def _mend(cluster: LocalCluster, count: int) -> Iterator[None]:
-    """Keeps the cluster at `count` workers: by itself it gives up one that died and comes back slowly."""
-    ended = threading.Event()
+def _connect_to(scheduler: str) -> Client:
+    """Return a client of the cluster at the address `scheduler`, with the certificates of Dask's configuration."""
+    is_encrypted = scheduler.startswith("tls://")
+    try:
+        security = Security(require_encryption=True) if is_encrypted else Security()
+        if is_encrypted and not (security.tls_ca_file and security.tls_client_cert):
+            raise GridError(f"no certificates for {scheduler}: set {', '.join(TLS_VARIABLES)} to their files")
+        client = Client(scheduler, timeout=CONNECT_SECONDS, security=security)
+    except (OSError, ValueError) as error:
+        remedy = "is it running, with the same certificates?" if is_encrypted else "is it running, without TLS?"
+        raise GridError(f"no cluster at {scheduler}, {remedy} {show_text(str(error), 300)}") from None
+    info = client.scheduler_info(n_workers=-1)
+    print(f"cluster at {scheduler} · dashboard {client.dashboard_link if info['services'] else 'none'}", flush=True)
+    if not is_encrypted:
+        print("not encrypted: whoever reaches this address can run code as the user of its workers", flush=True)
+    if not info["workers"]:
+        print("it has no worker yet: the runs start when one connects", flush=True)
+    return client
 
-    def mend() -> None:
-        while not ended.wait(MEND):
+
+@contextlib.contextmanager
+def _replace_dead_workers(cluster: LocalCluster, count: int) -> Iterator[None]:
+    """Keep the cluster at `count` workers: Dask gives up a worker that does not restart quickly."""
+    is_over = threading.Event()
+
+    def scale() -> None:
+        while not is_over.wait(REPLACE_SECONDS):
             cluster.scale(count)
 
-    thread = threading.Thread(target=mend, daemon=True)
+    thread = threading.Thread(target=scale, daemon=True)
     thread.start()
     try:
         yield
     finally:
-        ended.set()
+        is_over.set()
         thread.join()
 
 
 @contextlib.contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Ignores Ctrl-C meanwhile, as far as this thread can say so."""
+def ignore_sigint() -> Iterator[None]:
+    """Ignore Ctrl-C, and let processes that are started meanwhile ignore it; no effect outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -376,12 +451,37 @@ def _deaf_to_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
 
 
-def run_grid(grid: Grid, scheduler: str | None, num_workers: int | None, metric: str | None) -> int:
-    """Returns 0 when every run of the grid is finished and in the table, else 1; prints what happens."""
+def run_grid(
+    notebook: Path,
+    parameters: Sequence[str],
+    *,
+    scheduler: str | None = None,
+    num_workers: int | None = None,
+    metric: str | None = None,
+) -> bool:
+    """Run a notebook over all combinations of parameter values; return whether all runs are finished.
+
+    Progress, failures and the places of table and figure are printed.
+
+    Args:
+        parameters: texts like `sigma=1,2` or `sizes=[1,2]`; see `read_grid`.
+        scheduler: address of a Dask cluster; None starts a temporary one on this machine.
+        num_workers: on this machine; None takes as many as cores and memory allow, or one per GPU.
+        metric: that the figure shows; None takes the first that the parameters change.
+
+    Raises:
+        GridError: a mistake of the caller; nothing has been run, but for an unknown `metric`.
+    """
+    if num_workers is not None and scheduler is not None:
+        raise GridError("a cluster has its own workers: give a number of workers or a scheduler, not both")
+    if num_workers is not None and num_workers < 1:
+        raise GridError(f"the number of workers is {num_workers}; at least 1 is needed")
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # the table says more about failed runs
+    grid = plan_grid(notebook, parameters)
     rows = {job.name: describe_run(grid, job) for job in grid.jobs}
     missing = [job for job in grid.jobs if rows[job.name]["state"] != "finished"]
     before = len(rows) - len(missing)
-    print(f"{grid.stem} · {grid.describe()} · runs: {len(rows)}, finished before: {before}", flush=True)
+    print(f"{grid.stem} · {show_text(grid.describe())} · runs: {len(rows)}, finished before: {before}", flush=True)
     table = grid.find_table()
     if missing:
         with (
@@ -392,12 +492,10 @@ def run_grid(grid: Grid, scheduler: str | None, num_workers: int | None, metric:
             for job, reason in ended:
                 rows[job.name] = describe_run(grid, job, reason)
                 if reason:
-                    log = worker.find_folder(job.name) / f"{job.stem}.log"
-                    which = ", ".join(f"{name} {job.parameters[name]}" for name in grid.given)
-                    bar.write(f"failed with {which}: {reason}\n  {lessons.show(log)}")
+                    bar.write(_describe_failure(grid, job, rows[job.name]["reason"]))
                 bar.set_postfix(failed=sum(row["state"] == "failed" for row in rows.values()))
                 bar.update()
-                with contextlib.suppress(OSError):  # a full disk: it may have room again for the next one
+                with contextlib.suppress(OSError):  # a full disk may have room again after the next run
                     write_table(table, list(rows.values()))
     states = [row["state"] for row in rows.values()]
     print(f"finished {states.count('finished')}, failed {states.count('failed')}")
@@ -408,35 +506,26 @@ def run_grid(grid: Grid, scheduler: str | None, num_workers: int | None, metric:
             print(f"figure  {lessons.show(table.with_suffix('.png'))}: {shown}")
     except OSError as error:
         print(f"the table or its figure could not be written: {error}", file=sys.stderr)
-        return 1
-    return int(states.count("finished") < len(states))
+        return False
+    return states.count("finished") == len(states)
+
+
+def _describe_failure(grid: Grid, job: Job, reason: str) -> str:
+    """Return the parameters of a failed run, its reason and its log."""
+    parameters = ", ".join(f"{name} {show_text(show_value(job.parameters[name]), SHOWN_VALUE)}" for name in grid.given)
+    return f"failed with {parameters}: {reason}\n  {lessons.show(worker.find_folder(job.name) / f'{job.stem}.log')}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0 when every run is finished, 1 when one failed, 2 when no grid was asked for, 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(
-        prog="python -m helpers.course.grid.plan", description="Run a notebook over a grid."
-    )
+    """Return 0 when every run is finished, 1 when one failed, 2 after a mistake of the caller, 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="python -m helpers.course.grid.plan", description="Run a notebook as a grid.")
     parser.add_argument("notebook", type=Path)
-    parser.add_argument(
-        "-p",
-        dest="parameters",
-        metavar="NAME=VALUE,VALUE",
-        action="append",
-        default=[],
-        help="a parameter of the notebook and its values, as in seed=0,1 or profile=smoke; several make a grid",
-    )
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--workers", type=int, metavar="N", help="on this machine (default: as many as do it good)")
-    where.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, such as tcp://10.0.0.1:8786")
-    parser.add_argument("--metric", metavar="NAME", help="that the figure shows (default: the first that varies)")
-    options = parser.parse_args(arguments)
-    if options.workers is not None and options.workers < 1:
-        parser.error("--workers: at least one")
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it logs of runs, the table says better
+    parser.add_argument("-p", dest="parameters", metavar="NAME=VALUE,VALUE", action="append", default=[])
+    parser.add_argument("--workers", type=int, metavar="N", dest="num_workers")
+    parser.add_argument("--scheduler", metavar="ADDRESS")
+    parser.add_argument("--metric", metavar="NAME")
     try:
-        grid = plan_grid(options.notebook, options.parameters)
-        return run_grid(grid, options.scheduler, options.workers, options.metric)
+        return 0 if run_grid(**vars(parser.parse_args(arguments))) else 1
     except GridError as error:
         print(error, file=sys.stderr)
         return 2

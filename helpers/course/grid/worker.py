@@ -1,42 +1,42 @@
-"""What happens on a Dask worker: a run of a grid goes to a process that can be stopped, and its files can be fetched.
+"""Dask worker's side of a grid: starts a process per run, stops it when the run is cancelled, and serves its files.
 
-A worker may have a disk of its own: whatever it returns names files, and the caller reads those that it has not.
+A worker may have its own disk: a run returns the names of its files, and the caller fetches those that it lacks.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
+import os
 import platform
-import queue
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
-from distributed import Reschedule, Worker, WorkerPlugin, get_worker
+from distributed import Reschedule, Status, get_worker
 
 from helpers import paths
+from helpers.course.grid import run
 
-POLL = 0.5  # seconds between two looks at whether a run is still wanted
-PATIENCE = 12.0  # seconds until a runner that was told to stop is killed; longer than runner.WIND_DOWN
-LEFT_BEHIND = ("last.pth", ".lock")  # serve who goes on with a run, on the disk where it was begun
-SERVE = "from helpers.course.grid.runner import serve; serve()"
+POLL = 0.5  # seconds between two checks whether a run is still wanted
+STOP_SECONDS = run.SAVING_SECONDS + 2  # a run that was told to stop is killed after this time
+NOT_COPIED = ("last.pth", ".lock")  # needed only to resume on the same host
+CLOSING = (Status.closing, Status.closed, Status.failed)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a notebook, as it travels to a worker; see `runner.run_job`."""
+    """One run of a notebook, as it is sent to a worker; see `run.run_job`."""
 
-    name: str  # the digest's first digits
+    name: str  # first digits of the digest
     stem: str  # of the notebook
     notebook: str  # its text, without outputs
-    parameters: Mapping[str, Any]  # all of them, and the profile
+    parameters: Mapping[str, Any]  # all parameters, and the profile
     variables: Mapping[str, str]
     digest: str
     working_folder: str
@@ -44,157 +44,106 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended, and what lies on the disk of the worker that had it."""
+    """The result of a run, and its files on the worker's disk."""
 
-    reason: str  # why it did not finish; empty when it did
+    reason: str  # why it did not finish; empty for a finished run
     host: str
-    files: Mapping[str, tuple[int, int]]  # path below the run's folder -> size in bytes, time of change in ns
-
-
-class Stopped(Exception):
-    """Nobody wants the run any longer."""
-
-
-class Runner:
-    """A process that runs notebooks one after another: `helpers.course.grid.runner`."""
-
-    def __init__(self):
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            encoding="utf-8",
-            start_new_session=True,  # Ctrl-C in the terminal is for the caller, who then says what is to stop
-        )
-        self.answers: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        for line in self.process.stdout:
-            self.answers.put(line)
-        self.answers.put(None)
-
-    def run(self, job: Job, is_wanted: Callable[[], bool]) -> str:
-        """Returns why `job` did not finish, or nothing when it did.
-
-        Raises:
-            Stopped: it was not wanted any longer, and has been stopped.
-        """
-        children: list[psutil.Process] = []
-        with contextlib.suppress(OSError):  # of a runner that died while it was idle: its answer says so
-            self.process.stdin.write(json.dumps(asdict(job)) + "\n")
-            self.process.stdin.flush()
-        while True:
-            try:
-                answer = self.answers.get(timeout=POLL)
-            except queue.Empty:
-                with contextlib.suppress(psutil.Error):
-                    children = psutil.Process(self.process.pid).children(recursive=True)
-                if not is_wanted():
-                    self.close()
-                    self.wait()
-                    raise Stopped from None
-            else:
-                if answer is not None:
-                    return json.loads(answer)["reason"]
-                _kill(children)
-                if self.process.stdin.closed:  # by the plugin: the worker leaves
-                    raise Stopped
-                return f"{job.stem}: the process that ran it died, {_describe_end(self.process.wait())}"
-
-    def close(self) -> None:
-        """Ends the runner, and with it the run that it may have; returns at once."""
-        with contextlib.suppress(OSError):
-            self.process.stdin.close()
-
-    def wait(self) -> None:
-        """Returns when the runner has ended, by itself or by force."""
-        try:
-            self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process = psutil.Process(self.process.pid)
-                _kill([*process.children(recursive=True), process])
-
-
-def _kill(processes: list[psutil.Process]) -> None:
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-
-
-def _describe_end(status: int) -> str:
-    """Returns the exit status of a process in words."""
-    return f"killed by {signal.Signals(-status).name}; out of memory?" if status < 0 else f"with status {status}"
-
-
-class Runners(WorkerPlugin):
-    """Keeps a worker's runners: one per run at a time, each used again until a run of its fails."""
-
-    name = "workbook-runners"
-    idempotent = True  # a second caller must not end the runs of the first
-
-    def setup(self, worker: Worker) -> None:
-        """Starts as many as the worker may need at a time, so that they are ready when the runs come."""
-        self.all = [Runner() for _ in range(worker.state.nthreads)]
-        self.idle = list(self.all)
-
-    def teardown(self, worker: Worker) -> None:
-        """Ends all of them, and the runs that they have."""
-        for runner in self.all:
-            runner.close()
-
-    @contextlib.contextmanager
-    def lend(self) -> Iterator[Runner]:
-        """Yields a runner of its own; the borrower takes it out of use by closing it."""
-        self.idle = [runner for runner in self.idle if runner.process.poll() is None]
-        runner = self.idle.pop() if self.idle else Runner()
-        self.all = [other for other in self.all if other is not runner and other.process.poll() is None] + [runner]
-        try:
-            yield runner
-        finally:
-            if not runner.process.stdin.closed:
-                self.idle.append(runner)
+    files: Mapping[str, tuple[int, int]]  # path below the run's folder -> size in bytes, modification time in ns
 
 
 def execute(job: Job) -> Outcome:
-    """Returns how `job` ended on the worker that calls this, from within a task.
+    """Execute `job` from within a Dask task and return its outcome.
 
     Raises:
-        Reschedule: the run was stopped; Dask forgets it, or begins it anew where somebody wants it again.
+        Reschedule: the run was cancelled and has been stopped; Dask forgets it or starts it again.
     """
     worker = get_worker()
     key = worker.get_current_task()
 
     def is_wanted() -> bool:
         task = worker.state.tasks.get(key)
-        return task is not None and task.state == "executing"
+        return worker.status not in CLOSING and task is not None and task.state == "executing"
 
-    with worker.plugins[Runners.name].lend() as runner:
-        try:
-            reason = runner.run(job, is_wanted)
-        except Stopped:
-            raise Reschedule from None
-        if reason:
-            runner.close()  # whatever went wrong, the next run starts in a fresh one
+    reason = run_process(job, is_wanted)
     return Outcome(reason, platform.node(), list_files(job.name))
 
 
+def run_process(job: Job, is_wanted: Callable[[], bool]) -> str:
+    """Execute `job` in its own process and return why it did not finish, or "".
+
+    Raises:
+        Reschedule: `is_wanted` became false; the process and its kernel have been stopped.
+    """
+    arguments = asdict(job) | {"folder": str(find_folder(job.name).absolute())}
+    del arguments["name"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "helpers.course.grid.run", str(os.getpid())],
+        cwd=paths.ROOT,  # so that the run imports the same helpers as its worker
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,  # until the run writes its log
+        start_new_session=True,  # Ctrl-C in the terminal reaches the caller only, which then cancels its runs
+    )
+    text: bytes | None = json.dumps(arguments).encode()
+    children: list[psutil.Process] = []
+    while True:
+        try:
+            output, errors = process.communicate(text, timeout=POLL)
+            break
+        except subprocess.TimeoutExpired:
+            text = None  # the first call sends all of it
+            children = run.find_children(psutil.Process(process.pid))
+        if not is_wanted():
+            _stop(process)
+            raise Reschedule
+    if process.returncode == 0:
+        return output.decode()
+    run.kill(children)
+    reason = f"{job.stem}: the process of this run {_describe_end(process.returncode)}"
+    last_line = errors.decode(errors="replace").strip().rpartition("\n")[2]
+    return f"{reason}: {last_line}" if last_line else reason
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Kill the kernel of a run and wait until the run has saved its notebook and ended; kill the run if it does not.
+
+    A kernel that computes does not react to anything but a kill.
+    """
+    deadline = time.monotonic() + STOP_SECONDS
+    process.terminate()
+    while process.poll() is None:
+        children = run.find_children(psutil.Process(process.pid))
+        if time.monotonic() > deadline:
+            process.kill()
+        run.kill(children)
+        try:
+            process.communicate(timeout=POLL)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _describe_end(status: int) -> str:
+    """Return the exit status of a process in words."""
+    if status < 0:
+        return f"was killed by {signal.Signals(-status).name} (out of memory?)"
+    return f"ended with status {status}"
+
+
 def find_folder(name: str) -> Path:
-    """Returns the folder of the run `name` on this host."""
+    """Return the folder of the run `name` on this host."""
     return paths.RUNS / paths.GRIDS / name
 
 
 def list_files(name: str) -> dict[str, tuple[int, int]]:
-    """Returns size in bytes and time of change in ns of each file that the run `name` has to show."""
+    """Return size in bytes and modification time in ns of each file of the run `name` that the caller should have."""
     folder = find_folder(name)
     file_paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".partial"]
-    stats = {path.relative_to(folder).as_posix(): path.stat() for path in file_paths if path.name not in LEFT_BEHIND}
+    stats = {path.relative_to(folder).as_posix(): path.stat() for path in file_paths if path.name not in NOT_COPIED}
     return {path: (stat.st_size, stat.st_mtime_ns) for path, stat in stats.items()}
 
 
 def read_part(name: str, path: str, offset: int, size: int) -> bytes:
-    """Returns up to `size` bytes from `offset` of a file of the run `name`."""
+    """Return up to `size` bytes from `offset` of a file of the run `name`."""
     with open(find_folder(name) / path, "rb") as file:
         file.seek(offset)
         return file.read(size)

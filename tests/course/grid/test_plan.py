@@ -1,6 +1,7 @@
-"""Grids of runs, on real schedulers, workers, runners and kernels that really fail.
+"""Grids of runs, with real schedulers, workers, runs and kernels, and real failures.
 
-The cluster is a scheduler and two workers, each a process with a folder of its own: what one host has of another.
+The cluster is a scheduler and two workers, connected by TLS with certificate files. Each worker has its own folder, as
+if it were another host.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,10 +19,11 @@ import time
 from types import SimpleNamespace
 from unittest.mock import create_autospec
 
+import dask
 import nbformat
 import psutil
 import pytest
-from distributed import Client, Future
+from distributed import Client, Future, LocalCluster, Security
 from nbformat.v4 import new_code_cell, new_notebook
 
 from helpers import paths
@@ -28,7 +31,7 @@ from helpers.course import lessons
 from helpers.course.grid import plan, worker
 
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-LONG = 300  # seconds that a busy machine may need for what takes two
+LONG = 300  # seconds: a busy machine needs far longer than an idle one
 SOURCES = (
     """\
 profile = None
@@ -40,7 +43,7 @@ folder = pathlib.Path(os.environ["WORKBOOK_RUNS"], "tiny", os.environ["WORKBOOK_
 notes = pathlib.Path(NOTES)
 print("begun")""",
     """\
-note = {"mode": mode, "seed": seed, "kernel": os.getpid(), "runner": os.getppid(), "folder": str(folder)}
+note = {"mode": mode, "seed": seed, "kernel": os.getpid(), "run": os.getppid(), "folder": str(folder)}
 note["threads"] = os.environ.get("OMP_NUM_THREADS")
 with open(notes / "begun", "a") as file:
     print(json.dumps(note), file=file)
@@ -62,7 +65,7 @@ results = {"profile": os.environ["WORKBOOK_PROFILE"], "seed": seed, "device": "C
 
 
 def write_notebook(folder):
-    """Returns a notebook that notes each of its beginnings in `folder` and fails as its parameter `mode` says."""
+    """Write a notebook that records each start in `folder` and fails as its parameter `mode` says; return its path."""
     cells = [new_code_cell(source.replace("NOTES", repr(str(folder)))) for source in SOURCES]
     cells[0].metadata["tags"] = ["parameters"]
     path = folder / "tiny.ipynb"
@@ -71,13 +74,13 @@ def write_notebook(folder):
 
 
 def read_notes(folder):
-    """Returns a note for each time that a run began, in their order."""
+    """Return the record of each start of a run, in order."""
     path = folder / "begun"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def wait_until(condition, what):
-    """Returns what `condition` returns, once that is true."""
+    """Wait until `condition` returns something true, and return that."""
     deadline = time.monotonic() + LONG
     while not (value := condition()):
         assert time.monotonic() < deadline, f"{what} within {LONG} s"
@@ -97,7 +100,7 @@ def read_table(runs):
 
 @contextlib.contextmanager
 def running(*arguments, **variables):
-    """Yields a process of Python; it is killed in the end."""
+    """Yield a Python process, which is killed at the end."""
     environment = {**os.environ, "PYTHONPATH": str(paths.ROOT), "PYTHONUNBUFFERED": "1", **variables}
     process = subprocess.Popen([sys.executable, "-m", *map(str, arguments)], env=environment, start_new_session=True)
     try:
@@ -107,16 +110,41 @@ def running(*arguments, **variables):
         process.wait()
 
 
+def write_certificates(folder):
+    """Write one certificate and its key, which serve all three roles, and return Dask's settings for a client."""
+    security = Security.temporary()
+    (folder / "cert.pem").write_text(security.tls_ca_file)
+    (folder / "key.pem").write_text(security.tls_client_key)
+    return {
+        "DASK_DISTRIBUTED__COMM__TLS__CA_FILE": str(folder / "cert.pem"),
+        "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT": str(folder / "cert.pem"),
+        "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY": str(folder / "key.pem"),
+    }
+
+
+def use_certificates(variables):
+    """Return a context in which this process has the settings that Dask reads from `variables` when it starts."""
+    names = [name.removeprefix("DASK_").lower().replace("__", ".").replace("_", "-") for name in variables]
+    return dask.config.set(dict(zip(names, variables.values(), strict=True)))
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """A scheduler and two workers, each on a disk of its own: its address, and the workers' folders."""
+    """Start a scheduler and two workers with separate folders; yield its address and the workers' folders.
+
+    The options are those of README. The client in this process has the certificates, too.
+    """
+    certificates = tmp_path_factory.mktemp("certificates")
+    client_variables = write_certificates(certificates)
+    cert, key = certificates / "cert.pem", certificates / "key.pem"
+    tls = ("--tls-ca-file", cert, "--tls-cert", cert, "--tls-key", key)
     with contextlib.ExitStack() as stack, socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        address = f"tls://127.0.0.1:{free.getsockname()[1]}"
         free.close()
-        local = ("--host", "127.0.0.1", "--no-dashboard")
+        local = ("--host", "127.0.0.1", "--no-dashboard", *tls)
         port = address.rpartition(":")[2]
-        stack.enter_context(running("distributed.cli.dask_scheduler", *local, "--port", port))
+        stack.enter_context(running("distributed.cli.dask_scheduler", *local, "--protocol", "tls", "--port", port))
         folders = {}
         for name in ("first", "second"):
             folder = tmp_path_factory.mktemp(name)
@@ -126,19 +154,20 @@ def cluster(tmp_path_factory):
                 WORKBOOK_RUNS=str(folder),
             )
             folders[stack.enter_context(process).pid] = folder
-        yield SimpleNamespace(address=address, folders=folders)
+        stack.enter_context(use_certificates(client_variables))
+        yield SimpleNamespace(address=address, folders=folders, client_variables=client_variables)
 
 
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
-    """The caller's own folder."""
+    """Return the caller's folder of runs."""
     monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
     return tmp_path / "runs"
 
 
 @contextlib.contextmanager
 def small_disk(folder):
-    """Makes `folder` a disk of 200 kB."""
+    """Mount a disk of 200 kB at `folder`."""
     folder.mkdir(parents=True)
     mounted = shutil.which("mount") and subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)], check=False
@@ -152,7 +181,7 @@ def small_disk(folder):
 
 
 class Call:
-    """A call of the command in a thread, so that the test can meddle meanwhile; in this process, to save its start."""
+    """A call of the command in a thread of this process, so that the test can act meanwhile."""
 
     def __init__(self, *arguments):
         self.status = None
@@ -167,20 +196,20 @@ class Call:
         return self.status
 
 
-def test_two_hosts_share_a_grid_and_its_accidents_cost_only_the_runs_that_have_them(cluster, runs, tmp_path, capsys):
+def test_two_hosts_share_a_grid_and_a_failure_costs_only_its_own_run(cluster, runs, tmp_path, capsys):
     path = write_notebook(tmp_path)
     grid = [path, "-p", "profile=smoke", "-p", "mode=raise,finish,die,wait", "-p", "seed=1"]
     call = Call(*grid, "--scheduler", cluster.address)
     (waiting,) = wait_until(lambda: [note for note in read_notes(tmp_path) if note["mode"] == "wait"], "a run waits")
     wait_until(lambda: len(read_notes(tmp_path)) == 4, "the other host begins all others")
-    victim = psutil.Process(waiting["runner"]).ppid()
+    victim = psutil.Process(waiting["run"]).ppid()
     assert victim in cluster.folders
     os.kill(victim, signal.SIGKILL)
-    wait_until(lambda: is_gone(waiting["kernel"]) and is_gone(waiting["runner"]), "nothing survives its worker")
+    wait_until(lambda: is_gone(waiting["kernel"]) and is_gone(waiting["run"]), "nothing survives its worker")
     (tmp_path / "go on").touch()
     assert call.wait() == 1
 
-    # the others finished, the worker's run on the other host, and the table says why two did not
+    # two runs finished, that of the killed worker on the other host; the table has the reasons of the others
     table = read_table(runs)
     assert {mode: row["state"] for (mode, _), row in table.items()} == {
         "raise": "failed",
@@ -197,20 +226,20 @@ def test_two_hosts_share_a_grid_and_its_accidents_cost_only_the_runs_that_have_t
     assert "finished 2, failed 2" in printed
     assert "mode raise, seed 1: tiny failed in code cell 3 of 4: ValueError" in printed
 
-    # what each worker had on its own disk lies here, whole or under the name of what is not
+    # the files of each worker's disk are here; an unfinished notebook has a different name
     for row in table.values():
-        own = runs / "grids" / row["run"]
+        folder_of_run = runs / "grids" / row["run"]
         state = "" if row["state"] == "finished" else ".unfinished"
-        executed = nbformat.read(own / "tiny" / "smoke" / f"tiny{state}.ipynb", as_version=4)
+        executed = nbformat.read(folder_of_run / "tiny" / "smoke" / f"tiny{state}.ipynb", as_version=4)
         assert any("begun" in output.get("text", "") for cell in executed.cells for output in cell.get("outputs", []))
-        assert (own / "tiny" / "smoke" / "results.json").exists() == (state == "")
-        assert "4/4" in (log := (own / "tiny.log").read_text()) or row["reason"] in log
+        assert (folder_of_run / "tiny" / "smoke" / "results.json").exists() == (state == "")
+        assert "4/4" in (log := (folder_of_run / "tiny.log").read_text()) or row["reason"] in log
         assert sum((folder / "grids" / row["run"]).exists() for folder in cluster.folders.values()) >= 1
     assert all(len(list((folder / "grids").iterdir())) >= 1 for folder in cluster.folders.values())
     assert (figure := next((runs / "grids").glob("*.png"))).read_bytes().startswith(b"\x89PNG")
-    assert figure.stem == "tiny_profile=smoke_mode=raise,finish,die,wait_seed=1"
+    assert figure.stem.startswith("tiny_profile=smoke_mode=raise,finish,die,wait_seed=1_")
 
-    # the same call again runs exactly what is missing
+    # the same call executes only the missing runs
     (tmp_path / "mended").touch()
     before = len(beginnings)
     assert plan.main([*map(str, grid), "--scheduler", cluster.address]) == 0
@@ -218,11 +247,11 @@ def test_two_hosts_share_a_grid_and_its_accidents_cost_only_the_runs_that_have_t
     assert {row["state"] for row in read_table(runs).values()} == {"finished"}
     assert not list(runs.rglob("*.unfinished.ipynb"))
 
-    # and then nothing, not even a cluster
+    # and a complete grid needs no cluster
     assert plan.main([*map(str, grid), "--scheduler", "tcp://127.0.0.1:1"]) == 0
 
 
-def test_a_full_disk_fails_its_run_which_says_so_and_keeps_what_found_room(cluster, runs, tmp_path):
+def test_a_full_disk_fails_its_run_with_the_reason_and_keeps_what_was_written(cluster, runs, tmp_path):
     texts = ["profile=smoke", "mode=fill,finish", "seed=2"]
     path = write_notebook(tmp_path)
     full = next(job for job in plan.plan_grid(path, texts).jobs if job.parameters["mode"] == "fill")
@@ -242,16 +271,16 @@ def test_a_full_disk_fails_its_run_which_says_so_and_keeps_what_found_room(clust
     assert [note["mode"] for note in read_notes(tmp_path)].count("finish") == 1
 
 
-def test_here_a_killed_worker_is_replaced_and_ctrl_c_stops_everything_and_the_same_call_goes_on(
+def test_a_killed_local_worker_is_replaced_and_ctrl_c_stops_everything_and_the_same_call_resumes(
     cluster, runs, tmp_path
 ):
     path = write_notebook(tmp_path)
     grid = [path, "-p", "profile=smoke", "-p", "mode=finish,wait", "-p", "seed=3"]
-    # as if the machine were so busy that Dask gives up a worker before it has come back
+    # Dask gives up the worker before it has restarted, as on a busy machine
     impatient = {"DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT": "1ms"}
     with running("helpers.course.grid.plan", *grid, "--workers", "1", WORKBOOK_RUNS=str(runs), **impatient) as caller:
         _, waiting = wait_until(lambda: (notes := read_notes(tmp_path))[1:] and notes, "both runs begin")
-        psutil.Process(waiting["runner"]).parent().kill()
+        psutil.Process(waiting["run"]).parent().kill()
         wait_until(lambda: len(read_notes(tmp_path)) == 3, "the run begins anew")
         family = psutil.Process(caller.pid).children(recursive=True)
         sockets = [connection for process in (psutil.Process(caller.pid), *family) for connection in listen(process)]
@@ -269,69 +298,221 @@ def test_here_a_killed_worker_is_replaced_and_ctrl_c_stops_everything_and_the_sa
     assert nbformat.read(unfinished, as_version=4).cells[2].outputs[0].text == "begun\n"
 
     (tmp_path / "go on").touch()
-    assert plan.main([*map(str, grid), "--scheduler", cluster.address]) == 0  # wherever it goes on
+    assert plan.main([*map(str, grid), "--scheduler", cluster.address]) == 0  # on another host
     assert [note["mode"] for note in read_notes(tmp_path)] == ["finish", "wait", "wait", "wait"]
 
 
 def listen(process):
-    """Returns the addresses at which a process can be reached."""
+    """Return the addresses at which a process accepts connections."""
     with contextlib.suppress(psutil.NoSuchProcess):
         connections = process.net_connections(kind="inet")
         return [connection.laddr for connection in connections if connection.status == psutil.CONN_LISTEN]
     return []
 
 
+def test_nothing_keeps_running_when_the_caller_is_killed_and_the_same_call_completes_the_grid(runs, tmp_path):
+    grid = [write_notebook(tmp_path), "-p", "profile=smoke", "-p", "mode=finish,wait", "-p", "seed=4"]
+    with running("helpers.course.grid.plan", *grid, "--workers", "1", WORKBOOK_RUNS=str(runs)) as caller:
+        wait_until(lambda: len(read_notes(tmp_path)) == 2, "both runs begin")
+        family = psutil.Process(caller.pid).children(recursive=True)
+        caller.kill()
+        wait_until(lambda: all(is_gone(process.pid) for process in family), "nothing is left running")
+    (tmp_path / "go on").touch()
+    assert plan.main(list(map(str, grid))) == 0
+    assert [note["mode"] for note in read_notes(tmp_path)] == ["finish", "wait", "wait"]
+
+
+def test_the_runs_of_a_killed_caller_stop_on_the_hosts_of_a_cluster(cluster, runs, tmp_path):
+    grid = [write_notebook(tmp_path), "-p", "profile=smoke", "-p", "mode=wait", "-p", "seed=5"]
+    options = ("--scheduler", cluster.address)
+    variables = {"WORKBOOK_RUNS": str(runs), **cluster.client_variables}
+    with running("helpers.course.grid.plan", *grid, *options, **variables) as caller:
+        (waiting,) = wait_until(lambda: read_notes(tmp_path), "the run begins")
+        caller.kill()
+        wait_until(lambda: is_gone(waiting["kernel"]) and is_gone(waiting["run"]), "the run has stopped")
+
+
+def test_no_other_user_of_this_machine_can_reach_the_processes_of_a_local_grid():
+    """A client without the certificate, or with another one, is refused at each port; dashboards only show pages."""
+    with plan.connect(None, 1, 1) as client:
+        assert client.submit(os.getpid).result() != os.getpid()
+        address = client.scheduler.address
+        assert address.startswith("tls://127.0.0.1:")
+        plain = {"address": address.replace("tls", "tcp")}
+        other = {"address": address, "security": Security.temporary()}
+        for options in (plain, other):
+            with pytest.raises(OSError, match=r"closed|certificate"), Client(**options, timeout=2):
+                pass
+        processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        ports = {socket_address.port for process in processes for socket_address in listen(process)}
+        assert len(ports) >= 3
+        for port in ports:
+            assert not answers_a_stranger(port), f"port {port} accepts a client without certificate"
+        assert client.submit(sum, [1, 2]).result() == 3  # these attempts disturb nothing
+    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as unprotected:
+        assert answers_a_stranger(int(unprotected.scheduler_address.rpartition(":")[2]))  # the check can fail
+
+
+def answers_a_stranger(port):
+    """Return whether a process accepts Dask's messages at `port`, without encryption or without our certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    for wrap in (lambda plain: plain, context.wrap_socket):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=2) as plain:
+            connection = wrap(plain)
+            connection.settimeout(1)
+            received = connection.recv(8)  # a Dask server sends its handshake first
+            if received and not received.startswith((b"HTTP", b"\x15")):  # \x15: an alert of TLS
+                return True
+    return False
+
+
+def test_a_cluster_with_tls_names_what_is_missing(cluster, runs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(plan, "CONNECT_SECONDS", 2)
+    grid = [str(write_notebook(tmp_path)), "-p", "profile=smoke"]
+    with use_certificates(dict.fromkeys(cluster.client_variables)):
+        assert plan.main([*grid, "--scheduler", cluster.address]) == 2
+        assert "set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, " in capsys.readouterr().err
+        assert plan.main([*grid, "--scheduler", cluster.address.replace("tls", "tcp")]) == 2
+        assert "is it running, without TLS?" in capsys.readouterr().err
+    (tmp_path / "other").mkdir()
+    with use_certificates(write_certificates(tmp_path / "other")):
+        assert plan.main([*grid, "--scheduler", cluster.address]) == 2
+        assert "with the same certificates?" in capsys.readouterr().err
+    missing = tmp_path / "none.pem"
+    with dask.config.set({"distributed.comm.tls.ca-file": str(missing)}):
+        assert plan.main([*grid, "--scheduler", cluster.address]) == 2
+        assert capsys.readouterr().err
+    assert not runs.exists()
+
+
 KNOWN = {"profile": None, "seed": 0, "sigma": 2, "data_dir": None}
 
 
-def test_values_are_read_as_papermill_reads_them():
-    given = plan.read_grid(["sigma=1,2.5,x,True,None", "seed=7"], KNOWN)
-    assert given == {"sigma": (1, 2.5, "x", True, None), "seed": (7,)}
-    assert [type(value) for value in given["sigma"]] == [int, float, str, bool, type(None)]
+def test_values_of_a_parameter_are_separated_by_commas_or_given_one_by_one():
+    given = plan.read_grid(["sigma=1,2.5,x,True,None", "seed=7", "sigma=[1,2]", "sigma=1,x"], KNOWN)
+    assert given == {"sigma": (1, 2.5, "x", True, None, [1, 2]), "seed": (7,)}
+    assert [type(value) for value in given["sigma"]] == [int, float, str, bool, type(None), list]
 
 
-def test_a_value_that_is_given_twice_is_one_run():
-    assert plan.read_grid(["seed=1,1,2"], KNOWN) == {"seed": (1, 2)}
+def test_a_value_that_is_given_twice_is_one_run_and_equal_values_of_different_types_are_several():
+    assert plan.read_grid(["seed=1,1,2", "seed=2"], KNOWN) == {"seed": (1, 2)}
+    assert len(plan.read_grid(['sigma=1,1.0,True,"1",[1],nan,nan'], KNOWN)["sigma"]) == 6
 
 
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
         (["sede=1"], "no parameter 'sede'; it has profile, seed, sigma, data_dir"),
-        (["seed=1", "seed=2"], "given twice"),
         (["seed"], "lacks a value"),
         (["seed=1,"], "lacks a value"),
-        (["profile=fast"], "profile is 'fast'; choose of smoke, quick, full"),
+        (["seed=1, ,2"], "lacks a value"),
+        (["sigma=[1,2"], "a ] is missing"),
+        (["sigma=[a,b]"], "not a JSON or Python literal"),
+        (["sigma=a\udcff"], "not valid Unicode"),
+        (["profile=fast"], "profile is 'fast'; choose one of smoke, quick, full"),
         (["seed=0,x"], "seed is 'x'; choose a whole number from 0 to 4294967295"),
         (["seed=1.5"], "seed is 1.5; choose a whole number"),
+        (["seed=True"], "seed is True; choose a whole number"),
+        ([f"seed={'x' * 10**5}"], "seed is 'xxx"),
+        ([f"{'x' * 10**5}=1"], "no parameter 'xxx"),
     ],
 )
-def test_what_is_no_grid_is_refused_before_anything_starts(texts, message, tmp_path, capsys, runs):
+def test_a_mistake_is_refused_in_a_short_message_before_anything_starts(texts, message, tmp_path, capsys, runs):
     notebook = new_notebook(cells=[new_code_cell("\n".join(f"{name} = {value!r}" for name, value in KNOWN.items()))])
     notebook.cells[0].metadata["tags"] = ["parameters"]
     nbformat.write(notebook, tmp_path / "tiny.ipynb")
     arguments = [word for text in texts for word in ("-p", text)]
     assert plan.main([str(tmp_path / "tiny.ipynb"), *arguments]) == 2
-    assert message in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert len(printed) < 500
     assert not runs.exists()
 
 
-def test_a_notebook_that_is_not_there_or_has_a_column_of_the_table_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"num_workers": 0}, "at least 1"), ({"num_workers": 1, "scheduler": "tcp://x"}, "not both")],
+)
+def test_impossible_workers_are_refused(options, message, tmp_path):
+    with pytest.raises(plan.GridError, match=message):
+        plan.run_grid(write_notebook(tmp_path), [], **options)
+
+
+def test_a_notebook_that_is_missing_or_broken_or_has_a_column_of_the_table_is_refused(tmp_path):
     with pytest.raises(plan.GridError, match="there is no such notebook"):
         plan.plan_grid(tmp_path / "none.ipynb", [])
-    cell = new_code_cell("state = 1", metadata={"tags": ["parameters"]})
-    nbformat.write(new_notebook(cells=[cell]), tmp_path / "tiny.ipynb")
-    with pytest.raises(plan.GridError, match="column 'state' of its own"):
-        plan.plan_grid(tmp_path / "tiny.ipynb", [])
+    for text in ("", "{", "[]", "{}", "\0", '{"nbformat": 4, "cells": 3}'):
+        (tmp_path / "broken.ipynb").write_text(text)
+        with pytest.raises(plan.GridError, match=r"broken\.ipynb"):
+            plan.plan_grid(tmp_path / "broken.ipynb", [])
+    for name, message in {"state": "column 'state'", "seed": "seed is '<draw\\(\\)>'"}.items():
+        cell = new_code_cell(f"{name} = draw()", metadata={"tags": ["parameters"]})
+        nbformat.write(new_notebook(cells=[cell]), tmp_path / "tiny.ipynb")
+        with pytest.raises(plan.GridError, match=message):
+            plan.plan_grid(tmp_path / "tiny.ipynb", [])
 
 
-def test_a_cluster_that_is_not_there_is_said_to_be_so(tmp_path, runs, capsys, monkeypatch):
-    monkeypatch.setattr(plan, "CONNECT", 0.2)
+def test_different_values_and_different_notebooks_never_share_a_table(tmp_path, runs):
+    path = write_notebook(tmp_path)
+    texts = ["a b", "a/b", "a-b", "A B", "1", "1.0", "True", '"1"', '"True"', "None", '"None"', '""', "[1]", '"[1]"']
+    texts += ["x" * 500, "x" * 501, "数", "字", "nan", "1,2", "2,1", '"1,2"', "..", "CON"]
+    tables = [plan.plan_grid(path, [f"mode={text}"]).find_table() for text in texts]
+    (tmp_path / "copy").mkdir()
+    tables.append(plan.plan_grid(write_notebook(tmp_path / "copy"), ["mode=1"]).find_table())
+    assert len({table.name.casefold() for table in tables}) == len(tables)
+    for table in tables:
+        assert table.parent == runs / "grids"
+        assert len(os.fsencode(table.name)) < 200  # of 255, and a partial file has a longer name
+    assert plan.plan_grid(path, ["mode=a b"]).find_table() == tables[0]
+
+
+def test_a_table_shows_none_and_types_and_only_an_absent_value_is_empty(tmp_path):
+    rows = [
+        {"run": "a", "sigma": None, "mode": "=1+1", "state": "failed", "reason": "=x, y"},
+        {"run": "b", "sigma": "None", "mode": "a,\nb", "state": "finished", "reason": "", "ap": 0.5, "=ap": -1},
+        {"run": "c", "sigma": -1, "mode": [1, None], "state": "finished", "reason": "", "ap": float("nan")},
+        {"run": "d", "sigma": "-1", "mode": True, "state": "missing", "reason": ""},
+    ]
+    plan.write_table(tmp_path / "table.csv", rows)
+    assert (tmp_path / "table.csv").read_text(encoding="utf-8").splitlines() == [
+        "run,sigma,mode,state,reason,ap,'=ap",
+        'a,None,"""=1+1""",failed,"\'=x, y",,',
+        'b,"""None""","""a,\\nb""",finished,,0.5,-1',
+        'c,-1,"[1, null]",finished,,nan,',
+        'd,"""-1""",True,missing,,,',
+    ]
+
+
+def test_a_figure_shows_values_of_any_kind_apart(tmp_path, runs, monkeypatch):
+    values = ["$\\foo$", None, True, "1", "[1]", "{}", "x" * 300, "x" * 301, "nan"]
+    given = [f"mode={','.join(map(plan.show_value, values))},[1],nan,{{}}", "profile=smoke"]
+    grid = plan.plan_grid(write_notebook(tmp_path), given)
+    rows = [
+        {"run": job.name, **job.parameters, "state": "finished", "text": "=1", "huge": 10**400, "answer": number}
+        for number, job in enumerate(grid.jobs)
+    ]
+    labels = []
+    plot_grid = plan.plotting.plot_grid
+    monkeypatch.setattr(
+        plan.plotting,
+        "plot_grid",
+        lambda rows, *rest: (labels.extend(row["mode"] for row in rows), plot_grid(rows, *rest))[1],
+    )
+    assert plan.draw_figure(tmp_path / "figure.png", grid, rows, None) == "answer"
+    assert len(set(labels)) == len(grid.jobs) == 12
+    assert max(map(len, labels)) <= plan.SHOWN_VALUE
+    with pytest.raises(plan.GridError, match="no metric 'text'; they have answer"):
+        plan.draw_figure(tmp_path / "figure.png", grid, rows, "text")
+
+
+def test_a_missing_cluster_is_named(tmp_path, runs, capsys, monkeypatch):
+    monkeypatch.setattr(plan, "CONNECT_SECONDS", 0.2)
     assert plan.main([str(write_notebook(tmp_path)), "--scheduler", "tcp://127.0.0.1:1"]) == 2
     assert "no cluster at tcp://127.0.0.1:1" in capsys.readouterr().err
 
 
-def test_a_run_is_named_by_all_that_it_depends_on_and_by_nothing_else(tmp_path, monkeypatch):
+def test_the_name_of_a_run_depends_on_what_changes_its_results_and_on_nothing_else(tmp_path, monkeypatch):
     path = write_notebook(tmp_path)
 
     def name(*texts):
@@ -360,9 +541,7 @@ def test_the_grid_is_every_combination_in_the_order_of_the_command(tmp_path, run
     grid = plan.plan_grid(write_notebook(tmp_path), ["mode=b,a", "seed=1,2", "profile=quick"])
     combinations = [(job.parameters["mode"], job.parameters["seed"]) for job in grid.jobs]
     assert combinations == [("b", 1), ("b", 2), ("a", 1), ("a", 2)]
-    assert grid.find_table() == runs / "grids" / "tiny_mode=b,a_seed=1,2_profile=quick.csv"
-    long = plan.plan_grid(write_notebook(tmp_path), [f"seed={','.join(map(str, range(99)))}"])
-    assert len(long.find_table().name) < 130
+    assert grid.find_table().name.startswith("tiny_mode=b,a_seed=1,2_profile=quick_")
 
 
 def test_a_run_stays_finished_when_code_is_edited_while_others_run(tmp_path, runs, monkeypatch):
@@ -379,11 +558,6 @@ def test_a_run_stays_finished_when_code_is_edited_while_others_run(tmp_path, run
     assert not grid.is_finished(plan.plan_grid(path, ["profile=smoke"]).jobs[0])  # that is another run
 
 
-def test_a_table_has_every_column_of_any_row(tmp_path):
-    plan.write_table(tmp_path / "table.csv", [{"run": "a", "reason": "x, y"}, {"run": "b", "ap": 0.5}])
-    assert (tmp_path / "table.csv").read_text() == 'run,reason,ap\na,"x, y",\nb,,0.5\n'
-
-
 def test_the_figure_shows_the_first_metric_that_a_parameter_changes_at_equal_seed():
     rows = [
         {"seed": seed, "sigma": sigma, "noise": seed / 7, "error": seed + sigma, "last": sigma}
@@ -396,7 +570,7 @@ def test_the_figure_shows_the_first_metric_that_a_parameter_changes_at_equal_see
     assert plan.choose_metric(rows, metrics, []) == "noise"
 
 
-def test_a_table_that_finds_no_room_fails_the_call_and_not_the_runs(tmp_path, runs, capsys, monkeypatch):
+def test_a_table_that_cannot_be_written_fails_the_call_and_not_the_runs(tmp_path, runs, capsys, monkeypatch):
     path = write_notebook(tmp_path)
     monkeypatch.setattr(plan, "describe_run", lambda grid, job, reason="": {"run": job.name, "state": "finished"})
     runs.mkdir()

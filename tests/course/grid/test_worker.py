@@ -1,4 +1,4 @@
-"""Runs that can be stopped, and the files that they leave; `test_batch` proves the same on a cluster."""
+"""Runs that can be stopped, and their files; `test_plan` proves the same on a cluster."""
 
 import contextlib
 import json
@@ -7,6 +7,7 @@ import os
 import nbformat
 import psutil
 import pytest
+from distributed import Reschedule
 from nbformat.v4 import new_code_cell, new_notebook
 
 from helpers import paths
@@ -25,7 +26,7 @@ def runs(tmp_path, monkeypatch):
 
 
 def make_job(seed):
-    """Returns a run that says that it has begun, and then sleeps."""
+    """Return a run that writes the process id of its kernel and then sleeps."""
     source = """\
 import os, pathlib, time
 begun = pathlib.Path(os.environ["WORKBOOK_RUNS"], "begun")
@@ -40,43 +41,65 @@ time.sleep(600)"""
     return worker.Job(digest[:16], "tiny", nbformat.writes(notebook), parameters, {}, digest, "")
 
 
-def is_gone(pid):
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+def is_running(process):
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
-def test_a_run_that_nobody_wants_stops_with_its_kernel_and_keeps_its_notebook(runs):
+def test_a_cancelled_run_stops_with_its_kernel_and_keeps_its_notebook(runs):
     job = make_job(0)
     begun = worker.find_folder(job.name) / "begun"
-    runner = worker.Runner()
-    with pytest.raises(worker.Stopped):
-        runner.run(job, is_wanted=lambda: not begun.exists())
-    assert runner.process.wait(60) is not None
-    assert is_gone(int(begun.read_text()))
+    processes = []
+
+    def is_wanted():
+        if begun.exists():
+            processes.append(psutil.Process(int(begun.read_text())))
+            processes.append(processes[0].parent())
+        return not begun.exists()
+
+    with pytest.raises(Reschedule):
+        worker.run_process(job, is_wanted)
+    assert not any(is_running(process) for process in processes)
     unfinished = worker.find_folder(job.name) / "tiny" / "smoke" / "tiny.unfinished.ipynb"
-    assert nbformat.read(unfinished, as_version=4).metadata.papermill.end_time  # written on the way out
+    assert nbformat.read(unfinished, as_version=4).metadata.papermill.end_time  # written after the stop
 
 
-def test_a_runner_that_is_killed_is_the_reason_and_takes_its_kernel_with_it(runs):
+def test_a_run_that_is_cancelled_while_it_starts_leaves_nothing_running(runs):
+    before = psutil.Process().children(recursive=True)
+    with pytest.raises(Reschedule):
+        worker.run_process(make_job(3), lambda: False)
+    assert {process.pid for process in psutil.Process().children(recursive=True)} <= {child.pid for child in before}
+
+
+def test_a_run_that_is_killed_gives_the_reason_and_its_kernel_is_killed(runs):
     job = make_job(1)
     begun = worker.find_folder(job.name) / "begun"
-    runner = worker.Runner()
     polls = []
 
     def kill_when_begun():
         polls.append(begun.exists())
-        if polls.count(True) == 2:  # by then the runner's children are known
-            runner.process.kill()
+        if polls.count(True) == 2:  # by then the worker knows the kernel
+            psutil.Process(int(begun.read_text())).parent().kill()
         return True
 
-    reason = runner.run(job, kill_when_begun)
-    assert reason == "tiny: the process that ran it died, killed by SIGKILL; out of memory?"
+    reason = worker.run_process(job, kill_when_begun)
+    assert reason == "tiny: the process of this run was killed by SIGKILL (out of memory?)"
     kernel = int(begun.read_text())
     with contextlib.suppress(psutil.NoSuchProcess):
         psutil.Process(kernel).wait(10)
-    assert is_gone(kernel)
+    assert not psutil.pid_exists(kernel) or not is_running(psutil.Process(kernel))
 
 
-def test_files_are_listed_but_for_what_serves_only_who_goes_on(runs):
+def test_a_run_that_cannot_start_gives_the_last_line_of_its_error(runs, monkeypatch, tmp_path):
+    job = make_job(4)
+    monkeypatch.setattr(worker.paths, "ROOT", tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "helpers").mkdir()
+    (tmp_path / "helpers" / "__init__.py").write_text("raise ImportError('no module torch')")
+    reason = worker.run_process(job, lambda: True)
+    assert reason == "tiny: the process of this run ended with status 1: ImportError: no module torch"
+
+
+def test_all_files_are_listed_except_those_that_only_resuming_needs(runs):
     folder = worker.find_folder("abc")
     (folder / "model").mkdir(parents=True)
     for name in ("tiny.log", "model/best_model.pth", "model/last.pth", ".lock", "model/.results.json.x1.partial"):
@@ -95,6 +118,6 @@ def test_a_file_is_read_in_parts(runs):
     assert [worker.read_part("abc", "tiny.log", offset, 4) for offset in (0, 4, 8)] == [b"0123", b"4567", b"89"]
 
 
-def test_a_job_travels_as_json():
+def test_a_job_is_unchanged_by_json():
     job = make_job(2)
     assert worker.Job(**json.loads(json.dumps(worker.asdict(job)))) == job

@@ -1,9 +1,10 @@
-"""What a grid costs beyond papermill called by hand in a loop, and what a second worker brings.
+"""Overhead of a grid beyond papermill called in a loop, and throughput of two workers over one.
 
-The notebook by hand is run in one process, by one call after another: what is over is the grid's alone, as both start a
-kernel for every run. A run of the second measure is one thread at work for some seconds; so it leaves a core free.
+The loop runs in one process, which has imported papermill. So the overhead is that of the grid alone: its processes,
+their imports, and the copies and tables of results. Both start a kernel for every run. The runs of the second
+measurement compute in one thread for some seconds.
 
-python -m benchmarks.batch
+python -m benchmarks.grid
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from helpers.course.grid import plan
 
 NUM_TURNS = 3
 NUM_RUNS = 4  # per turn
-STEPS = 80_000_000  # of a run that works: some eight seconds, next to two for its kernel
+STEPS = 80_000_000  # of a computing run: some eight seconds
 
 PARAMETERS = "profile = None\nseed = 0\nsteps = 0"
 WORK = "total = sum(step * step for step in range(steps))"
@@ -41,7 +42,7 @@ path = (folder / "results.json").write_text(json.dumps({"seed": seed, "device": 
 
 
 def write_notebook(folder: Path) -> Path:
-    """Returns a notebook of three cells."""
+    """Write a notebook of three cells and return its path."""
     cells = [new_code_cell(source) for source in (PARAMETERS, WORK, SAVE)]
     cells[0].metadata["tags"] = ["parameters"]
     path = folder / "tiny.ipynb"
@@ -57,7 +58,7 @@ def _start(num_workers: int) -> Iterator[Client]:
 
 
 def _time_grid(client: Client, path: Path, seeds: Iterator[int], steps: int, num_runs: int) -> float:
-    """Returns the seconds of `num_runs` runs that were never run before."""
+    """Return the seconds of `num_runs` new runs."""
     chosen = ",".join(str(next(seeds)) for _ in range(num_runs))
     start = time.perf_counter()
     grid = plan.plan_grid(path, [f"seed={chosen}", f"steps={steps}", "profile=smoke"])
@@ -72,7 +73,7 @@ def _time_grid(client: Client, path: Path, seeds: Iterator[int], steps: int, num
 
 
 def _time_by_hand(path: Path, folder: Path, steps: int, num_runs: int) -> float:
-    """Returns the seconds of papermill alone."""
+    """Return the seconds of the same runs with papermill alone."""
     start = time.perf_counter()
     for number in range(num_runs):
         parameters = {"seed": number, "steps": steps}
@@ -83,7 +84,7 @@ def _time_by_hand(path: Path, folder: Path, steps: int, num_runs: int) -> float:
 
 
 def measure(num_turns: int = NUM_TURNS, num_runs: int = NUM_RUNS) -> dict[str, float]:
-    """Returns the seconds of a run by hand, what a grid adds to it, and the throughput of two workers over one's."""
+    """Return the seconds of a run by hand, the seconds that a grid adds, and the throughput of two workers over one."""
     seeds = itertools.count()
     with tempfile.TemporaryDirectory() as name:
         folder, path = Path(name), write_notebook(Path(name))
@@ -102,9 +103,9 @@ def measure(num_turns: int = NUM_TURNS, num_runs: int = NUM_RUNS) -> dict[str, f
                     for _ in range(num_turns)
                 ]
     return {
-        "batch.by_hand_seconds": statistics.median(by_hand for _, by_hand in turns) / num_runs,
-        "batch.overhead_seconds": statistics.median(ours - by_hand for ours, by_hand in turns) / num_runs,
-        "batch.two_workers_ratio": statistics.median(one / two for one, two in pairs),
+        "grid.by_hand_seconds": statistics.median(by_hand for _, by_hand in turns) / num_runs,
+        "grid.overhead_seconds": statistics.median(grid - by_hand for grid, by_hand in turns) / num_runs,
+        "grid.two_workers_ratio": statistics.median(one / two for one, two in pairs),
     }
 
 
