@@ -129,7 +129,7 @@ def _run(
     try:
         lessons.run_notebook(notebook, stem, folder / stem / profile, profile, given, working_folder=start)
     except lessons.LessonFailed as failure:
-        print(failure, flush=True)
+        print(failure.trace, failure, sep="\n", flush=True)
         return failure.reason
     except Exception as error:  # of the machinery; the next run must not suffer from it
         traceback.print_exc()
