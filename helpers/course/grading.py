@@ -1,4 +1,4 @@
-"""Grades a folder of submissions: `python -m helpers.course.grading FOLDER [NN ...]`.
+"""Grading of a folder of submissions (command: `workbook grade`).
 
 Of a submission only the solution cells count. They are put into the lesson's own source, so that every other cell, and
 with them the checks and their hidden tests, is the instructor's, whatever came back. Each attempt then runs at `smoke`
@@ -15,13 +15,11 @@ deceive a check in its own process can. For students whom you would not give an 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import csv
 import io
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,7 +30,6 @@ from queue import Empty
 from subprocess import DEVNULL
 from uuid import uuid4
 
-import nbformat
 import psutil
 import zmq
 from jupyter_client.blocking import BlockingKernelClient
@@ -41,7 +38,15 @@ from nbgrader.preprocessors import DeduplicateIds
 from traitlets.config import Config
 
 from helpers import files, paths, plotting
-from helpers.course.lessons import LessonFailed, find_code_cells, find_lessons, run_lesson, show
+from helpers.course.lessons import (
+    LessonFailed,
+    find_code_cells,
+    find_lessons,
+    find_loaded,
+    read_notebook,
+    run_lesson,
+    show,
+)
 from helpers.course.student import Lesson, Task, find_id
 
 GRADES = paths.DATA / "grades"
@@ -133,7 +138,10 @@ def _read_submission(entry: Path, lessons: Sequence[Lesson]) -> Submission:
             cells = _read_cells(path)
         except Exception as error:  # whatever a broken file makes nbformat raise, it is this file's fault alone
             stem = next((lesson.stem for lesson in lessons if lesson.stem == path.stem), "")
-            _add(submission.remarks, stem, f"{place} is no notebook ({_cut(f'{type(error).__name__}: {error}', 80)})")
+            reason = f"{type(error).__name__}: {error}"
+            if isinstance(error, LessonFailed):
+                reason = str(error).removeprefix(f"{path}: ")
+            _add(submission.remarks, stem, f"{place} is no notebook ({_cut(reason, 80)})")
             continue
         _take(submission, place, cells, lessons)
     return submission
@@ -147,7 +155,7 @@ def _read_cells(path: Path) -> list[tuple[str | None, str]]:
     """Returns identifier and source of each code cell; of cells with one identifier nbgrader keeps the last one's."""
     if path.stat().st_size > LARGEST_SUBMISSION:
         raise ValueError(f"over {LARGEST_SUBMISSION / 1e6:.0f} MB")
-    notebook = nbformat.read(path, as_version=4)
+    notebook = read_notebook(path, keep_outputs=False)
     notebook, _ = DeduplicateIds().preprocess(notebook, {})
     return [(find_id(cell), str(cell.source)) for cell in find_code_cells(notebook)]
 
@@ -186,8 +194,10 @@ def make_workbook(folder: Path, stem: str) -> None:
     """
     rubbish = shutil.ignore_patterns("__pycache__", "try_it", "figures", "*.ipynb", "results.json")
     shutil.copytree(paths.ROOT / "helpers", folder / "helpers", ignore=rubbish)
-    runs = [paths.RUNS / path.stem / "smoke" for path in find_lessons() if path.stem <= stem]
-    for data in (paths.HANDOUT, paths.DATA / "house_numbers", *runs[-2:]):  # lessons 4, 6 and 8 load the one before
+    lesson = next((path for path in find_lessons() if path.stem == stem), None)
+    needed = [] if lesson is None else [lesson, find_loaded(lesson, find_lessons())]
+    runs = [paths.RUNS / path.stem / "smoke" for path in needed if path is not None]
+    for data in (paths.HANDOUT, paths.DATA / "house_numbers", *runs):
         if data.exists():
             shutil.copytree(data, folder / data.relative_to(paths.ROOT), ignore=rubbish)
     (folder / "notebooks").mkdir()
@@ -432,32 +442,25 @@ def _defuse(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0 when every submission is graded, 1 when nothing can be, 130 when the user stopped it."""
-    parser = argparse.ArgumentParser(
-        prog="python -m helpers.course.grading", description="Grade a folder of submissions."
-    )
-    parser.add_argument("folder", type=Path, help="a subfolder per student, or a notebook each")
-    parser.add_argument("lessons", nargs="*", metavar="NN", help="numbers or names of lessons; none means all")
-    parser.add_argument("--limit", type=float, default=DEFAULT_LIMITS.cell, help="seconds for one cell of a student's")
-    options = parser.parse_args(arguments)
-    try:
-        notebook_paths = find_lessons(options.lessons)
-        lessons = [Lesson.read(path) for path in notebook_paths]
-        handed_in = {stem for one in collect_submissions(options.folder, lessons) for stem in one.solutions}
-        lessons = [lesson for lesson in lessons if lesson.stem in handed_in or options.lessons]
-        # The instructor's own run proves that the solutions pass, and leaves the checkpoints of the lesson.
-        for path in notebook_paths:
-            if path.stem in {lesson.stem for lesson in lessons}:
-                run_lesson(path, paths.RUNS / path.stem / "smoke", "smoke")
-        print(f"grading {options.folder}", flush=True)
-        submissions, marks = grade_folder(options.folder, lessons, Limits(cell=options.limit))
-    except LessonFailed as failure:
-        print(failure, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted; no table was written", file=sys.stderr)
-        return 130
+def grade(folder: Path, numbers: Sequence[str] = (), limits: Limits = DEFAULT_LIMITS) -> bool:
+    """Grade `folder`, write both tables into `GRADES`, print them, and return whether every submission was graded.
+
+    Args:
+        numbers: of the lessons; none means all that were handed in.
+
+    Raises:
+        LessonFailed: there is nothing to grade, or a lesson's own source cannot be read or does not pass.
+    """
+    notebook_paths = find_lessons(numbers)
+    lessons = [Lesson.read(path) for path in notebook_paths]
+    handed_in = {stem for submission in collect_submissions(folder, lessons) for stem in submission.solutions}
+    lessons = [lesson for lesson in lessons if lesson.stem in handed_in or numbers]
+    # The instructor's own run shows that the solutions pass, and leaves the checkpoints of the lesson.
+    for path in notebook_paths:
+        if path.stem in {lesson.stem for lesson in lessons}:
+            run_lesson(path, paths.RUNS / path.stem / "smoke", "smoke")
+    print(f"grading {folder}", flush=True)
+    submissions, marks = grade_folder(folder, lessons, limits)
     rows = tabulate(submissions, lessons, marks)
     write_table(GRADES / "points.csv", rows)
     write_table(
@@ -468,14 +471,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for mark in marks
         ),
     )
-    numbers = {
+    numbers_by_name = {
         row["submission"]: {key: row[key] for key in row if key not in ("submission", "remarks")} for row in rows
     }
-    print(f"\n{plotting.format_table(numbers, decimals=0)}\n")
+    print(f"\n{plotting.format_table(numbers_by_name, decimals=0)}\n")
     print("\n".join(f"{row['submission']}: {row['remarks']}" for row in rows if row["remarks"]))
     print(f"written to {show(GRADES)}: points.csv, tasks.csv")
-    return 130 if any(mark.remark == INTERRUPTED for mark in marks) else 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    return not any(mark.remark == INTERRUPTED for mark in marks)

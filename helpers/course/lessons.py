@@ -153,8 +153,8 @@ def read_notebook(path: Path, keep_outputs: bool = True) -> NotebookNode:
     version = content["nbformat"]
     if version != NBFORMAT or isinstance(version, bool) or not isinstance(content.get("nbformat_minor", 0), int):
         raise LessonFailed(
-            f"{path}: the notebook has format {_shorten(repr(version), 40)}; only format {NBFORMAT} can be read. Open it in a "
-            "current JupyterLab and save it again under another name"
+            f"{path}: the notebook has format {_shorten(repr(version), 40)}; only {NBFORMAT} can be read. Open it "
+            "in a current JupyterLab and save it again under another name"
         )
     cells = content.get("cells")
     for cell in cells if isinstance(cells, list) else []:
@@ -188,7 +188,8 @@ def _read_json(path: Path) -> object:
     """Return the content of a JSON file; see `read_notebook` for the errors."""
     try:
         if path.exists() and not path.is_file():
-            raise LessonFailed(f"{path}: this is {'a folder' if path.is_dir() else 'not a regular file'}, not a notebook")
+            kind = "a folder" if path.is_dir() else "not a regular file"
+            raise LessonFailed(f"{path}: this is {kind}, not a notebook")
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise LessonFailed(f"{path}: there is no such notebook") from None

@@ -1,10 +1,9 @@
-"""Writes drawn house numbers in the assignment's layout where they are not there: `python -m helpers.digits.drawn`."""
+"""Drawn house numbers in the assignment's layout (command: `workbook data --house-numbers`)."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -128,16 +127,3 @@ def _write_split(folder: Path, split: str, count: int, numbers: NumberConfig, rn
         ignored=np.zeros(len(corners), bool),
     )
     coco.write_boxes(folder / f"{split}.json", file, "coco", DIGIT_NAMES)
-
-
-def main() -> None:
-    """Draws the house numbers where the lessons look for them and says where that is."""
-    start = time.perf_counter()
-    there = is_complete()
-    folder = ensure_drawn()
-    spent = "complete already" if there else f"drawn and written in {time.perf_counter() - start:.1f} s"
-    print(f"{folder}: {spent}")
-
-
-if __name__ == "__main__":
-    main()

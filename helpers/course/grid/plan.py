@@ -1,6 +1,6 @@
 """Grids: a notebook run over all combinations of parameters, on a Dask cluster.
 
-Command: `python -m helpers.course.grid.plan NOTEBOOK -p name=value,value`.
+Command: `workbook grid NOTEBOOK -p name=value,value`.
 
 A run is named by the digest of everything that it depends on, and finished runs are not repeated: the same command,
 given again after any accident, completes what is missing. Where nothing else is said, this machine is the cluster, and
@@ -14,7 +14,6 @@ nothing outside it can reach it; on a machine that others use too, mind that the
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import csv
 import hashlib
@@ -124,17 +123,14 @@ def plan_grid(path: Path, texts: Sequence[str]) -> Grid:
     The budget is the parameter `profile`, or else the environment's, as for a notebook that is run by hand.
 
     Raises:
-        GridError: there is no such notebook, or `texts` are no grid of it.
+        lessons.LessonFailed: the notebook cannot be read.
+        GridError: `texts` are not a grid of it.
     """
+    notebook = lessons.read_notebook(path, keep_outputs=False)
     try:
-        notebook = nbformat.read(path, as_version=4)
         known = lessons.read_parameters(notebook)
-    except FileNotFoundError:
-        raise GridError(f"{path}: there is no such notebook") from None
-    except (OSError, nbformat.reader.NotJSONError, lessons.LessonFailed) as error:
+    except lessons.LessonFailed as error:
         raise GridError(f"{path}: {error}") from None
-    for cell in lessons.find_code_cells(notebook):
-        cell.outputs, cell.execution_count = [], None
     if taken := known.keys() & set(OWN_COLUMNS):
         raise GridError(f"the table has a column {taken.pop()!r} of its own: give the parameter another name")
     given = read_grid(texts, known)
@@ -410,40 +406,3 @@ def run_grid(grid: Grid, scheduler: str | None, num_workers: int | None, metric:
         print(f"the table or its figure could not be written: {error}", file=sys.stderr)
         return 1
     return int(states.count("finished") < len(states))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0 when every run is finished, 1 when one failed, 2 when no grid was asked for, 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(
-        prog="python -m helpers.course.grid.plan", description="Run a notebook over a grid."
-    )
-    parser.add_argument("notebook", type=Path)
-    parser.add_argument(
-        "-p",
-        dest="parameters",
-        metavar="NAME=VALUE,VALUE",
-        action="append",
-        default=[],
-        help="a parameter of the notebook and its values, as in seed=0,1 or profile=smoke; several make a grid",
-    )
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--workers", type=int, metavar="N", help="on this machine (default: as many as do it good)")
-    where.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, such as tcp://10.0.0.1:8786")
-    parser.add_argument("--metric", metavar="NAME", help="that the figure shows (default: the first that varies)")
-    options = parser.parse_args(arguments)
-    if options.workers is not None and options.workers < 1:
-        parser.error("--workers: at least one")
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it logs of runs, the table says better
-    try:
-        grid = plan_grid(options.notebook, options.parameters)
-        return run_grid(grid, options.scheduler, options.workers, options.metric)
-    except GridError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command completes what is missing", file=sys.stderr)
-        return 130
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
