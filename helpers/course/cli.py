@@ -8,6 +8,7 @@ command with one line on standard error and status 1, an unknown option with sta
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 import subprocess
@@ -63,7 +64,7 @@ class Workbook(click.Group):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a file name that is no text must not stop a message
+        if isinstance(stream, io.TextIOWrapper):  # a file name that is no text must not stop a message
             stream.reconfigure(errors="backslashreplace")
     try:
         return workbook.main(arguments, prog_name="workbook", standalone_mode=False) or 0
@@ -112,7 +113,9 @@ lessons_argument = click.argument("lessons", nargs=-1, metavar="[NN]...")
 @click.option("--force", is_flag=True, help="Run lessons again that are up to date.")
 @click.option("--jobs", type=click.IntRange(1), help="Lessons at a time.  [default: 2 with two cores and 5 GB free]")
 @click.option("--publish", is_flag=True, help="Copy notebooks and figures into the repository (quick, seed 0).")
-def run(lessons: tuple[str, ...], profile: str, seed: int, force: bool, jobs: int | None, publish: bool) -> None:
+def run(
+    lessons: tuple[str, ...], profile: paths.Profile, seed: int, force: bool, jobs: int | None, publish: bool
+) -> None:
     """Run the lessons NN (numbers or names), or all, and show their results.
 
     Makes the assignment's data first. Lessons that do not depend on each other run side by side: 04 waits for 03,
@@ -161,7 +164,8 @@ def run(lessons: tuple[str, ...], profile: str, seed: int, force: bool, jobs: in
 def test(context: click.Context, parts: tuple[str, ...]) -> None:
     """Check style and types, and run the unit tests, every lesson as a test, and the explorers in a browser.
 
-    PART chooses among style, types, unit, lessons and browser. The first part that fails ends the command.
+    PART chooses among style, types, unit, lessons and browser. Every part runs, whether others fail or not; the last
+    line names those that failed. Types are checked once pyproject.toml has a section [tool.basedpyright].
 
     \b
     Examples:
@@ -177,16 +181,17 @@ def test(context: click.Context, parts: tuple[str, ...]) -> None:
         "lessons": [[*python, "pytest", "--nbval", "notebooks", *side_by_side]],
         "browser": [[*python, "pytest", "-rs", "tests/test_browser.py"]],  # last: it loads what the lessons trained
     }
-    for part in PARTS:
-        if parts and part not in parts:
-            continue
+    failed = []
+    for part in [part for part in PARTS if not parts or part in parts]:
         if part == "lessons":
             remove_smoke_runs()
         for program in programs[part]:
             click.echo(f"{part}: {' '.join(program[2:])}")
-            status = call(program, OMP_NUM_THREADS="1")
-            if status:
-                context.exit(status)
+            if call(program, OMP_NUM_THREADS="1") and part not in failed:
+                failed.append(part)
+    if failed:
+        click.echo(f"failed: {', '.join(failed)}", err=True)
+        context.exit(1)
 
 
 def has_type_settings() -> bool:
@@ -324,7 +329,7 @@ def grade(context: click.Context, folder: Path, lessons: tuple[str, ...], limit:
 
 @workbook.command(short_help="Write an HTML and a PDF report per assignment.")
 @profile_option("Of the runs to report, where they are up to date; else the saved outputs are reported.")
-def report(profile: str) -> None:
+def report(profile: paths.Profile) -> None:
     """Write an HTML and a PDF report per assignment into data/reports/, from the executed lessons.
 
     \b
@@ -428,7 +433,7 @@ def svhn(digit_struct: Path, images: Path, out: Path, valid: float) -> None:
 @workbook.command(short_help="Fine-tune lesson 7's detector on photos.")
 @click.argument("folder", type=click.Path(path_type=Path))
 @profile_option("Budget; quick takes the first 256 photos.")
-def photos(folder: Path, profile: str) -> None:
+def photos(folder: Path, profile: paths.Profile) -> None:
     """Measure lesson 7's detector on the photos in FOLDER/train, before and after fine-tuning on half of them.
 
     Each half is graded by the detector that was fine-tuned on the other. Writes pred.json and pred.csv into the folder
@@ -453,7 +458,7 @@ def photos(folder: Path, profile: str) -> None:
 @workbook.command(short_help="Write pred.json and pred.csv for a test split.")
 @click.argument("folder", type=click.Path(path_type=Path))
 @profile_option("Budget of the training, if lesson 7 has not trained the detector yet.")
-def submission(folder: Path, profile: str) -> None:
+def submission(folder: Path, profile: paths.Profile) -> None:
     """Write pred.json and pred.csv for the images of FOLDER/test, which need no truth.
 
     The detector is lesson 7's, trained on FOLDER/train; FOLDER/valid chooses how detections become numbers.

@@ -113,12 +113,16 @@ def _fit(text: str, width: int) -> str:
     return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"
 
 
-def find_lessons(numbers: Sequence[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
-    """Returns the notebooks of `folder` in order, or those whose two-digit number or stem is asked for.
+def find_lessons(numbers: Sequence[str] = (), folder: Path | None = None) -> list[Path]:
+    """Return the notebooks of `folder` in order, or those whose two-digit number or stem is in `numbers`.
+
+    Args:
+        folder: `NOTEBOOKS` if None.
 
     Raises:
         LessonFailed: there is no such lesson.
     """
+    folder = folder or NOTEBOOKS
     lessons = {path.stem: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
     chosen = [stem for stem in lessons if not numbers or stem in numbers or stem[:2] in numbers]
     unknown = [number for number in numbers if not any(number in (stem, stem[:2]) for stem in lessons)]
@@ -257,9 +261,13 @@ def read_parameters(notebook: NotebookNode) -> dict[str, Any]:
     parameters = {}
     try:
         for statement in ast.parse("\n".join(cell.source for cell in cells)).body:
-            (target,) = statement.targets
-            parameters[target.id] = ast.literal_eval(statement.value)
-    except (AttributeError, SyntaxError, ValueError) as error:
+            if not isinstance(statement, ast.Assign):
+                raise ValueError(ast.unparse(statement))
+            for target in statement.targets:
+                if not isinstance(target, ast.Name):
+                    raise ValueError(ast.unparse(statement))
+                parameters[target.id] = ast.literal_eval(statement.value)
+    except (SyntaxError, ValueError) as error:
         raise LessonFailed(f"the cell of parameters holds more than lines like `seed = 0`: {error}") from None
     return parameters
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import io
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -149,7 +150,7 @@ def _limit_threads() -> Iterator[None]:
         del os.environ[THREADS]
 
 
-def _run_in_turn(schedule: Schedule, request: Request) -> Iterator[tuple[Path, Outcome]]:
+def _run_in_turn(schedule: Schedule, request: Request) -> Generator[tuple[Path, Outcome], None, None]:
     """Run one lesson after another in this process; yield each with its outcome."""
     while (path := schedule.start_next()) is not None:
         yield path, _run_one(path, request)
@@ -167,7 +168,7 @@ def _run_one(path: Path, request: Request) -> Outcome:
         return Outcome(None, " ".join(str(failure).splitlines()))
 
 
-def _run_side_by_side(schedule: Schedule, request: Request, jobs: int) -> Iterator[tuple[Path, Outcome]]:
+def _run_side_by_side(schedule: Schedule, request: Request, jobs: int) -> Generator[tuple[Path, Outcome], None, None]:
     """Run up to `jobs` lessons at a time in a process each; yield each lesson with its outcome as it ends.
 
     If the caller stops early, all processes have ended before this generator has.
@@ -257,7 +258,8 @@ def serve() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="utf-8", errors="replace")
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="replace")
     threading.Thread(target=_end_with_standard_input, daemon=True).start()
     request = json.loads(sys.argv[1])
     path = Path(request.pop("path"))

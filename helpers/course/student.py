@@ -64,7 +64,12 @@ def find_tasks(notebook: NotebookNode) -> list[Task]:
     if not all(map(is_solution, solutions)) or not all(map(is_grade, checks)) or len(cells) % 2:
         raise LessonFailed("each solution cell needs a check cell below it, and each check cell a solution above it")
     return [
-        Task(number, find_id(solution), find_id(check), check.metadata.nbgrader.points)
+        Task(
+            number,
+            solution.metadata.nbgrader.grade_id,
+            check.metadata.nbgrader.grade_id,
+            check.metadata.nbgrader.points,
+        )
         for number, (solution, check) in enumerate(zip(solutions, checks, strict=True), start=1)
     ]
 

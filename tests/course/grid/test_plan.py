@@ -24,7 +24,7 @@ from distributed import Client, Future
 from nbformat.v4 import new_code_cell, new_notebook
 
 from helpers import paths
-from helpers.course import lessons
+from helpers.course import cli, lessons
 from helpers.course.grid import plan, worker
 
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
@@ -160,7 +160,7 @@ class Call:
         self.thread.start()
 
     def run(self, arguments):
-        self.status = plan.main(arguments)
+        self.status = cli.main(["grid", *arguments])
 
     def wait(self):
         self.thread.join(LONG)
@@ -213,13 +213,13 @@ def test_two_hosts_share_a_grid_and_its_accidents_cost_only_the_runs_that_have_t
     # the same call again runs exactly what is missing
     (tmp_path / "mended").touch()
     before = len(beginnings)
-    assert plan.main([*map(str, grid), "--scheduler", cluster.address]) == 0
+    assert cli.main(["grid", *map(str, grid), "--scheduler", cluster.address]) == 0
     assert sorted(note["mode"] for note in read_notes(tmp_path)[before:]) == ["die", "raise"]
     assert {row["state"] for row in read_table(runs).values()} == {"finished"}
     assert not list(runs.rglob("*.unfinished.ipynb"))
 
     # and then nothing, not even a cluster
-    assert plan.main([*map(str, grid), "--scheduler", "tcp://127.0.0.1:1"]) == 0
+    assert cli.main(["grid", *map(str, grid), "--scheduler", "tcp://127.0.0.1:1"]) == 0
 
 
 def test_a_full_disk_fails_its_run_which_says_so_and_keeps_what_found_room(cluster, runs, tmp_path):
@@ -230,7 +230,7 @@ def test_a_full_disk_fails_its_run_which_says_so_and_keeps_what_found_room(clust
     with contextlib.ExitStack() as stack:
         for folder in cluster.folders.values():
             stack.enter_context(small_disk(folder / "grids" / full.name))
-        assert plan.main(arguments) == 1
+        assert cli.main(["grid", *arguments]) == 1
     table = read_table(runs)
     assert "No space left on device" in table["fill", "2"]["reason"]
     assert table["finish", "2"]["state"] == "finished"
@@ -238,7 +238,7 @@ def test_a_full_disk_fails_its_run_which_says_so_and_keeps_what_found_room(clust
     assert kept.cells[2].outputs[0].text == "begun\n"
 
     (tmp_path / "mended").touch()
-    assert plan.main(arguments) == 0
+    assert cli.main(["grid", *arguments]) == 0
     assert [note["mode"] for note in read_notes(tmp_path)].count("finish") == 1
 
 
@@ -249,7 +249,7 @@ def test_here_a_killed_worker_is_replaced_and_ctrl_c_stops_everything_and_the_sa
     grid = [path, "-p", "profile=smoke", "-p", "mode=finish,wait", "-p", "seed=3"]
     # as if the machine were so busy that Dask gives up a worker before it has come back
     impatient = {"DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT": "1ms"}
-    with running("helpers.course.grid.plan", *grid, "--workers", "1", WORKBOOK_RUNS=str(runs), **impatient) as caller:
+    with running("helpers.course.cli", "grid", *grid, "--workers", "1", WORKBOOK_RUNS=str(runs), **impatient) as caller:
         _, waiting = wait_until(lambda: (notes := read_notes(tmp_path))[1:] and notes, "both runs begin")
         psutil.Process(waiting["runner"]).parent().kill()
         wait_until(lambda: len(read_notes(tmp_path)) == 3, "the run begins anew")
@@ -269,7 +269,7 @@ def test_here_a_killed_worker_is_replaced_and_ctrl_c_stops_everything_and_the_sa
     assert nbformat.read(unfinished, as_version=4).cells[2].outputs[0].text == "begun\n"
 
     (tmp_path / "go on").touch()
-    assert plan.main([*map(str, grid), "--scheduler", cluster.address]) == 0  # wherever it goes on
+    assert cli.main(["grid", *map(str, grid), "--scheduler", cluster.address]) == 0  # wherever it goes on
     assert [note["mode"] for note in read_notes(tmp_path)] == ["finish", "wait", "wait", "wait"]
 
 
@@ -311,13 +311,13 @@ def test_what_is_no_grid_is_refused_before_anything_starts(texts, message, tmp_p
     notebook.cells[0].metadata["tags"] = ["parameters"]
     nbformat.write(notebook, tmp_path / "tiny.ipynb")
     arguments = [word for text in texts for word in ("-p", text)]
-    assert plan.main([str(tmp_path / "tiny.ipynb"), *arguments]) == 2
+    assert cli.main(["grid", str(tmp_path / "tiny.ipynb"), *arguments]) == 1
     assert message in capsys.readouterr().err
     assert not runs.exists()
 
 
 def test_a_notebook_that_is_not_there_or_has_a_column_of_the_table_is_refused(tmp_path):
-    with pytest.raises(plan.GridError, match="there is no such notebook"):
+    with pytest.raises(lessons.LessonFailed, match="there is no such notebook"):
         plan.plan_grid(tmp_path / "none.ipynb", [])
     cell = new_code_cell("state = 1", metadata={"tags": ["parameters"]})
     nbformat.write(new_notebook(cells=[cell]), tmp_path / "tiny.ipynb")
@@ -327,7 +327,7 @@ def test_a_notebook_that_is_not_there_or_has_a_column_of_the_table_is_refused(tm
 
 def test_a_cluster_that_is_not_there_is_said_to_be_so(tmp_path, runs, capsys, monkeypatch):
     monkeypatch.setattr(plan, "CONNECT", 0.2)
-    assert plan.main([str(write_notebook(tmp_path)), "--scheduler", "tcp://127.0.0.1:1"]) == 2
+    assert cli.main(["grid", str(write_notebook(tmp_path)), "--scheduler", "tcp://127.0.0.1:1"]) == 1
     assert "no cluster at tcp://127.0.0.1:1" in capsys.readouterr().err
 
 
@@ -401,7 +401,7 @@ def test_a_table_that_finds_no_room_fails_the_call_and_not_the_runs(tmp_path, ru
     monkeypatch.setattr(plan, "describe_run", lambda grid, job, reason="": {"run": job.name, "state": "finished"})
     runs.mkdir()
     (runs / "grids").write_text("a file where a folder should be")
-    assert plan.main([str(path), "-p", "profile=smoke"]) == 1
+    assert cli.main(["grid", str(path), "-p", "profile=smoke"]) == 1
     assert "could not be written" in capsys.readouterr().err
 
 
