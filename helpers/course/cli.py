@@ -52,7 +52,7 @@ class Workbook(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as interruption:
-            click.echo(f"\n{interruption or 'interrupted'}", err=True)
+            click.echo(f"\n{str(interruption) or 'interrupted'}", err=True)
             raise click.exceptions.Exit(130) from None
         except Exception as error:
             if ctx.params["debug"] or not is_expected(error):
