@@ -15,6 +15,8 @@ from faster_coco_eval import COCO, COCOeval_faster
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from helpers import coco
+
 TWELVE = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 TWELVE += ("ar_1", "ar_10", "ar", "ar_small", "ar_medium", "ar_large")
 """COCO's twelve numbers, in its order; `evaluate_boxes` explains them."""
@@ -95,12 +97,12 @@ def evaluate_boxes(
 def _truth_records(truth: TrueBoxes) -> list[dict]:
     """Returns COCO's annotations of the truth; the id of an image is its row."""
     boxes = truth.boxes.astype(np.float64)
-    sizes = boxes[:, 2:] - boxes[:, :2]
+    values = coco.from_corners(boxes)
     # COCO ignores what lies outside the area range under study, with the plain IoU and one detection per object. An
     # ignored object gets an area outside every range. Marking it `iscrowd` would not do: a crowd forgives any number of
     # detections, and measures them by the share of the detection inside it.
-    areas = np.where(truth.counts, sizes.prod(axis=1), -1.0)
-    columns = (truth.owners, truth.labels, np.hstack([boxes[:, :2], sizes]), areas)
+    areas = np.where(truth.counts, values[:, 2:].prod(axis=1), -1.0)
+    columns = (truth.owners, truth.labels, values, areas)
     return [
         {"id": index, "image_id": image, "category_id": label, "bbox": box, "area": area, "iscrowd": 0}
         for index, (image, label, box, area) in enumerate(zip(*(column.tolist() for column in columns), strict=True), 1)
@@ -115,9 +117,8 @@ def _detection_records(detections: Sequence[Detections]) -> list[dict]:
     boxes, scores, labels = (
         np.concatenate([column.cpu().numpy() for column in columns]) for columns in zip(*detections, strict=True)
     )
-    boxes = boxes.astype(np.float64)
-    sizes = boxes[:, 2:] - boxes[:, :2]
-    columns = (image, labels, np.hstack([boxes[:, :2], sizes]), sizes.prod(axis=1), scores)
+    values = coco.from_corners(boxes.astype(np.float64))
+    columns = (image, labels, values, values[:, 2:].prod(axis=1), scores)
     return [
         {"id": index, "image_id": image, "category_id": label, "bbox": box, "area": area, "score": score, "iscrowd": 0}
         for index, (image, label, box, area, score) in enumerate(

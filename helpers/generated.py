@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from helpers import coco, files
+from helpers import files
+from helpers.records import DatasetError
 
 MANIFEST = "manifest.json"
 _ABANDONED_AFTER = 3600.0  # seconds after which a run that left its folder behind is surely dead
@@ -32,7 +33,7 @@ def ensure_folder(folder: Path, made_from: Description, parts: Sequence[str], wr
         write: fills the empty folder that it is given.
 
     Raises:
-        coco.DatasetError: `folder` holds something that this module never wrote.
+        DatasetError: `folder` holds something that this module never wrote.
     """
     folder = Path(folder).absolute()
     if is_complete(folder, made_from):
@@ -76,12 +77,18 @@ def _refuse_foreign(folder: Path, parts: Sequence[str]) -> None:
     """Refuses to replace a folder with anything in it that is not ours."""
     if not folder.exists():
         return
-    foreign = sorted({path.name for path in folder.iterdir()} - {*parts, MANIFEST}) if folder.is_dir() else ["a file"]
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {"a file"}
+    foreign = sorted(name for name in names - {*parts, MANIFEST} if not is_of_the_system(name))
     if foreign:
-        raise coco.DatasetError(
+        raise DatasetError(
             f"{folder}: holds {foreign[0]}, which is no part of the data to be made. They would replace the whole "
             "folder: name another one, or move that away"
         )
+
+
+def is_of_the_system(name: str) -> bool:
+    """Return whether a file of that name is one that macOS adds to folders: `.DS_Store`, `._1.png`."""
+    return name == ".DS_Store" or name.startswith("._")
 
 
 def _remove_abandoned(folder: Path) -> None:

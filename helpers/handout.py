@@ -11,6 +11,7 @@ import numpy as np
 
 from helpers import coco, generated, paths
 from helpers.detection import scenes as detection
+from helpers.images import write_image
 from helpers.keypoints import scenes as keypoints
 
 _FORMAT = 1  # raise it whenever the same configuration would give other files
@@ -44,7 +45,7 @@ def ensure_handout(folder: Path = paths.HANDOUT, config: HandoutConfig = HANDOUT
     """Returns `folder`, with both datasets of `config` in it: made only if they are not there, whole and unchanged.
 
     Raises:
-        coco.DatasetError: `folder` holds something that is no part of the handout's data.
+        DatasetError: `folder` holds something that is no part of the handout's data.
     """
     return generated.ensure_folder(folder, _describe(config), _FOLDERS, lambda partial: _write_sets(partial, config))
 
@@ -84,7 +85,7 @@ def _write_detection(
     truths = []
     for file_name in file_names:
         image, *truth = detection.draw_scene(rng, config, look)
-        coco.write_image(folder / split / file_name, image)
+        write_image(folder / split / file_name, image)
         truths.append(truth)
     boxes, labels, visibility, ignored, sizes = (np.concatenate(column) for column in zip(*truths, strict=True))
     file = coco.BoxFile(
@@ -113,7 +114,7 @@ def _write_keypoints(
     points = []
     for file_name in file_names:
         scene = keypoints.draw_scene(rng, config)
-        coco.write_image(folder / split / file_name, scene.image)
+        write_image(folder / split / file_name, scene.image)
         points.append(scene.points)
     size = np.full((len(image_ids), 2), keypoints.IMAGE_SIZE)
     file = coco.PointFile(np.array(image_ids), file_names, size, np.stack(points))

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from helpers import coco
 from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.handout import HandoutConfig, ensure_handout
 from helpers.keypoints.dataset import KeypointDataset
+from helpers.records import DatasetError
 
 
 @pytest.fixture(scope="module")
@@ -146,9 +146,9 @@ FILE_KINDS = {
 }
 IMAGE_KINDS = {
     "missing image": (lambda folder: (folder / IMAGE).unlink(), IMAGE, ["missing", "make data"]),
-    "empty image": (rewrite(IMAGE, b""), IMAGE, ["no image"]),
+    "empty image": (rewrite(IMAGE, b""), IMAGE, ["no PNG image"]),
     "truncated PNG": (cut(IMAGE, 900), IMAGE, ["truncated", "make data"]),
-    "foreign image file": (rewrite(IMAGE, b"GIF?" * 50), IMAGE, ["no image"]),
+    "foreign image file": (rewrite(IMAGE, b"GIF?" * 50), IMAGE, ["no PNG image"]),
     "wrong image size": (repaint(IMAGE, lambda image: image.resize((200, 224))), IMAGE, ["(224, 200)", "(224, 224)"]),
     "wrong image mode": (repaint(IMAGE, lambda image: image.convert("L")), IMAGE, ["mode is L", "RGB"]),
     "transparent image": (repaint(IMAGE, lambda image: image.convert("RGBA")), IMAGE, ["RGBA", "Convert"]),
@@ -294,7 +294,7 @@ def refused(read, folder, dialect, damage):
     """Returns the message that `read` gives for a damaged dataset, and checks that reading writes nothing."""
     damage(folder)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    with pytest.raises(coco.DatasetError) as caught:
+    with pytest.raises(DatasetError) as caught:
         read(folder, dialect)
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     return str(caught.value)

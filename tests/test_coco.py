@@ -4,12 +4,13 @@ import json
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torchvision.datasets import CocoDetection
 
 from helpers import coco
+from helpers.images import write_image
+from helpers.records import DatasetError
 
 NAMES = ("circle", "square", "triangle")
 POINT_NAMES = ("head", "hand", "foot")
@@ -112,7 +113,7 @@ def test_boxes_that_people_drew_are_cut_at_the_border(box_file, tmp_path, dialec
     read = coco.read_boxes(tmp_path / "file.json", dialect, NAMES, clip=True)
     assert_array_equal(read.boxes, [[0, 5, 10, 20], [50, 30, 60, 40], [5, 5, 35, 35]])
     assert_array_equal(read.areas, [150, 100, 900])
-    with pytest.raises(coco.DatasetError, match="leaves the 60 × 40 image"):
+    with pytest.raises(DatasetError, match="leaves the 60 × 40 image"):
         coco.read_boxes(tmp_path / "file.json", dialect, NAMES)
 
 
@@ -123,7 +124,7 @@ def test_a_box_mostly_outside_is_a_mistake_even_of_people(box_file, tmp_path):
         file = dataclasses.replace(box_file, boxes=boxes, areas=areas)
         coco.write_boxes(tmp_path / "file.json", file, "coco", NAMES)
         if refused:
-            with pytest.raises(coco.DatasetError, match=r"annotation 1 .* lies mostly outside the 60 × 40 image"):
+            with pytest.raises(DatasetError, match=r"annotation 1 .* lies mostly outside the 60 × 40 image"):
                 coco.read_boxes(tmp_path / "file.json", "coco", NAMES, clip=True)
         else:
             assert_array_equal(
@@ -166,7 +167,7 @@ def test_torchvision_opens_what_was_written(box_file, tmp_path):
     coco.write_boxes(tmp_path / "file.json", box_file, "coco", NAMES)
     pixels = np.arange(40 * 60 * 3, dtype=np.uint8).reshape(40, 60, 3)
     for name in box_file.file_names:
-        coco.write_image(tmp_path / name, pixels)
+        write_image(tmp_path / name, pixels)
     image, targets = CocoDetection(tmp_path, tmp_path / "file.json")[1]
     assert_array_equal(np.asarray(image), pixels)
     assert [target["bbox"] for target in targets] == [[5, 5, 30, 30]]
@@ -212,39 +213,6 @@ def test_pycocotools_scores_the_true_keypoints_with_one(point_file, tmp_path):
     assert evaluation.stats[0] == pytest.approx(1)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (128, 128), (1, 1, 3), (7, 5, 3), (224, 224, 3)])
-def test_pil_reads_the_pixels_that_were_written(tmp_path, shape):
-    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    coco.write_image(tmp_path / "image.png", pixels)
-    with Image.open(tmp_path / "image.png") as image:
-        assert image.mode == ("RGB" if len(shape) == 3 else "L")
-        assert_array_equal(np.asarray(image), pixels)
-    mode = "RGB" if len(shape) == 3 else "L"
-    read = coco.read_images(tmp_path, ["image.png"], np.array([shape[:2]]), mode)
-    assert_array_equal(read[0], pixels)
-
-
-def test_sizes_are_read_from_the_first_bytes_alone(tmp_path):
-    for name, shape in (("a.png", (7, 300)), ("b.png", (70000, 1, 3))):
-        coco.write_image(tmp_path / name, np.zeros(shape, np.uint8))
-        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:24])
-    assert_array_equal(coco.read_image_sizes(tmp_path, ("b.png", "a.png")), [[70000, 1], [7, 300]])
-    assert coco.read_image_sizes(tmp_path, ()).shape == (0, 2)
-
-
-@pytest.mark.parametrize("content", [None, b"", b"\x89PNG\r\n\x1a\n", b"GIF89a" + bytes(30)])
-def test_no_size_is_read_from_what_is_no_png(tmp_path, content):
-    if content is not None:
-        (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(coco.DatasetError, match=r"a\.png: "):
-        coco.read_image_sizes(tmp_path, ("a.png",))
-
-
-def test_no_images_are_an_empty_array(tmp_path):
-    assert coco.read_images(tmp_path, [], np.zeros((0, 2), int), "RGB").shape == (0, 0, 0, 3)
-    assert coco.read_images(tmp_path, [], np.zeros((0, 2), int), "L").shape == (0, 0, 0)
-
-
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("name", ["boxes", "areas", "visibility"])
 def test_what_is_not_finite_is_not_written(box_file, tmp_path, name, value):
@@ -282,3 +250,193 @@ def test_a_figure_may_touch_the_first_pixel(point_file, tmp_path):
     file = dataclasses.replace(point_file, points=points)
     coco.write_points(tmp_path / "file.json", file, "handout", POINT_NAMES, [(0, 1)])
     assert_array_equal(coco.read_points(tmp_path / "file.json", "handout", POINT_NAMES, (40, 60)).points, points)
+
+
+def edit(path, change):
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+def scale_boxes(rows):
+    """Returns a change of the boxes at `rows` from pixels into shares of the 60 × 40 image."""
+
+    def change(document):
+        for row in rows:
+            record = document["annotations"][row]
+            record["bbox"] = [value / side for value, side in zip(record["bbox"], (60, 40, 60, 40), strict=True)]
+            record["area"] /= 60 * 40
+
+    return change
+
+
+@pytest.mark.parametrize("clip", [False, True])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_boxes_that_are_shares_of_the_image_are_refused(box_file, tmp_path, dialect, clip):
+    path = tmp_path / "file.json"
+    coco.write_boxes(path, box_file, dialect, NAMES)
+    edit(path, scale_boxes(range(3)))
+    message = (
+        r"record 1\): bbox \[0\.0166667, .*\]: no box exceeds 1: shares of the image's sides, not pixels; scale them"
+    )
+    with pytest.raises(DatasetError, match=rf"{message} \(3 of 3 records are so\)"):
+        coco.read_boxes(path, dialect, NAMES, clip=clip)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_single_box_of_shares_is_refused_too(box_file, tmp_path, dialect):
+    path = tmp_path / "file.json"
+    coco.write_boxes(path, box_file, dialect, NAMES)
+    edit(path, scale_boxes([1]))
+    with pytest.raises(DatasetError, match=r"record 2\): .*no side of it exceeds 1: shares of the image's sides"):
+        coco.read_boxes(path, dialect, NAMES)
+
+
+def test_a_small_box_elsewhere_is_none_of_shares(box_file, tmp_path):
+    boxes = np.array([[59, 39, 60, 40], [0.5, 0.5, 1.25, 1], [5, 5, 35, 35]])
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    coco.write_boxes(tmp_path / "a.json", dataclasses.replace(box_file, boxes=boxes, areas=areas), "coco", NAMES)
+    assert_array_equal(coco.read_boxes(tmp_path / "a.json", "coco", NAMES).boxes, boxes)
+
+
+def reverse_records(document):
+    for name in ("images", "annotations", "categories"):
+        document.get(name, []).reverse()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_order_of_records_means_nothing(box_file, point_file, tmp_path, dialect):
+    coco.write_boxes(tmp_path / "boxes.json", box_file, dialect, NAMES)
+    coco.write_points(tmp_path / "points.json", point_file, dialect, POINT_NAMES, [(0, 1)])
+    for read in (
+        lambda: coco.read_boxes(tmp_path / "boxes.json", dialect, NAMES),
+        lambda: coco.read_points(tmp_path / "points.json", dialect, POINT_NAMES, (40, 60)),
+    ):
+        before = read()
+        for name in ("boxes.json", "points.json"):
+            edit(tmp_path / name, reverse_records)
+        for field in dataclasses.fields(before):
+            assert_array_equal(getattr(read(), field.name), getattr(before, field.name))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_what_nothing_refers_to_is_passed_over(box_file, point_file, tmp_path, dialect):
+    def add(document):
+        document["info"] = {"year": None, "categories": [1]}
+        for record in document["images"] + document.get("annotations", []):
+            record["extra"] = [float("nan")]
+        if "categories" in document:
+            document["categories"].insert(0, {"id": 70, "name": "shapes", "supercategory": "none"})
+            document["categories"].append({"id": 71, "name": document["categories"][1]["name"]})
+
+    coco.write_boxes(tmp_path / "boxes.json", box_file, dialect, NAMES)
+    coco.write_points(tmp_path / "points.json", point_file, dialect, POINT_NAMES, [(0, 1)])
+    for name in ("boxes.json", "points.json"):
+        edit(tmp_path / name, add)
+    assert_array_equal(coco.read_boxes(tmp_path / "boxes.json", dialect, NAMES).labels, box_file.labels)
+    read = coco.read_points(tmp_path / "points.json", dialect, POINT_NAMES, (40, 60))
+    assert_array_equal(read.points, point_file.points)
+
+
+def test_two_categories_of_one_name_are_refused_if_both_are_used(box_file, tmp_path):
+    coco.write_boxes(tmp_path / "a.json", box_file, "coco", NAMES)
+    edit(tmp_path / "a.json", lambda document: document["categories"][2].update(name="circle"))
+    with pytest.raises(DatasetError, match=r"category 3 \(record 3\): name 'circle' is already that of record 1"):
+        coco.read_boxes(tmp_path / "a.json", "coco", NAMES)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("name", ["../4.png", "/tmp/4.png", "a\\..\\..\\4.png", "", "x" * 200, "4\0.png"])
+def test_file_names_that_leave_the_folder_are_refused(box_file, point_file, tmp_path, dialect, name):
+    coco.write_boxes(tmp_path / "boxes.json", box_file, dialect, NAMES)
+    coco.write_points(tmp_path / "points.json", point_file, dialect, POINT_NAMES, [(0, 1)])
+    for read in (
+        lambda: coco.read_boxes(tmp_path / "boxes.json", dialect, NAMES),
+        lambda: coco.read_points(tmp_path / "points.json", dialect, POINT_NAMES, (40, 60)),
+        lambda: coco.read_image_list(tmp_path / "boxes.json"),
+    ):
+        read()
+        for file in ("boxes.json", "points.json"):
+            edit(tmp_path / file, lambda document: document["images"][1].update(file_name=name))
+        with pytest.raises(DatasetError, match=r"json: image \d+ \(record 2\): file_name") as caught:
+            read()
+        assert len(str(caught.value)) < 500
+        for file in ("boxes.json", "points.json"):
+            edit(tmp_path / file, lambda document: document["images"][1].update(file_name="sub/9.png"))
+
+
+@pytest.mark.parametrize("size", [(2**40, 2**40), (2**24, 2), (5000, 5000), (10**30, 1)])
+def test_an_absurd_recorded_size_is_refused(box_file, tmp_path, size):
+    coco.write_boxes(tmp_path / "a.json", box_file, "coco", NAMES)
+    edit(tmp_path / "a.json", lambda document: document["images"][1].update(height=size[0], width=size[1]))
+    with pytest.raises(DatasetError, match=r"a\.json: image 9 \(record 2\): .* 16777216"):
+        coco.read_boxes(tmp_path / "a.json", "coco", NAMES)
+
+
+def test_a_list_of_images_alone_is_read_in_the_order_of_the_ids(box_file, tmp_path):
+    coco.write_boxes(tmp_path / "a.json", box_file, "coco", NAMES)
+    assert coco.lists_annotations(tmp_path / "a.json")
+    edit(tmp_path / "a.json", reverse_records)
+    for change in (lambda d: d.pop("annotations"), lambda d: d.update(annotations=[]), lambda d: d.pop("categories")):
+        edit(tmp_path / "a.json", change)
+        assert not coco.lists_annotations(tmp_path / "a.json")
+        read = coco.read_image_list(tmp_path / "a.json")
+        assert read.image_ids.tolist() == [4, 9]
+        assert read.file_names == ("4.png", "9.png")
+        assert_array_equal(read.image_sizes, box_file.image_sizes)
+        assert len(read.boxes) == len(read.owners) == 0
+
+
+def test_objects_are_taken_with_their_images(box_file):
+    taken = box_file.take(np.array([1, 0, 1]))
+    assert taken.image_ids.tolist() == [9, 4, 9]
+    assert taken.owners.tolist() == [0, 1, 1, 2]
+    assert_array_equal(taken.boxes, box_file.boxes[[2, 0, 1, 2]])
+
+
+def test_objects_without_further_columns_are_visible_and_as_large_as_their_boxes(box_file):
+    columns = [getattr(box_file, name) for name in ("image_ids", "file_names", "image_sizes", "owners")]
+    file = coco.BoxFile.of(*columns, box_file.boxes, box_file.labels)
+    assert file.areas.tolist() == [256, 2000, 900]
+    assert file.visibility.tolist() == [1, 1, 1]
+    assert not file.ignored.any()
+
+
+@pytest.mark.parametrize(
+    ("box", "outside"),
+    [
+        ((0, 0, 10, 10), False), ((-5, 0, 5, 10), False), ((-6, 0, 5, 10), True), ((55, 35, 65, 45), True),
+        ((5, 5, 5, 9), True), ((9, 9, 5, 5), True), ((70, 50, 80, 60), True), ((-80, -80, -70, -70), True),
+    ],
+)  # fmt: skip
+def test_a_box_is_mostly_outside_if_less_than_half_of_it_is_inside_or_it_has_no_area(box, outside):
+    assert coco.are_mostly_outside(np.array([box], float), np.array([[40, 60]])).tolist() == [outside]
+
+
+# Results
+
+RESULT_IDS = np.array([4, 9])
+
+
+def write_detections(path, boxes, image_ids):
+    results = coco.ResultFile(
+        np.array(image_ids), np.array(boxes, float), np.zeros(len(boxes), int), np.ones(len(boxes))
+    )
+    coco.write_results(path, results)
+
+
+def test_results_that_are_shares_of_the_image_are_refused(tmp_path):
+    write_detections(tmp_path / "pred.json", [(0.1, 0.1, 0.5, 0.5), (0, 0, 1, 1)], [4, 9])
+    with pytest.raises(DatasetError, match=r"pred\.json: detection \(record 1\): bbox .*no box exceeds 1: shares of"):
+        coco.read_results(tmp_path / "pred.json", NAMES, RESULT_IDS)
+
+
+def test_results_are_refused_if_all_of_one_image_are_shares_and_read_if_one_is_in_the_corner(tmp_path):
+    boxes = [(0.1, 0.1, 0.5, 0.5), (5, 5, 9, 9), (1, 2, 30, 30)]
+    write_detections(tmp_path / "pred.json", boxes, [4, 9, 9])
+    with pytest.raises(
+        DatasetError, match=r"\(record 1\): bbox .*no side of it exceeds 1: shares of the image's sides"
+    ):
+        coco.read_results(tmp_path / "pred.json", NAMES, RESULT_IDS)
+    write_detections(tmp_path / "pred.json", boxes, [4, 4, 9])
+    assert_array_equal(coco.read_results(tmp_path / "pred.json", NAMES, RESULT_IDS).boxes, boxes)

@@ -5,8 +5,8 @@ import os
 import pytest
 
 from helpers import generated
-from helpers.coco import DatasetError
 from helpers.generated import ensure_folder, is_complete
+from helpers.records import DatasetError
 
 MADE_FROM = {"format": 1, "sizes": (1, 2)}
 PARTS = ("numbers",)
@@ -57,6 +57,18 @@ def test_a_folder_of_somebody_else_is_left_alone(folder):
     with pytest.raises(DatasetError, match=r"thesis\.txt"):
         ensure_folder(folder, MADE_FROM, PARTS, write)
     assert (folder / "thesis.txt").read_text() == "irreplaceable"
+
+
+def test_files_that_macos_adds_to_a_folder_do_not_keep_it_from_being_made_again(folder):
+    for name in (".DS_Store", "._1.txt"):
+        (folder / name).write_text("window positions")
+    (folder / "numbers" / "1.txt").unlink()
+    ensure_folder(folder, MADE_FROM, PARTS, write)
+    assert is_complete(folder, MADE_FROM)
+    (folder / ".git").mkdir()
+    (folder / "numbers" / "1.txt").unlink()
+    with pytest.raises(DatasetError, match=r"holds \.git"):
+        ensure_folder(folder, MADE_FROM, PARTS, write)
 
 
 def test_a_failed_run_leaves_what_was_there(folder):

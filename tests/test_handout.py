@@ -20,6 +20,7 @@ from helpers.course import cli
 from helpers.detection.scenes import CLASS_NAMES, SceneConfig
 from helpers.handout import HandoutConfig, ensure_handout, is_complete
 from helpers.keypoints.scenes import IMAGE_SIZE, POINT_NAMES, FigureConfig
+from helpers.records import DatasetError
 
 SAMPLE = paths.ROOT.parent / "shared" / "handout_sample"
 MD5_SUMS = {
@@ -176,10 +177,10 @@ def test_looks_change_the_images_and_not_the_truth(folder, tmp_path):
 
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("irreplaceable")
-    with pytest.raises(coco.DatasetError, match=r"thesis\.txt"):
+    with pytest.raises(DatasetError, match=r"thesis\.txt"):
         ensure_handout(tmp_path, SMALL)
     assert (tmp_path / "thesis.txt").read_text() == "irreplaceable"
-    with pytest.raises(coco.DatasetError, match="a file"):
+    with pytest.raises(DatasetError, match="a file"):
         ensure_handout(tmp_path / "thesis.txt", SMALL)
 
 

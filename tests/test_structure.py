@@ -16,7 +16,7 @@ from helpers.plotting import plot_image
 
 HELPERS = ROOT / "helpers"
 SHARED = {"paths", "files", "runtime", "coco", "training", "cuda_graphs", "plotting", "average_precision", "generated"}
-SHARED |= {"explorers"}
+SHARED |= {"explorers", "records", "images"}
 PACKAGES = {"detection", "keypoints", "digits"}  # they import shared modules, and not each other
 DATA_SETS = {"handout"}  # draws from several packages; lessons import it
 COURSE = "course"  # runs the course: imports everything, and is imported by nothing that a lesson imports

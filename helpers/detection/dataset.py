@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from helpers import coco
 from helpers.detection.scenes import CLASS_NAMES, HANDOUT_LOOK, IMAGE_SIZE, SceneConfig, draw_scene
+from helpers.images import read_images
 
 PADDING = -1
 """The label of a row that holds no object."""
@@ -43,18 +44,18 @@ class ShapeDetectionDataset(Dataset):
             dialect: which of the two annotation files is read: "coco" or "handout".
 
         Raises:
-            coco.DatasetError: a file is missing, broken or not in that dialect.
+            DatasetError: a file is missing, broken or not in that dialect.
         """
         folder = Path(folder)
         file = coco.read_boxes(coco.annotation_path(folder, split, dialect), dialect, CLASS_NAMES)
-        images = coco.read_images(folder / split, file.file_names, file.image_sizes, "RGB")
-        counts = np.bincount(file.owners, minlength=len(images))
+        pixels = read_images(folder / split, file.file_names, file.image_sizes, "RGB")
+        counts = np.bincount(file.owners, minlength=len(pixels))
         order = np.argsort(file.owners, kind="stable")
         # The rank of an object within its image: its place in the file minus that of the image's first object.
         rows = file.owners[order]
         columns = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-        shape = (len(images), int(counts.max(initial=0)))
-        dataset = cls._pad(torch.from_numpy(images), torch.from_numpy(file.image_ids), shape[1])
+        shape = (len(pixels), int(counts.max(initial=0)))
+        dataset = cls._pad(torch.from_numpy(pixels), torch.from_numpy(file.image_ids), shape[1])
         dataset.boxes.numpy()[rows, columns] = file.boxes[order]
         dataset.labels.numpy()[rows, columns] = file.labels[order]
         dataset.visibility.numpy()[rows, columns] = file.visibility[order]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from helpers import coco
+from helpers.images import read_image, read_image_sizes
+from helpers.records import DatasetError, explain
 
 DIGIT_NAMES = tuple("0123456789")
 """In the order of their labels, 1 to 10: label 0 is torchvision's background, and SVHN's own label 10 is digit 0."""
@@ -52,57 +55,74 @@ class DigitDataset(Dataset):
 
     @classmethod
     def read(cls, folder: Path, split: str) -> DigitDataset:
-        """Returns the split in `folder`, laid out as the assignment does: `<split>.json` beside the folder `<split>`.
+        """Return the split in `folder`, laid out as the assignment does: `<split>.json` beside the folder `<split>`.
 
-        Every record is checked, and of every image that it is there and as large as recorded. Annotators dragged some
-        boxes over the border; they are cut there.
+        Images stand in the order of their ids, the digits of each in the order of theirs: the order of the records
+        means nothing. Every record is checked, and of every image the format, size and mode. Boxes that annotators
+        dragged over the border are cut there.
 
         Raises:
-            coco.DatasetError: a file is missing or broken, or a record cannot be.
+            DatasetError: a file is missing or broken, a record is impossible, or no image is annotated.
         """
         folder = Path(folder)
         path = folder / f"{split}.json"
-        if not path.is_file():
-            raise coco.DatasetError(f"{path}: the annotation file is missing. {_describe_layout(folder)}")
+        if not os.path.exists(path):
+            raise DatasetError(f"{path}: the annotation file is missing. {_describe_layout(folder)}")
         file = coco.read_boxes(path, "coco", DIGIT_NAMES, clip=True)
+        if len(file.boxes) == 0:
+            raise DatasetError(f"{path}: no annotations: the split has no truth. Add them, or use another split")
         if file.ignored.any():
             row = int(file.ignored.argmax())
-            raise coco.DatasetError(
+            raise DatasetError(
                 f"{path}: a digit of image {file.image_ids[file.owners[row]]} is a crowd or marked as ignored. "
                 "Remedy: house numbers have neither, take the annotation out"
             )
         _check_sizes(folder / split, file)
-        return cls(folder / split, _take(file, np.arange(len(file.file_names))))
+        return cls(folder / split, file)
 
     @classmethod
     def read_unlabelled(cls, folder: Path, split: str) -> DigitDataset:
-        """Returns the images `<folder>/<split>/<image id>.png` without truth, as the assignment's test split comes.
+        """Return the images of a split without their truth, in the order of their ids.
+
+        The assignment's test split comes so. Where `<split>.json` lists the images, ids and files are taken from there;
+        else they are `<folder>/<split>/<image id>.png`. Hidden files are passed over.
 
         Raises:
-            coco.DatasetError: there are none, or one has no number for a name, is no PNG or has a damaged beginning.
+            DatasetError: there are none; or an image is not in `<image id>.png`, no PNG, not in colour or damaged.
         """
-        images = Path(folder) / split
-        if not images.is_dir():
-            raise coco.DatasetError(f"{images}: the folder of the images is missing. {_describe_layout(Path(folder))}")
-        paths = sorted(path for path in images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-        if not paths:
-            raise coco.DatasetError(f"{images}: holds no image. {_describe_layout(Path(folder))}")
-        unnamed = [path for path in paths if path.suffix != ".png" or not path.stem.isdecimal()]
+        folder = Path(folder)
+        images, path = folder / split, folder / f"{split}.json"
+        if not os.path.isdir(images):
+            raise DatasetError(f"{images}: the folder of the images is missing. {_describe_layout(folder)}")
+        if os.path.exists(path):
+            file = coco.read_image_list(path)
+            if not file.file_names:
+                raise DatasetError(f"{path}: lists no image. {_describe_layout(folder)}")
+            _check_sizes(images, file)
+            return cls(images, file)
+        try:
+            paths = [path for path in images.iterdir() if not path.name.startswith(".")]
+        except OSError as error:
+            raise DatasetError(f"{images}: the folder cannot be read ({explain(error)}). Check the path") from None
+        names = sorted(path.name for path in paths if path.suffix.lower() in IMAGE_SUFFIXES)
+        if not names:
+            raise DatasetError(f"{images}: holds no image. {_describe_layout(folder)}")
+        unnamed = [name for name in names if find_image_id(name) is None]
         if unnamed:
-            others = f" ({len(unnamed)} of {len(paths)} images are so)" if len(unnamed) > 1 else ""
-            raise coco.DatasetError(
-                f"{unnamed[0]}: its name is no image_id with .png{others}, and its answer would be missing. "
-                f"{_describe_layout(Path(folder))}, or take it out"
+            others = f" ({len(unnamed)} of {len(names)} images are so)" if len(unnamed) > 1 else ""
+            remedy = "name them so" if unnamed[0].lower().endswith(".png") else "save them as PNG"
+            raise DatasetError(
+                f"{images / unnamed[0]}: its name is no image_id with .png{others}. Remedy: {remedy}. "
+                f"{_describe_layout(folder)}"
             )
-        ids = np.array([int(path.stem) for path in paths], np.int64)
+        ids = np.array([find_image_id(name) for name in names], np.int64)
         order = np.argsort(ids, kind="stable")
-        names = tuple(paths[row].name for row in order)
-        sizes = coco.read_image_sizes(images, names)
-        numbers, nothing = np.empty(0), np.empty(0, np.int64)
-        no_boxes, no_flags = np.empty((0, 4)), np.empty(0, bool)
-        return cls(
-            images, coco.BoxFile(ids[order], names, sizes, nothing, no_boxes, nothing, numbers, numbers, no_flags)
-        )
+        names = tuple(names[row] for row in order)
+        repeated = np.flatnonzero(np.diff(ids[order]) == 0)
+        if len(repeated):
+            first, second = names[repeated[0] : repeated[0] + 2]
+            raise DatasetError(f"{images / second}: its image_id is that of {first}, too. Keep one of the two")
+        return cls(images, coco.BoxFile.of(ids[order], names, read_image_sizes(images, names, "RGB")))
 
     def __len__(self) -> int:
         return len(self.file.file_names)
@@ -111,12 +131,12 @@ class DigitDataset(Dataset):
         """Returns image `index` and its truth.
 
         Raises:
-            coco.DatasetError: the image is gone, truncated or not in colour.
+            DatasetError: the image is gone, truncated or not in colour.
         """
         pixels = self._kept.get(index)
         if pixels is None:
             path, size = self.folder / self.file.file_names[index], tuple(self.file.image_sizes[index].tolist())
-            pixels = np.array(coco.read_image(path, size, "RGB").transpose(2, 0, 1), order="C")
+            pixels = np.array(read_image(path, size, "RGB").transpose(2, 0, 1), order="C")
             if index < self._num_kept:
                 self._kept[index] = pixels
         rows = slice(self._starts[index], self._starts[index + 1])
@@ -171,47 +191,33 @@ class DigitDataset(Dataset):
         rows = indices.numpy() if isinstance(indices, Tensor) else indices
         if isinstance(rows, slice):
             rows = range(*rows.indices(len(self)))
-        return dataclasses.replace(self, file=_take(self.file, np.asarray(rows, np.int64)))
+        return dataclasses.replace(self, file=self.file.take(np.asarray(rows, np.int64)))
 
 
-def _take(file: coco.BoxFile, images: Int64[np.ndarray, " M"]) -> coco.BoxFile:
-    """Returns the records of `images`, the digits of each in the order of the file."""
-    order = np.argsort(file.owners, kind="stable")
-    starts = np.searchsorted(file.owners[order], np.arange(len(file.file_names) + 1))
-    counts = np.diff(starts)[images]
-    # For every digit its rank among all that are taken, less that of its image's first, on top of where those begin.
-    ranks = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    rows = order[np.repeat(starts[:-1][images], counts) + ranks]
-    return coco.BoxFile(
-        file.image_ids[images],
-        tuple(file.file_names[image] for image in images),
-        file.image_sizes[images],
-        np.repeat(np.arange(len(images)), counts),
-        *(column[rows] for column in (file.boxes, file.labels, file.areas, file.visibility, file.ignored)),
-    )
+def find_image_id(name: str) -> int | None:
+    """Return the image id that the file name `name` gives: 17 for "17.png", `None` for a name of another form."""
+    stem, _, suffix = name.rpartition(".")
+    return int(stem) if suffix == "png" and stem.isascii() and stem.isdecimal() and len(stem) <= 18 else None
 
 
 def _check_sizes(images: Path, file: coco.BoxFile) -> None:
-    """Refuses a split of which an image is missing or of another size than recorded; no image is decoded for it."""
-    if not images.is_dir():
-        raise coco.DatasetError(f"{images}: the folder of the images is missing. {_describe_layout(images.parent)}")
-    found = coco.read_image_sizes(images, file.file_names)
-    wrong = (found != file.image_sizes).any(axis=1)
+    """Refuse a split if an image is missing, of another size than recorded or not in colour; no image is decoded."""
+    if not os.path.isdir(images):
+        raise DatasetError(f"{images}: the folder of the images is missing. {_describe_layout(images.parent)}")
+    sizes = read_image_sizes(images, file.file_names, "RGB")
+    wrong = (sizes != file.image_sizes).any(axis=1)
     if wrong.any():
         row = int(wrong.argmax())
         others = f" ({wrong.sum()} of {len(wrong)} images are so)" if wrong.sum() > 1 else ""
-        raise coco.DatasetError(
-            f"{images / file.file_names[row]}: the image is {tuple(found[row].tolist())} (height, width), its record "
+        raise DatasetError(
+            f"{images / file.file_names[row]}: the image is {tuple(sizes[row].tolist())} (height, width), its record "
             f"says {tuple(file.image_sizes[row].tolist())}{others}. Annotations and images are not of the same set, or "
             "one was resized without the other"
         )
 
 
 def _describe_layout(folder: Path) -> str:
-    return (
-        f"House numbers are laid out as {folder / 'train'}/1.png, 2.png, … with {folder / 'train.json'} beside the "
-        "folder, and so are valid and test: check the path"
-    )
+    return f"Images are {folder.name}/train/1.png, 2.png, …, annotations {folder.name}/train.json: check the path"
 
 
 # Batches

@@ -11,6 +11,8 @@ import numpy as np
 from helpers import coco, generated, paths
 from helpers.digits.dataset import DIGIT_NAMES, DigitDataset
 from helpers.digits.scenes import TEST_NUMBERS, TRAIN_NUMBERS, NumberConfig, draw_scene
+from helpers.images import write_image
+from helpers.records import DatasetError
 
 HOUSE_NUMBERS = paths.DATA / "house_numbers"
 SPLITS = ("train", "valid", "test")
@@ -44,44 +46,54 @@ def ensure_drawn(folder: Path = HOUSE_NUMBERS, config: DrawnConfig = DRAWN_CONFI
     Law: every split has a random stream of its own, so that its first images are the same however many follow.
 
     Raises:
-        coco.DatasetError: `folder` holds something else.
+        DatasetError: `folder` holds something else.
     """
     parts = [name for split in SPLITS for name in (split, f"{split}.json")]
     return generated.ensure_folder(folder, _describe(config), parts, lambda partial: _write_splits(partial, config))
 
 
 def find_house_numbers(named: str | None = None) -> tuple[Path, Path | None]:
-    """Returns the folder with the three splits to learn from, and one with real photos to look at, if there is one.
+    """Return the folder with the three splits to learn from, and one with real photos to look at, if there is one.
 
-    A named folder with the truth of train and valid is both. One with a train split alone is looked at, and what is
-    learned from is drawn; without a name, nothing is real.
+    A named folder with the truth of train and valid is both. A folder whose valid split is missing or has no truth is
+    only looked at, and the splits to learn from are drawn; without a name, nothing is real.
 
     Args:
         named: a folder in the assignment's layout; `None` takes the environment variable `WORKBOOK_SVHN`.
 
     Raises:
-        coco.DatasetError: the named folder has no train split.
+        DatasetError: the named folder has no train split, or an annotation file in it is broken.
     """
     name = named or os.environ.get(REAL_VARIABLE)
     if not name:
         return ensure_drawn(), None
-    real = Path(name).expanduser()
-    if not (real / "train.json").is_file():
-        raise coco.DatasetError(f"{real / 'train.json'}: the file is missing. Check `data_dir` or {REAL_VARIABLE}")
-    return (real if (real / "valid.json").is_file() else ensure_drawn()), real
+    real = Path(os.path.expanduser(name))
+    if not os.path.isfile(real / "train.json"):
+        raise DatasetError(f"{real / 'train.json'}: the file is missing. Check `data_dir` or {REAL_VARIABLE}")
+    return (real if has_truth(real, "valid") else ensure_drawn()), real
+
+
+def has_truth(folder: Path, split: str) -> bool:
+    """Return whether `<split>.json` in `folder` exists and has annotations: a list of images alone is no truth.
+
+    Raises:
+        DatasetError: the file is broken.
+    """
+    path = folder / f"{split}.json"
+    return os.path.exists(path) and coco.lists_annotations(path)
 
 
 def read_splits(folder: Path) -> tuple[DigitDataset, DigitDataset, DigitDataset]:
-    """Returns what is trained on, what chooses and what is reported: the splits train, valid and test of `folder`.
+    """Return the splits of `folder` to train on, to choose on and to report: train, valid and test.
 
-    The assignment keeps the truth of its test split to itself. Without `test.json` every other image of valid is
-    reported in its place, and chooses nothing.
+    The truth of the assignment's test split is not public. If `test.json` is missing or has no annotations, every other
+    image of valid is reported in its place, and is not used for choices.
 
     Raises:
-        coco.DatasetError: a split is missing, broken, or not what it is said to be.
+        DatasetError: a split is missing, broken, or not what it is said to be.
     """
     train_set, valid_set = (DigitDataset.read(folder, split) for split in SPLITS[:2])
-    if (folder / "test.json").is_file():
+    if has_truth(folder, "test"):
         return train_set, valid_set, DigitDataset.read(folder, "test")
     return train_set, valid_set.select(slice(0, None, 2)), valid_set.select(slice(1, None, 2))
 
@@ -110,20 +122,11 @@ def _write_split(folder: Path, split: str, count: int, numbers: NumberConfig, rn
     sizes, boxes, digits = [], [], []
     for file_name in file_names:
         scene = draw_scene(rng, numbers)
-        coco.write_image(folder / split / file_name, scene.image)
+        write_image(folder / split / file_name, scene.image)
         sizes.append(scene.image.shape[:2])
         boxes.append(scene.boxes)
         digits.append(scene.digits)
-    corners = np.concatenate(boxes)
-    file = coco.BoxFile(
-        image_ids=image_ids,
-        file_names=file_names,
-        image_sizes=np.array(sizes),
-        owners=np.repeat(np.arange(count), [len(row) for row in digits]),
-        boxes=corners,
-        labels=np.concatenate(digits),
-        areas=np.prod(corners[:, 2:] - corners[:, :2], axis=1),
-        visibility=np.ones(len(corners)),
-        ignored=np.zeros(len(corners), bool),
-    )
+    owners = np.repeat(np.arange(count), [len(row) for row in digits])
+    labels = np.concatenate(digits)
+    file = coco.BoxFile.of(image_ids, file_names, np.array(sizes), owners, np.concatenate(boxes), labels)
     coco.write_boxes(folder / f"{split}.json", file, "coco", DIGIT_NAMES)

@@ -20,12 +20,12 @@ from jaxtyping import Int64
 
 from helpers import plotting, runtime, training
 from helpers.average_precision import Detections
-from helpers.coco import DatasetError
 from helpers.digits.dataset import DigitDataset
 from helpers.digits.drawn import ensure_drawn, read_splits
 from helpers.digits.metrics import evaluate_digits, measure_accuracy, true_numbers
 from helpers.digits.reading import ReadingConfig, choose_reading, read_numbers, write_answers
 from helpers.digits.recipes import DigitDetector, Recipe, base_recipe, lesson_digits, train_digits
+from helpers.records import DatasetError
 
 Grade = dict[str, float]
 """AP@.5, AP, AP75 and the share of numbers that are read rightly."""

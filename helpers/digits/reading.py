@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,10 +26,10 @@ from torchvision.ops import nms
 
 from helpers import coco
 from helpers.average_precision import Detections
-from helpers.coco import DatasetError
 from helpers.digits.dataset import DIGIT_NAMES, DigitDataset
 from helpers.digits.metrics import NO_NUMBER, measure_accuracy
 from helpers.files import write_text
+from helpers.records import LARGEST_TABLE, DatasetError, explain, read_text, shorten
 
 CSV_HEADER = ["image_id", "pred_label"]
 SAME_LINE = 0.25
@@ -156,7 +157,8 @@ def read_predictions(path: Path, dataset: DigitDataset) -> list[Detections]:
     results = coco.read_results(path, DIGIT_NAMES, dataset.image_ids, dataset.sizes)
     row_of = {image_id: row for row, image_id in enumerate(dataset.image_ids.tolist())}
     rows = np.array([row_of[image_id] for image_id in results.image_ids.tolist()], np.int64)
-    order = np.lexsort((-results.scores, rows))
+    # Equal scores are ordered by label and box, so that the order of the records means nothing.
+    order = np.lexsort((*results.boxes.T, results.labels, -results.scores, rows))
     ends = np.searchsorted(rows[order], np.arange(1, len(dataset) + 1))
     columns = (results.boxes.astype(np.float32), results.scores.astype(np.float32), results.labels + 1)
     parts = [np.split(column[order], ends[:-1]) for column in columns]
@@ -186,33 +188,31 @@ def check_numbers(
     Raises:
         DatasetError: names file, line, what is wrong, and the remedy.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: the file is missing. Check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: cannot be read as text ({error}). Check the path and the file") from error
-    rows = list(csv.reader(text.splitlines()))
-    if not rows or [name.strip() for name in rows[0]] != CSV_HEADER:
-        found = repr(",".join(rows[0])) if rows else "nothing"
-        raise DatasetError(f"{path}: line 1 is {found}. Remedy: the header is {','.join(CSV_HEADER)}")
+    rows = _read_rows(path)
+    line, header = rows[0] if rows else (1, [])
+    if sorted(name for name in header if name in CSV_HEADER) != sorted(CSV_HEADER):
+        found = shorten(",".join(header)) if rows else "nothing"
+        raise DatasetError(f"{path}: line {line} is {found}. Remedy: the header is {','.join(CSV_HEADER)}")
 
     def refuse(line: int, problem: str, remedy: str) -> None:
         raise DatasetError(f"{path}: line {line}: {problem}. Remedy: {remedy}")
 
     known, numbers = set(image_ids.tolist()), {}
-    for line, row in enumerate(rows[1:], 2):
-        if len(row) != 2:
+    columns = [header.index(name) for name in CSV_HEADER]
+    for line, row in rows[1:]:
+        if len(row) != len(header):
             refuse(line, f"it has {len(row)} fields", "every line is an image_id and a pred_label")
-        image_id, number = (value.strip() for value in row)
-        if not image_id.isdecimal() or int(image_id) not in known:
-            refuse(line, f"image_id {image_id!r} is none of the {len(known)} images", "check the split")
-        if int(image_id) in numbers:
+        text, number = (row[column] for column in columns)
+        image_id = int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
+        if image_id not in known:
+            refuse(line, f"image_id {shorten(text)} is none of the {len(known)} images", "check the split")
+        if image_id in numbers:
             refuse(line, f"image_id {image_id} has come before", "write one line per image")
         if number != NO_NUMBER and not (number.isascii() and number.isdecimal()):
             hint = "numbers were read as decimals: keep them as text" if "." in number else "keep numbers as text"
-            refuse(line, f"pred_label is {number!r}", f"it is digits, or {NO_NUMBER} where nothing is found; {hint}")
-        numbers[int(image_id)] = number
+            problem = f"pred_label is {shorten(number)}"
+            refuse(line, problem, f"it is digits, or {NO_NUMBER} where nothing is found; {hint}")
+        numbers[image_id] = number
     missing = [image_id for image_id in image_ids.tolist() if image_id not in numbers]
     if missing:
         raise DatasetError(
@@ -224,11 +224,31 @@ def check_numbers(
     if lost:
         row, full = lost[0]
         raise DatasetError(
-            f"{path}: image_id {image_ids[row]}: pred_label is {ordered[row]!r}, where the detections make {full!r} "
-            f"({len(lost)} of {len(known)} are so). Remedy: numbers were integers on their way, which have no zeros in "
-            "front: keep them as text"
+            f"{path}: image_id {image_ids[row]}: pred_label is {shorten(ordered[row], 30)}, where the detections make "
+            f"{shorten(full, 30)} ({len(lost)} of {len(known)} are so). Remedy: numbers were integers on their way, "
+            "which have no zeros in front: keep them as text"
         )
     return ordered
+
+
+def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Return the lines of a CSV file that hold anything, each with its number; empty fields at their ends are cut.
+
+    Raises:
+        DatasetError: the file is missing, no UTF-8 text or no CSV.
+    """
+    reader = csv.reader(io.StringIO(read_text(path, "file", largest=LARGEST_TABLE), newline=""))
+    rows = []
+    try:
+        for row in reader:
+            fields = [field.strip() for field in row]
+            if any(fields):
+                rows.append((reader.line_num, fields))
+    except csv.Error as error:
+        raise DatasetError(f"{path}: line {reader.line_num}: not CSV ({explain(error)}). Check the file") from None
+    header = rows[0][1] if rows else []
+    width = max((column for column, name in enumerate(header, 1) if name), default=0)
+    return [(line, fields[:width] if not any(fields[width:]) else fields) for line, fields in rows]
 
 
 def find_lost_zeros(numbers: Sequence[str], detections: Sequence[Detections]) -> list[tuple[int, str]]:

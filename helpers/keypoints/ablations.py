@@ -165,7 +165,7 @@ def read_table(path: Path) -> list[Row]:
     """Returns the rows in `path`, none where there is no such file."""
     if not path.exists():
         return []
-    lines = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
+    lines = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")))
     return [{name: _PARSERS.get(name, float)(value) for name, value in line.items()} for line in lines]
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from helpers import coco
+from helpers.images import read_images
 from helpers.keypoints.scenes import (
     FEET,
     HANDOUT_FIGURE,
@@ -51,13 +52,13 @@ class KeypointDataset(Dataset):
             dialect: which of the two annotation files is read: "coco" or "handout".
 
         Raises:
-            coco.DatasetError: a file is missing, broken or not in that dialect.
+            DatasetError: a file is missing, broken or not in that dialect.
         """
         folder = Path(folder)
         path = coco.annotation_path(folder, split, dialect)
         file = coco.read_points(path, dialect, POINT_NAMES, (IMAGE_SIZE, IMAGE_SIZE))
-        images = coco.read_images(folder / split, file.file_names, file.image_sizes, "L")
-        return cls(*(torch.from_numpy(column) for column in (images, file.points.astype(np.float32), file.image_ids)))
+        pixels = read_images(folder / split, file.file_names, file.image_sizes, "L")
+        return cls(*(torch.from_numpy(column) for column in (pixels, file.points.astype(np.float32), file.image_ids)))
 
     @classmethod
     def draw(cls, num_images: int, seed: int, config: FigureConfig = HANDOUT_FIGURE) -> KeypointDataset:

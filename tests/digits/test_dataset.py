@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -15,8 +16,6 @@ from torch.testing import assert_close
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from helpers import coco
-from helpers.coco import DatasetError
 from helpers.digits import dataset as dataset_room
 from helpers.digits.dataset import (
     AugmentationConfig,
@@ -28,6 +27,7 @@ from helpers.digits.dataset import (
 )
 from helpers.digits.drawn import DrawnConfig, ensure_drawn
 from helpers.digits.scenes import TRAIN_NUMBERS, draw_scene
+from helpers.records import DatasetError
 from helpers.training import Batches
 
 CONFIG = DrawnConfig(num_train=24, num_valid=2, num_test=2)
@@ -185,15 +185,17 @@ def set_first(**values):
 
 
 def add_category(folder):
+    """Gives the first annotation a category that is no digit."""
     edit(folder, lambda document: document["categories"].append({"id": 11, "name": "ten"}))
+    edit(folder, lambda document: document["annotations"][0].update(category_id=11))
 
 
 BROKEN = {
     "no annotations": (remove_annotations, r"train\.json: the annotation file is missing.*check the path"),
     "no images": (remove_images, r"train: the folder of the images is missing.*check the path"),
-    "an image is missing": (remove_image, r"7\.png: the image cannot be read.*take it and its record out"),
+    "an image is missing": (remove_image, r"7\.png: the image is missing.*take it and its record out"),
     "an empty image": (make_empty, r"7\.png: no PNG image.*Restore it"),
-    "another format": (make_jpeg, r"7\.png: no PNG image"),
+    "another format": (make_jpeg, r"7\.png: no PNG image, but JPEG.*save them as PNG"),
     "another size": (resize, r"7\.png: the image is \(4, 5\) \(height, width\), its record says.*not of the same set"),
     "zero width": (set_first(bbox=[1, 1, 0, 5], area=0), r"annotation 1 \(record 1\): bbox.*no width or no height"),
     "zero height": (set_first(bbox=[1, 1, 5, 0], area=0), r"annotation 1 \(record 1\): bbox.*no width or no height"),
@@ -240,6 +242,92 @@ def test_images_without_truth_that_no_answer_could_name_are_refused(tmp_path):
         DigitDataset.read_unlabelled(tmp_path, "test")
 
 
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with 1.png, 2.png and 10.png in `test/`, and nothing else."""
+    (tmp_path / "test").mkdir()
+    for name in ("1.png", "10.png", "2.png"):
+        Image.new("RGB", (5, 4)).save(tmp_path / "test" / name)
+    return tmp_path
+
+
+def list_images(folder, *names, **more):
+    images = [{"id": 30 - row, "file_name": name, "width": 5, "height": 4} for row, name in enumerate(names)]
+    (folder / "test.json").write_text(json.dumps({"images": images, **more}))
+
+
+def test_hidden_files_are_passed_over(photos):
+    for name in ("._1.png", ".2.png", ".DS_Store"):
+        (photos / "test" / name).write_bytes(b"\0\5\x16\7")
+    assert DigitDataset.read_unlabelled(photos, "test").image_ids.tolist() == [1, 2, 10]
+
+
+def test_images_without_truth_have_the_ids_that_the_list_gives_them(photos):
+    list_images(photos, "1.png", "10.png")
+    read = DigitDataset.read_unlabelled(photos, "test")
+    assert (read.image_ids.tolist(), read.file.file_names) == ([29, 30], ("10.png", "1.png"))
+    assert len(read.boxes) == 0
+    assert read[0][0].shape == (3, 4, 5)
+    list_images(photos, "1.png", annotations=[], categories=[])
+    assert DigitDataset.read_unlabelled(photos, "test").image_ids.tolist() == [30]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], r"test\.json: lists no image"),
+        (["7.png"], r"7\.png: the image is missing"),
+        (["../test/1.png"], r"test\.json: image 30 \(record 1\): file_name '\.\./test/1\.png' leaves the folder"),
+    ],
+)
+def test_a_list_of_images_that_are_not_there_is_refused(photos, names, message):
+    list_images(photos, *names)
+    with pytest.raises(DatasetError, match=message):
+        DigitDataset.read_unlabelled(photos, "test")
+
+
+def test_two_images_of_one_id_and_images_that_are_no_png_are_refused(photos):
+    shutil.copy(photos / "test" / "2.png", photos / "test" / "02.png")
+    with pytest.raises(DatasetError, match=r"2\.png: its image_id is that of 02\.png, too"):
+        DigitDataset.read_unlabelled(photos, "test")
+    (photos / "test" / "02.png").unlink()
+    for name in ("house.png", "3.jpg", "\u0661.png", "9" * 30 + ".png"):
+        Image.new("RGB", (5, 4)).save(photos / "test" / name)
+        remedy = "save them as PNG" if name.endswith("jpg") else "name them so"
+        with pytest.raises(DatasetError, match=rf"its name is no image_id with \.png.*Remedy: {remedy}"):
+            DigitDataset.read_unlabelled(photos, "test")
+        (photos / "test" / name).unlink()
+    Image.new("RGB", (5, 4)).save(photos / "test" / "2.png", "JPEG")
+    with pytest.raises(DatasetError, match=r"2\.png: no PNG image, but JPEG.*save them as PNG"):
+        DigitDataset.read_unlabelled(photos, "test")
+
+
+def test_a_split_without_any_annotation_has_no_truth(folder):
+    edit(folder, lambda document: document.update(annotations=[]))
+    with pytest.raises(DatasetError, match=r"train\.json: no annotations: the split has no truth"):
+        DigitDataset.read(folder, "train")
+
+
+def test_the_order_of_the_records_means_nothing(folder, dataset):
+    def reverse(document):
+        for records in document.values():
+            records.reverse()
+
+    edit(folder, reverse)
+    read = DigitDataset.read(folder, "train")
+    assert read.file.file_names == dataset.file.file_names
+    for name in ("image_ids", "owners", "boxes", "labels", "sizes"):
+        assert_array_equal(getattr(read, name), getattr(dataset, name))
+
+
+def test_a_pipe_for_an_image_or_for_the_annotations_is_not_waited_for(folder):
+    for name in ("train/7.png", "train.json"):
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        with pytest.raises(DatasetError, match=rf"{name}: .* no regular file"):
+            DigitDataset.read(folder, "train")
+
+
 def test_a_grey_image_is_refused_when_it_is_decoded(folder, dataset):
     height, width = dataset.sizes[6].tolist()
     Image.new("L", (width, height)).save(folder / "train" / "7.png")
@@ -251,11 +339,11 @@ def test_as_many_images_are_decoded_once_as_may_be_kept_and_none_is_spoilt(folde
     read = DigitDataset.read(folder, "train")
     decoded = []
 
-    def read_image(path, size, mode, decode=coco.read_image):
+    def read_image(path, size, mode, decode=dataset_room.read_image):
         decoded.append(path.stem)
         return decode(path, size, mode)
 
-    monkeypatch.setattr(coco, "read_image", read_image)
+    monkeypatch.setattr(dataset_room, "read_image", read_image)
     monkeypatch.setattr(dataset_room, "KEPT_BYTES", int(3 * read.sizes[:4].prod(axis=1).sum()))
     first = [read[row][0] for row in range(6)]
     expected = [image.clone() for image in first]
@@ -320,7 +408,7 @@ def test_a_loader_gives_the_same_epoch_each_time_it_is_asked(dataset):
 def test_a_broken_image_stops_a_worker_with_its_name(folder):
     read = DigitDataset.read(folder, "train")
     (folder / "train" / "9.png").write_bytes(b"nothing")
-    with pytest.raises(DatasetError, match=r"9\.png: no image"):
+    with pytest.raises(DatasetError, match=r"9\.png: no PNG image"):
         list(build_loader(read, 4, seeded(0), num_workers=1))
 
 

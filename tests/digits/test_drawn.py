@@ -9,12 +9,12 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from helpers import handout
-from helpers.coco import DatasetError
 from helpers.course import cli
 from helpers.digits import drawn
 from helpers.digits.dataset import DigitDataset
 from helpers.digits.drawn import DrawnConfig, ensure_drawn, is_complete
 from helpers.digits.scenes import TEST_NUMBERS, TRAIN_NUMBERS, draw_scene
+from helpers.records import DatasetError
 
 SMALL = DrawnConfig(num_train=6, num_valid=2, num_test=3)
 
@@ -101,9 +101,10 @@ def test_a_named_folder_is_learned_from_if_it_is_whole_and_else_only_looked_at(
     named = None if by_variable else str(tmp_path)
     with pytest.raises(DatasetError, match="file is missing"):
         drawn.find_house_numbers(named)
-    (tmp_path / "train.json").touch()
+    annotated = json.dumps({"annotations": [{}]})
+    (tmp_path / "train.json").write_text(annotated)
     assert drawn.find_house_numbers(named) == (folder, tmp_path)
-    (tmp_path / "valid.json").touch()
+    (tmp_path / "valid.json").write_text(annotated)
     assert drawn.find_house_numbers(named) == (tmp_path, tmp_path)
 
 
@@ -121,4 +122,23 @@ def test_where_the_test_split_has_no_truth_half_of_valid_is_reported_and_chooses
     assert (len(train_set), valid_set.image_ids.tolist(), test_set.image_ids.tolist()) == (2, [1, 3, 5], [2, 4])
     (folder / "valid.json").unlink()
     with pytest.raises(DatasetError, match=r"valid\.json: the annotation file is missing"):
+        drawn.read_splits(folder)
+
+
+@pytest.mark.parametrize("change", [lambda d: d.pop("annotations"), lambda d: d.update(annotations=[])])
+def test_a_list_of_images_alone_is_no_truth(tmp_path, monkeypatch, change):
+    folder = ensure_drawn(tmp_path / "set", DrawnConfig(num_train=2, num_valid=5, num_test=1))
+    assert [drawn.has_truth(folder, split) for split in (*drawn.SPLITS, "none")] == [True, True, True, False]
+    for split in ("test", "valid"):
+        path = folder / f"{split}.json"
+        document = json.loads(path.read_text())
+        change(document)
+        if split == "valid":  # after the test split has been tried
+            _, valid_set, test_set = drawn.read_splits(folder)
+            assert (valid_set.image_ids.tolist(), test_set.image_ids.tolist()) == ([1, 3, 5], [2, 4])
+        path.write_text(json.dumps(document))
+        assert not drawn.has_truth(folder, split)
+    monkeypatch.setattr(drawn, "ensure_drawn", lambda: tmp_path / "drawn")
+    assert drawn.find_house_numbers(str(folder)) == (tmp_path / "drawn", folder)
+    with pytest.raises(DatasetError, match=r"valid\.json: "):
         drawn.read_splits(folder)

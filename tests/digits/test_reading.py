@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
 import torch
 
-from helpers import coco
 from helpers.average_precision import Detections
 from helpers.digits.dataset import DigitDataset
 from helpers.digits.metrics import NO_NUMBER, measure_accuracy
@@ -26,6 +26,8 @@ from helpers.digits.reading import (
     write_numbers,
     write_predictions,
 )
+from helpers.images import write_image
+from helpers.records import DatasetError
 
 LEFT, RIGHT = (10.0, 10.0, 30.0, 50.0), (32.0, 10.0, 52.0, 50.0)
 IDS = np.array([1, 2, 5])
@@ -136,7 +138,7 @@ def dataset(tmp_path) -> DigitDataset:
     """Returns three images without truth, whose ids do not count on."""
     (tmp_path / "test").mkdir()
     for image_id in IDS:
-        coco.write_image(tmp_path / "test" / f"{image_id}.png", np.zeros((60, 90, 3), np.uint8))
+        write_image(tmp_path / "test" / f"{image_id}.png", np.zeros((60, 90, 3), np.uint8))
     return DigitDataset.read_unlabelled(tmp_path, "test")
 
 
@@ -201,7 +203,7 @@ def test_a_broken_prediction_is_refused_with_record_and_remedy(written, dataset,
     records = json.loads(written[0].read_text())
     damage(records)
     written[0].write_text(json.dumps(records))
-    with pytest.raises(coco.DatasetError, match=rf"pred\.json: detection \(record {message}"):
+    with pytest.raises(DatasetError, match=rf"pred\.json: detection \(record {message}"):
         read_predictions(written[0], dataset)
 
 
@@ -217,7 +219,7 @@ def test_a_broken_prediction_is_refused_with_record_and_remedy(written, dataset,
 def test_what_is_no_list_of_predictions_is_refused(dataset, tmp_path, content, message):
     if content is not None:
         (tmp_path / "pred.json").write_text(content)
-    with pytest.raises(coco.DatasetError, match=rf"pred\.json: {message}"):
+    with pytest.raises(DatasetError, match=rf"pred\.json: {message}"):
         read_predictions(tmp_path / "pred.json", dataset)
 
 
@@ -225,7 +227,7 @@ def test_corners_for_sizes_are_recognised_by_all_boxes_together(dataset, tmp_pat
     corners = [[60, 20, 85, 55], [40, 20, 60, 55]]
     records = [{"image_id": 1, "category_id": 3, "bbox": box, "score": 0.5} for box in corners]
     (tmp_path / "pred.json").write_text(json.dumps(records))
-    with pytest.raises(coco.DatasetError, match=r"all boxes fit as \[x1, y1, x2, y2\].*convert them"):
+    with pytest.raises(DatasetError, match=r"all boxes fit as \[x1, y1, x2, y2\].*convert them"):
         read_predictions(tmp_path / "pred.json", dataset)
 
 
@@ -266,8 +268,76 @@ def test_a_foreign_table_may_come_in_any_order_with_windows_line_ends_and_a_byte
 def test_a_broken_table_is_refused_with_line_and_remedy(tmp_path, text, message):
     if text is not None:
         (tmp_path / "pred.csv").write_text(text)
-    with pytest.raises(coco.DatasetError, match=rf"pred\.csv: {message}"):
+    with pytest.raises(DatasetError, match=rf"pred\.csv: {message}"):
         check_numbers(tmp_path / "pred.csv", IDS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image_id,pred_label\n1,09\n\n2,-1\n  \n5,123\n\n\n",
+        "image_id,pred_label\n\n1,09\n,\n2,-1,\n5,123,,",
+        "\ufeff\nimage_id,pred_label,\n1,09\n2,-1\n5,123\n",
+        ",image_id,pred_label\n0,1,09\n1,2,-1\n2,5,123\n",
+        "pred_label,image_id,score\n09,1,0.5\n-1,2,b\n123,5,a\n",
+        'image_id,pred_label\r"1","09"\r2,-1\r5,123\r',
+        " image_id , pred_label \n 1 , 09 \n2,-1\n5,123",
+    ],
+)
+def test_blank_lines_further_columns_and_line_ends_mean_nothing_in_a_table(tmp_path, text):
+    (tmp_path / "pred.csv").write_bytes(text.encode())
+    assert check_numbers(tmp_path / "pred.csv", IDS) == ["09", "-1", "123"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image_id,pred_label\n\n1,1,234\n", "line 3: it has 3 fields"),  # a number with a thousands separator
+        ("image_id,pred_label\n1,\u0661\n", "line 2: pred_label is '\u0661'"),
+        ("image_id,pred_label\n\u0661,1\n", "line 2: image_id '\u0661' is none of the 3 images"),
+        (f"image_id,pred_label\n{'9' * 5000},1\n", r"line 2: image_id '9+\.\.\.9+' is none of"),
+        (f"image_id,pred_label\n1,{'a' * 5000}\n", r"line 2: pred_label is 'a+\.\.\.a+'"),
+        (f"image_id,pred_label\n1,{'1' * 200_000}\n", r"line 2: not CSV \(field larger than field limit"),
+        ("image_id;pred_label\n1;2\n", "line 1 is 'image_id;pred_label'.*the header is"),
+        ("image_id,pred_label,image_id\n1,2,1\n", "line 1 is .*the header is"),
+        ("x" * 9000, r"line 1 is 'x+\.\.\.x+'"),
+    ],
+)
+def test_a_table_of_unusual_fields_is_refused_in_a_short_message(tmp_path, text, message):
+    (tmp_path / "pred.csv").write_text(text)
+    with pytest.raises(DatasetError, match=rf"pred\.csv: {message}") as caught:
+        check_numbers(tmp_path / "pred.csv", IDS)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_table_of_many_megabytes_is_refused_before_it_is_read(tmp_path):
+    (tmp_path / "pred.csv").write_text("image_id,pred_label\n")
+    os.truncate(tmp_path / "pred.csv", 2**24 + 1)
+    with pytest.raises(DatasetError, match=r"pred\.csv: the file has 16 MB, more than the 16 MB that are read"):
+        check_numbers(tmp_path / "pred.csv", IDS)
+
+
+def test_shares_and_long_values_in_predictions_are_refused_in_a_short_message(written, dataset):
+    records = json.loads(written[0].read_text())
+    for record in records:
+        record["bbox"] = [value / 90 for value in record["bbox"]]
+    written[0].write_text(json.dumps(records))
+    with pytest.raises(DatasetError, match=r"\(record 1\): bbox .*no box exceeds 1: shares of the image's sides"):
+        read_predictions(written[0], dataset)
+    for name in ("image_id", "category_id", "bbox", "score"):
+        written[0].write_text(json.dumps([records[0] | {name: ["a" * 900] * 900}]))
+        with pytest.raises(DatasetError, match=rf"\(record 1\): {name} is ") as caught:
+            read_predictions(written[0], dataset)
+        assert len(str(caught.value)) < 500
+
+
+def test_the_order_of_predictions_means_nothing_even_where_scores_are_equal(dataset, tmp_path):
+    same = build_detections((RIGHT, 0.5, 4), (LEFT, 0.5, 4), (LEFT, 0.5, 2))
+    write_predictions(tmp_path / "pred.json", dataset.image_ids[:1], [same])
+    first = read_predictions(tmp_path / "pred.json", dataset)[0]
+    (tmp_path / "pred.json").write_text(json.dumps(json.loads((tmp_path / "pred.json").read_text())[::-1]))
+    for column, expected in zip(read_predictions(tmp_path / "pred.json", dataset)[0], first, strict=True):
+        assert torch.equal(column, expected)
 
 
 @pytest.fixture
@@ -285,9 +355,7 @@ def test_zeros_that_integers_have_lost_are_told_by_the_detections(with_zeros, tm
     assert numbers == ["09", "9", "12"]
     write_numbers(tmp_path / "pred.csv", IDS, [str(int(number)) for number in numbers])
     assert check_numbers(tmp_path / "pred.csv", IDS)[0] == "9"  # the table alone does not tell
-    with pytest.raises(
-        coco.DatasetError, match=r"image_id 1: pred_label is '9', .* make '09' \(1 of 3.*keep them as text"
-    ):
+    with pytest.raises(DatasetError, match=r"image_id 1: pred_label is '9', .* make '09' \(1 of 3.*keep them as text"):
         check_numbers(tmp_path / "pred.csv", IDS, with_zeros)
 
 

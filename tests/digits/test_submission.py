@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import pytest
 
 from helpers import paths
@@ -30,6 +33,18 @@ def test_every_image_without_truth_is_answered_in_both_files(assignment, tmp_pat
     said = capsys.readouterr().out
     assert said.startswith(f"6 images, {numbers.count('-1')} of them without a number")
     assert str(written) in said
+
+
+def test_a_test_split_that_lists_its_images_alone_is_answered_under_the_ids_of_the_list(assignment, tmp_path):
+    sizes = DigitDataset.read_unlabelled(assignment, "test").sizes.tolist()
+    images = [
+        {"id": 100 + number, "file_name": f"{number}.png", "height": height, "width": width}
+        for number, (height, width) in enumerate(sizes, 1)
+    ]
+    (assignment / "test.json").write_text(json.dumps({"images": images}))
+    assert cli.main(["submission", str(assignment), "--profile", "smoke"]) == 0
+    table = tmp_path / "runs" / "07_digit_detection" / "smoke" / "handin" / "pred.csv"
+    assert len(check_numbers(table, np.arange(101, 107))) == 6
 
 
 def test_the_detector_is_that_of_lesson_7_and_not_trained_twice(assignment, tmp_path, capsys):

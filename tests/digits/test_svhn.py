@@ -9,11 +9,11 @@ import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from helpers.coco import DatasetError
 from helpers.course import cli
 from helpers.digits import svhn
 from helpers.digits.dataset import DigitDataset
 from helpers.digits.svhn import convert, read_digit_struct
+from helpers.records import DatasetError
 
 FIELDS = ("height", "label", "left", "top", "width")
 
@@ -121,13 +121,20 @@ def test_a_share_becomes_valid_and_no_image_is_in_both(source, tmp_path):
     train, valid = (DigitDataset.read(tmp_path, split) for split in ("train", "valid"))
     assert sorted([*train.image_ids, *valid.image_ids]) == [1, 2, 3]
     assert len(train.boxes) + len(valid.boxes) == sum(num_digits for _, num_digits in counts.values()) == 6
-    with pytest.raises(ValueError, match="valid_share is 1"):
+    reverse = dict(reversed(NUMBERS.items()))
+    write_struct(source / "digitStruct.mat", reverse)
+    convert(read_digit_struct(source / "digitStruct.mat"), source, tmp_path / "reverse" / "train", 1 / 3)
+    for split, expected in (("train", train), ("valid", valid)):
+        read = DigitDataset.read(tmp_path / "reverse", split)
+        assert_array_equal(read.image_ids, expected.image_ids)
+        assert_array_equal(read.boxes, expected.boxes)
+    with pytest.raises(DatasetError, match="valid_share is 1"):
         convert(struct, source, tmp_path / "train", 1.0)
 
 
 def test_a_missing_image_is_named_and_no_annotations_are_written(source, tmp_path):
     (source / "2.png").unlink()
-    with pytest.raises(DatasetError, match=r"2\.png: the image cannot be read"):
+    with pytest.raises(DatasetError, match=r"2\.png: the image is missing"):
         convert(read_digit_struct(source / "digitStruct.mat"), source, tmp_path / "train")
     assert not (tmp_path / "train.json").exists()
 
@@ -144,6 +151,52 @@ def test_a_label_that_is_none_of_svhns_is_refused(source, label):
     write_struct(source / "digitStruct.mat", NUMBERS | {"2.png": [(32, label, 77, 29, 23)]})
     with pytest.raises(DatasetError, match=rf"a digit of 2\.png has the label {label:g}.*10 for 0"):
         read_digit_struct(source / "digitStruct.mat")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
+@pytest.mark.parametrize(("column", "name"), [(0, "height"), (2, "left"), (3, "top"), (4, "width")])
+def test_a_box_that_is_no_finite_number_of_pixels_is_refused(source, column, name, value):
+    digit = [32, 10, 77, 29, 23]
+    digit[column] = value
+    write_struct(source / "digitStruct.mat", NUMBERS | {"2.png": [tuple(digit)]})
+    with pytest.raises(DatasetError, match=rf"a digit of 2\.png has the {name} .*It has to be a finite number"):
+        read_digit_struct(source / "digitStruct.mat")
+
+
+def test_boxes_that_are_shares_of_the_image_are_refused(source, tmp_path):
+    write_struct(source / "digitStruct.mat", {"1.png": [(0.5, 1, 0.2, 0.3, 0.1), (0.5, 2, 0.4, 0.3, 0.1)]})
+    with pytest.raises(DatasetError, match=r"no box .* exceeds 1: shares of the image's sides, not pixels; scale them"):
+        convert(read_digit_struct(source / "digitStruct.mat"), source, tmp_path / "train")
+    assert not (tmp_path / "train").exists()
+
+
+def test_a_single_box_within_the_corner_pixel_is_left_out_so_that_the_rest_can_be_read(source, tmp_path):
+    write_struct(source / "digitStruct.mat", {"1.png": [(0.5, 1, 0.2, 0.3, 0.1), (219, 2, 246, 77, 81)]})
+    assert convert(read_digit_struct(source / "digitStruct.mat"), source, tmp_path / "train") == {"train": (1, 1)}
+    assert len(DigitDataset.read(tmp_path, "train").boxes) == 1
+
+
+def test_two_names_of_one_number_a_grey_image_and_a_pipe_are_refused(source, tmp_path):
+    write_struct(source / "digitStruct.mat", {"1.png": NUMBERS["1.png"], "01.png": NUMBERS["2.png"]})
+    with pytest.raises(DatasetError, match=r"01\.png: two records have this image_id"):
+        convert(read_digit_struct(source / "digitStruct.mat"), source, tmp_path / "train")
+    write_struct(source / "digitStruct.mat", NUMBERS)
+    Image.new("L", (199, 83)).save(source / "2.png")
+    with pytest.raises(DatasetError, match=r"2\.png: its mode is L, not RGB"):
+        convert(read_digit_struct(source / "digitStruct.mat"), source, tmp_path / "train")
+    (source / "2.png").unlink()
+    os.mkfifo(source / "2.png")
+    with pytest.raises(DatasetError, match=r"2\.png: the image is no regular file"):
+        convert(read_digit_struct(source / "digitStruct.mat"), source, tmp_path / "train")
+    os.mkfifo(source / "pipe.mat")
+    with pytest.raises(DatasetError, match=r"pipe\.mat: the file is no regular file"):
+        read_digit_struct(source / "pipe.mat")
+
+
+def test_a_split_that_cannot_be_written_is_refused_by_name(source, tmp_path):
+    (tmp_path / "train").write_text("a file")
+    with pytest.raises(DatasetError, match=r"train: the split cannot be written"):
+        convert(read_digit_struct(source / "digitStruct.mat"), source, tmp_path / "train")
 
 
 def drop_field(path):
