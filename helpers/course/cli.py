@@ -119,7 +119,7 @@ def run(
     """Run the lessons NN (numbers or names), or all, and show their results.
 
     Makes the assignment's data first. Lessons that do not depend on each other run side by side: 04 waits for 03,
-    06 for 05, 08 for 07. A lesson computes with one thread, however many lessons run at a time, so its numbers do not
+    and 08 for 07. A lesson computes with one thread, however many lessons run at a time, so its numbers do not
     depend on --jobs; set OMP_NUM_THREADS for another number of threads. A finished lesson is not run again until its
     notebook, the code, the profile or the seed changes.
 
@@ -475,6 +475,30 @@ def submission(folder: Path, profile: paths.Profile) -> None:
     numbers = submissions.answer(run_of_lesson, folder)
     click.echo(f"{len(numbers)} images, {numbers.count(NO_NUMBER)} of them without a number")
     click.echo(f"{run_of_lesson.folder / 'handin'}: pred.json and pred.csv, checked")
+
+
+@workbook.command(short_help="Check a pred.json, and a pred.csv made of it.")
+@click.argument("images", type=click.Path(path_type=Path))
+@click.argument("predictions", type=click.Path(path_type=Path))
+@click.argument("numbers", type=click.Path(path_type=Path), required=False)
+def check(images: Path, predictions: Path, numbers: Path | None) -> None:
+    """Check PREDICTIONS (pred.json), and NUMBERS (pred.csv) if given, for the split whose images lie in IMAGES.
+
+    \b
+    Example:
+      workbook check data/svhn/test pred.json pred.csv
+    """
+    from helpers.digits import reading
+    from helpers.digits.dataset import DigitDataset
+    from helpers.digits.metrics import NO_NUMBER
+
+    split = DigitDataset.read_unlabelled(images.parent, images.name)
+    detections = reading.read_predictions(predictions, split)
+    num_detections = sum(len(image_detections.scores) for image_detections in detections)
+    click.echo(f"{predictions}: {num_detections} detections in {len(detections)} images")
+    if numbers is not None:
+        texts = reading.check_numbers(numbers, split.image_ids, detections)
+        click.echo(f"{numbers}: {len(texts)} images, {texts.count(NO_NUMBER)} of them without a number")
 
 
 if __name__ == "__main__":

@@ -44,8 +44,11 @@ LARGEST_NOTEBOOK = 1_000_000  # bytes; above it a repository viewer shows nothin
 HEADLINES = 8  # metrics shown per lesson; a notebook saves its headline numbers first
 KERNEL_STARTS = 3  # tries: of kernels that start in one moment, one may take another's port
 DEFAULTS: Mapping[str, Any] = MappingProxyType({})  # no parameter is given: the notebook's own values hold
-LOADS: Mapping[str, str] = MappingProxyType({"04": "03", "06": "05", "08": "07"})
-"""For a lesson's number, the number of the lesson whose trained models it loads. It runs after that lesson."""
+LOADS: Mapping[str, str] = MappingProxyType({"04": "03", "08": "07"})
+"""For a lesson's number, the number of the lesson whose trained models it loads. It runs after that lesson.
+
+Lesson 6 is not here: it trains its own networks and loads none of lesson 5.
+"""
 NBFORMAT = 4  # major version of the notebook format that the workbook reads and writes
 
 _TQDM_CLOCK = re.compile(r"\[\d\d:\d\d[<,]")
@@ -261,13 +264,9 @@ def read_parameters(notebook: NotebookNode) -> dict[str, Any]:
     parameters = {}
     try:
         for statement in ast.parse("\n".join(cell.source for cell in cells)).body:
-            if not isinstance(statement, ast.Assign):
-                raise ValueError(ast.unparse(statement))
-            for target in statement.targets:
-                if not isinstance(target, ast.Name):
-                    raise ValueError(ast.unparse(statement))
-                parameters[target.id] = ast.literal_eval(statement.value)
-    except (SyntaxError, ValueError) as error:
+            (target,) = statement.targets
+            parameters[target.id] = ast.literal_eval(statement.value)
+    except (AttributeError, SyntaxError, ValueError) as error:
         raise LessonFailed(f"the cell of parameters holds more than lines like `seed = 0`: {error}") from None
     return parameters
 

@@ -152,8 +152,27 @@ def _limit_threads() -> Iterator[None]:
 
 def _run_in_turn(schedule: Schedule, request: Request) -> Generator[tuple[Path, Outcome], None, None]:
     """Run one lesson after another in this process; yield each with its outcome."""
-    while (path := schedule.start_next()) is not None:
-        yield path, _run_one(path, request)
+    with _kill_kernels_at_interrupt():
+        while (path := schedule.start_next()) is not None:
+            yield path, _run_one(path, request)
+
+
+@contextlib.contextmanager
+def _kill_kernels_at_interrupt() -> Iterator[None]:
+    """Let Ctrl-C kill the kernels first: one that is interrupted while it computes prints a traceback."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        _kill(psutil.Process().children(recursive=True))
+        raise KeyboardInterrupt
+
+    handler = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _run_one(path: Path, request: Request) -> Outcome:
@@ -257,9 +276,9 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a caller may have let its children ignore it
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="replace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
+        sys.stdout = WholeLines(sys.stdout)
     threading.Thread(target=_end_with_standard_input, daemon=True).start()
     request = json.loads(sys.argv[1])
     path = Path(request.pop("path"))
@@ -272,6 +291,22 @@ def serve() -> None:
     executed = None if outcome.executed is None else str(outcome.executed)
     answers.write(json.dumps({"executed": executed, "reason": outcome.reason}))
     answers.close()
+
+
+class WholeLines(io.TextIOBase):
+    """Text stream that writes each line when it is complete, so that no other process can write into it."""
+
+    def __init__(self, stream: io.TextIOBase):
+        self.stream = stream
+        self.unfinished = ""
+
+    def write(self, text: str) -> int:
+        """Write the lines that `text` completes and keep the rest."""
+        lines, newline, self.unfinished = (self.unfinished + text).rpartition("\n")
+        if newline:
+            self.stream.write(lines + newline)
+            self.stream.flush()
+        return len(text)
 
 
 def _end_with_standard_input() -> None:
