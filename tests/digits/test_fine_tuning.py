@@ -149,7 +149,7 @@ def test_what_cannot_be_done_is_said_and_not_raised(small, house_numbers, tmp_pa
     assert "train.json: the annotation file is missing" in capsys.readouterr().err
     few = ensure_drawn(tmp_path / "few", DrawnConfig(6, 1, 1, 1))
     assert cli.main(["photos", str(few), "--profile", "smoke"]) == 1
-    assert "photos are 1, halves need two or more" in capsys.readouterr().err
+    assert "number of photos is 1; two halves need at least 2" in capsys.readouterr().err
     assert cli.main(["photos", str(house_numbers), "--profile", "smoke"]) == 0
     other = ensure_drawn(tmp_path / "other", DrawnConfig(7, 3, 1, 1))
     assert cli.main(["photos", str(other), "--profile", "smoke"]) == 1
