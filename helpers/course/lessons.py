@@ -66,7 +66,7 @@ class LessonFailed(Exception):
     """
 
     def __init__(self, reason: str, trace: str = "", remaining: str = ""):
-        super().__init__("\n".join(part for part in (reason, remaining) if part))
+        super().__init__(". ".join(part for part in (reason, remaining) if part))
         self.reason = reason
         self.trace = trace
 

@@ -184,7 +184,7 @@ def _run_one(path: Path, request: Request) -> Outcome:
         if failure.trace:
             print(failure.trace, flush=True)
         print(f"{path.stem} · failed", flush=True)
-        return Outcome(None, " ".join(str(failure).splitlines()))
+        return Outcome(None, str(failure))
 
 
 def _run_side_by_side(schedule: Schedule, request: Request, jobs: int) -> Generator[tuple[Path, Outcome], None, None]:
