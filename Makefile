@@ -1,4 +1,5 @@
-# The front door. Needed: make and Python 3.11 to 3.14; uv is used where it is installed.
+# Set-up of .venv, and short names for the commands of `.venv/bin/workbook`, which `workbook --help` explains.
+# Needed: make and Python 3.11 to 3.14; uv is used where it is installed.
 # Settings: PYTHON=python3.12, PROFILE=smoke|quick|full, LESSONS="03 04", GPU=0.
 
 PYTHON  ?= python3
@@ -6,8 +7,9 @@ PROFILE ?= $(or $(WORKBOOK_PROFILE),quick)
 LESSONS ?=
 GPU     ?= 0
 
-BIN  := .venv/bin
-LOCK := requirements.lock
+BIN      := .venv/bin
+WORKBOOK := $(BIN)/workbook
+LOCK     := requirements.lock
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
@@ -18,44 +20,37 @@ export PYTHONUNBUFFERED := 1
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: data ## run every lesson in order, minutes on two cores (PROFILE=full: the assignment's own budget)
-	@$(BIN)/python -m helpers.course.lessons --profile $(PROFILE) $(LESSONS)
+run: .venv/.complete ## run every lesson, minutes on two cores (PROFILE=full: the assignment's own budget; LESSONS="03 04")
+	@$(WORKBOOK) run --profile $(PROFILE) $(LESSONS)
 
 test: .venv/.complete ## check style, run the unit tests, every notebook as a test, and every explorer in a browser
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest tests --ignore tests/test_browser.py
-	@rm -rf data/runs/*/smoke  # so that the lessons train anew and no older recipe's checkpoint is met
-	$(BIN)/python -m pytest --nbval notebooks
-	$(BIN)/python -m pytest -rs tests/test_browser.py  # last: it loads what the notebooks have just trained
+	@$(WORKBOOK) test
 
 student: .venv/.complete ## write the students' copies into data/student/: no solutions, no hidden tests (LESSONS="03 04")
-	@$(BIN)/python -m helpers.course.student $(LESSONS)
+	@$(WORKBOOK) student $(LESSONS)
 
-grade: data ## run the hidden tests over a folder of submissions: SUBMISSION=folder
-	@$(if $(SUBMISSION),,echo "say what to grade: make grade SUBMISSION=folder" >&2; exit 1;) \
-	    $(BIN)/python -m helpers.course.grading "$(SUBMISSION)" $(LESSONS)
+grade: .venv/.complete ## run the hidden tests over a folder of submissions: SUBMISSION=folder
+	@$(WORKBOOK) grade $(if $(SUBMISSION),"$(SUBMISSION)") $(LESSONS)
 
 report: .venv/.complete ## write an HTML and a PDF report per assignment into data/reports/, from the executed lessons
-	@$(BIN)/python -m helpers.course.report --profile $(PROFILE)
+	@$(WORKBOOK) report --profile $(PROFILE)
 
 lab: .venv/.complete ## open the notebooks in JupyterLab, on this machine only
-	@$(BIN)/python -m jupyterlab --ServerApp.ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks \
-	    $(if $(filter 0,$(shell id -u)),--allow-root)
+	@$(WORKBOOK) lab
 
-kernel: .venv/.complete ## register a Jupyter kernel that has one GPU to itself: GPU=0, then papermill -k workbook-gpu0
-	@$(BIN)/python -m ipykernel install --sys-prefix --name workbook-gpu$(GPU) --display-name "Workbook, GPU $(GPU)" \
-	    --env CUDA_DEVICE_ORDER PCI_BUS_ID --env CUDA_VISIBLE_DEVICES $(GPU)
+kernel: .venv/.complete ## register a Jupyter kernel that sees one GPU alone: GPU=0, then papermill -k workbook-gpu0
+	@$(WORKBOOK) kernel --gpu $(GPU)
 
 data: .venv/.complete ## draw the assignment's two datasets into data/handout/
-	@$(BIN)/python -m helpers.handout
+	@$(WORKBOOK) data
 
-figures: data ## run the lessons at quick, then publish their outputs to notebooks/ and figures/
-	@$(BIN)/python -m helpers.course.lessons --profile quick --publish $(LESSONS)
+figures: .venv/.complete ## run the lessons at quick, then publish their outputs to notebooks/ and figures/
+	@$(WORKBOOK) run --profile quick --publish $(LESSONS)
 
-bench: data ## measure every claim about speed
-	@$(BIN)/python -m benchmarks
+bench: .venv/.complete ## measure every claim about speed
+	@$(WORKBOOK) bench
 
+# These two work without .venv.
 lock: ## resolve requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --all-extras pyproject.toml -o $(LOCK)
 

@@ -1,6 +1,6 @@
-"""What pytest needs for the notebooks: the smallest budget, and three repairs of nbval 0.11.
+"""Settings of pytest for the notebooks: the smallest budget, the order of lessons, and three fixes of nbval 0.11.
 
-It stands in the root folder because `pytest --nbval notebooks/` reads no other: `tests/conftest.py` is not on its way.
+This file is in the root folder because `pytest --nbval notebooks/` reads no other one, `tests/conftest.py` included.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 import os
 import time
+from pathlib import Path
 from queue import Empty
+from typing import Any
 
 import pytest
 from nbval.kernel import RunningKernel
@@ -22,6 +24,32 @@ def pytest_configure() -> None:
     os.environ.setdefault("WORKBOOK_PROFILE", "smoke")  # by its name: helpers are imported after the shape checker
     RunningKernel.get_message = get_message_from_a_living_kernel
     RunningKernel.execute_cell_input = execute_with_history
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Return a scheduler for `--dist loadfile` in which a lesson follows the lesson whose models it loads.
+
+    Both go to one process, in the order of their names: two at a time would train the same models in the same folder.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class LessonScheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return find_group(super()._split_scope(nodeid))
+
+    return LessonScheduling(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def find_group(file: str) -> str:
+    """Return the name shared by the test files that one process runs in order: for a lesson the lesson it loads."""
+    path = Path(file)
+    if path.suffix != ".ipynb":
+        return file
+    from helpers.course.lessons import find_loaded
+
+    loaded = find_loaded(path, sorted(path.parent.glob("*.ipynb")))
+    return (loaded or path).as_posix()
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:

@@ -1,4 +1,4 @@
-"""What the workbook's claims about speed are measured with: `python -m benchmarks` runs all and prints one table.
+"""Measurements behind the workbook's claims about speed: `workbook bench` runs all and prints one table.
 
 Machines are shared and noisy, so every claim is a ratio of two things timed in turns within one run.
 """

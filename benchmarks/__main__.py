@@ -1,6 +1,9 @@
-"""`python -m benchmarks` (= `make bench`): every measurement, one table, and what is to be reached."""
+"""Table of every measurement, with the value to reach (command: `workbook bench [NAME ...]`)."""
 
 from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
 
 from benchmarks import data_generation, digits, explorers, grid, keypoints, training_step
 from helpers import runtime
@@ -25,14 +28,26 @@ TO_REACH = {
 }
 
 
-def main() -> None:
-    """Prints the table."""
+MODULES = {
+    module.__name__.rpartition(".")[2]: module
+    for module in (data_generation, training_step, keypoints, digits, grid, explorers)
+}
+
+
+def main(names: Sequence[str]) -> int:
+    """Print the table of the benchmarks `names`, or of all; return 1 if there is no such benchmark, else 0."""
+    if unknown := [name for name in names if name not in MODULES]:
+        print(f"no benchmark {', '.join(unknown)}; the benchmarks are: {', '.join(MODULES)}", file=sys.stderr)
+        return 1
     device = runtime.choose_device()
-    print(f"{runtime.describe_device(device)}, steps in {runtime.choose_precision(device)}; quiet machines tell more\n")
-    for module in (data_generation, training_step, keypoints, digits, grid, explorers):
-        for name, value in module.measure().items():
+    print(
+        f"{runtime.describe_device(device)}, steps in {runtime.choose_precision(device)}; measure on an idle machine\n"
+    )
+    for module_name in names or MODULES:
+        for name, value in MODULES[module_name].measure().items():
             print(f"{name:34} {value:9.3f}   {TO_REACH.get(name, '')}".rstrip(), flush=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

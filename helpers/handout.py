@@ -1,10 +1,9 @@
-"""Writes the handout's two datasets from its one random stream: `python -m helpers.handout`, or `make data`."""
+"""Handout data: the two datasets of the assignment, drawn from one random stream (command: `workbook data`)."""
 
 from __future__ import annotations
 
 import dataclasses
 import random
-import time
 from pathlib import Path
 from typing import get_args
 
@@ -122,16 +121,3 @@ def _write_keypoints(
     for dialect in get_args(coco.Dialect):
         path = coco.annotation_path(folder, split, dialect)
         coco.write_points(path, file, dialect, keypoints.POINT_NAMES, keypoints.SKELETON, first_id=image_ids.start)
-
-
-def main() -> None:
-    """Makes the handout's data where the lessons look for it and says where that is."""
-    start = time.perf_counter()
-    there = is_complete(paths.HANDOUT)
-    folder = ensure_handout()
-    spent = "complete already" if there else f"drawn and written in {time.perf_counter() - start:.1f} s"
-    print(f"{folder}: {spent}")
-
-
-if __name__ == "__main__":
-    main()

@@ -5,7 +5,6 @@ Only the standard library is imported, so that commands which start and watch ru
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 from typing import Literal, get_args
@@ -36,9 +35,3 @@ def is_seed(value: object) -> bool:
 def default_profile() -> str:
     """Return the environment's profile, unchecked, or else "quick"."""
     return os.environ.get(PROFILE_VARIABLE, "quick")
-
-
-def add_profile_option(parser: argparse.ArgumentParser, purpose: str = "the budget") -> None:
-    """Add the option `--profile` to a command; `purpose` is its help text."""
-    text = f"{purpose} (default: ${PROFILE_VARIABLE}, or else quick)"
-    parser.add_argument("--profile", choices=PROFILES, default=default_profile(), help=text)

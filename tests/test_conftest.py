@@ -1,6 +1,7 @@
 """The root conftest's repairs of nbval, on a notebook that nbval alone would fail or wait for."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -55,3 +56,24 @@ def test_a_killed_kernel_fails_its_cell_long_before_the_timeout(check):
     report = check(("import os, signal", []), ("os.kill(os.getpid(), signal.SIGKILL)", []), ("1 + 1;", []))
     assert "2 failed, 1 passed" in report
     assert "the kernel died in this cell" in report
+
+
+def test_side_by_side_a_lesson_follows_the_lesson_whose_models_it_loads(tmp_path):
+    cell = new_code_cell("import time\ntime.sleep(0.5)", execution_count=1)
+    for stem in ("03_third", "04_fourth", "05_fifth"):
+        nbformat.write(new_notebook(cells=[cell]), tmp_path / f"{stem}.ipynb")
+    options = ["--nbval", "--nbval-current-env", "-p", "conftest", "-n", "2", "--dist", "loadfile", "-v", "--color=no"]
+    report = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, "."],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    ).stdout
+    passed = re.findall(r"\[(gw\d)\].* PASSED (\d\d)_", report)
+    processes = {lesson: process for process, lesson in passed}
+    assert sorted(processes) == ["03", "04", "05"]
+    assert processes["03"] == processes["04"] != processes["05"]
+    order = [lesson for _, lesson in passed]
+    assert order.index("03") < order.index("04")

@@ -16,6 +16,7 @@ from pycocotools.coco import COCO
 from torchvision.datasets import CocoDetection
 
 from helpers import coco, handout, paths
+from helpers.course import cli
 from helpers.detection.scenes import CLASS_NAMES, SceneConfig
 from helpers.handout import HandoutConfig, ensure_handout, is_complete
 from helpers.keypoints.scenes import IMAGE_SIZE, POINT_NAMES, FigureConfig
@@ -246,9 +247,9 @@ def test_two_runs_at_once_agree(tmp_path):
 
 def test_the_command_says_where_the_data_is_and_that_it_was_there(folder, monkeypatch, capsys):
     monkeypatch.setattr(paths, "HANDOUT", folder)
-    monkeypatch.setattr(handout, "is_complete", lambda *arguments: True)
-    monkeypatch.setattr(handout, "ensure_handout", lambda: folder)
-    handout.main()
+    monkeypatch.setattr(handout, "is_complete", lambda folder: True)
+    monkeypatch.setattr(handout, "ensure_handout", lambda folder: folder)
+    assert cli.main(["data"]) == 0
     assert capsys.readouterr().out == f"{folder}: complete already\n"
 
 

@@ -1,6 +1,5 @@
 """Locations of the workbook, and the names of its budgets."""
 
-import argparse
 import os
 import subprocess
 import sys
@@ -26,12 +25,9 @@ def test_runs_lie_in_the_workbook_unless_the_environment_says_where(variable, fo
     assert printed.stdout.strip() == str(folder)
 
 
-@pytest.mark.parametrize(("arguments", "profile"), [([], "full"), (["--profile", "smoke"], "smoke")])
-def test_a_command_takes_its_profile_from_its_option_or_else_the_environment(arguments, profile, monkeypatch):
+def test_the_profile_of_a_run_that_sets_none_is_the_environments_or_else_quick(monkeypatch):
     monkeypatch.setenv(paths.PROFILE_VARIABLE, "full")
-    parser = argparse.ArgumentParser()
-    paths.add_profile_option(parser)
-    assert parser.parse_args(arguments).profile == profile
+    assert paths.default_profile() == "full"
     monkeypatch.delenv(paths.PROFILE_VARIABLE)
     assert paths.default_profile() == "quick"
 

@@ -1,4 +1,4 @@
-"""Grading: checks and hidden tests of the lessons, run over a folder of submissions.
+"""Grading: checks and hidden tests of the lessons, run over a folder of submissions (command: `workbook grade`).
 
 Only the solution cells of a submission are used. They are put into the lesson's own source, so that every other cell,
 the checks and their hidden tests among them, is the instructor's. Each attempt then runs at `smoke` in a process of its
@@ -12,12 +12,10 @@ trained. A task that hangs or kills its process is left out, and the other tasks
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import csv
 import io
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers import files, paths, plotting
-from helpers.course.lessons import LessonFailed, find_code_cells, find_lessons, run_lesson, show
+from helpers.course.lessons import find_code_cells, find_lessons, run_lesson, show
 from helpers.course.sandbox import DEFAULT_LIMITS, Attempt, AttemptEnded, Limits, make_workbook, shorten
 from helpers.course.student import Lesson, Task, find_id
 from helpers.course.submissions import Submission, collect_submissions
@@ -201,32 +199,25 @@ def _defuse(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0 when every submission is graded, 1 when nothing can be, 130 when the user stopped it."""
-    parser = argparse.ArgumentParser(
-        prog="python -m helpers.course.grading", description="Grade a folder of submissions."
-    )
-    parser.add_argument("folder", type=Path, help="a subfolder per student, or a notebook each")
-    parser.add_argument("lessons", nargs="*", metavar="NN", help="numbers or names of lessons; none means all")
-    parser.add_argument("--limit", type=float, default=DEFAULT_LIMITS.cell, help="seconds for one cell of a student's")
-    options = parser.parse_args(arguments)
-    try:
-        notebook_paths = find_lessons(options.lessons)
-        lessons = [Lesson.read(path) for path in notebook_paths]
-        handed_in = {stem for one in collect_submissions(options.folder, lessons) for stem in one.solutions}
-        lessons = [lesson for lesson in lessons if lesson.stem in handed_in or options.lessons]
-        # The instructor's own run proves that the solutions pass, and leaves the checkpoints of the lesson.
-        for path in notebook_paths:
-            if path.stem in {lesson.stem for lesson in lessons}:
-                run_lesson(path, paths.RUNS / path.stem / "smoke", "smoke")
-        print(f"grading {options.folder}", flush=True)
-        submissions, marks = grade_folder(options.folder, lessons, Limits(cell=options.limit))
-    except LessonFailed as failure:
-        print(failure, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted; no table was written", file=sys.stderr)
-        return 130
+def grade(folder: Path, numbers: Sequence[str] = (), limits: Limits = DEFAULT_LIMITS) -> bool:
+    """Grade `folder`, write both tables into `GRADES`, print them, and return whether every submission was graded.
+
+    Args:
+        numbers: of the lessons; none means all that were handed in.
+
+    Raises:
+        LessonFailed: there is nothing to grade, or a lesson's own source cannot be read or does not pass.
+    """
+    notebook_paths = find_lessons(numbers)
+    lessons = [Lesson.read(path) for path in notebook_paths]
+    handed_in = {stem for submission in collect_submissions(folder, lessons) for stem in submission.solutions}
+    lessons = [lesson for lesson in lessons if lesson.stem in handed_in or numbers]
+    # The instructor's own run shows that the solutions pass, and leaves the checkpoints of the lesson.
+    for path in notebook_paths:
+        if path.stem in {lesson.stem for lesson in lessons}:
+            run_lesson(path, paths.RUNS / path.stem / "smoke", "smoke")
+    print(f"grading {folder}", flush=True)
+    submissions, marks = grade_folder(folder, lessons, limits)
     rows = tabulate(submissions, lessons, marks)
     write_table(GRADES / "points.csv", rows)
     write_table(
@@ -237,14 +228,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for mark in marks
         ),
     )
-    numbers = {
-        row["submission"]: {key: row[key] for key in row if key not in ("submission", "remarks")} for row in rows
-    }
-    print(f"\n{plotting.format_table(numbers, decimals=0)}\n")
+    points = {row["submission"]: {key: row[key] for key in row if key not in ("submission", "remarks")} for row in rows}
+    print(f"\n{plotting.format_table(points, decimals=0)}\n")
     print("\n".join(f"{row['submission']}: {row['remarks']}" for row in rows if row["remarks"]))
     print(f"written to {show(GRADES)}: points.csv, tasks.csv")
-    return 130 if any(mark.remark == INTERRUPTED for mark in marks) else 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    return not any(mark.remark == INTERRUPTED for mark in marks)

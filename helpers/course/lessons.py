@@ -1,26 +1,25 @@
-"""Runs the lessons in order and shows what came out: `python -m helpers.course.lessons [--profile quick] [NN ...]`.
+"""Lessons: finding, reading, executing and publishing their notebooks.
 
-papermill executes each notebook; what this module adds is what a reader of the terminal needs: a line per cell while
-it runs, one place for what a run makes, and the certainty that a notebook under its final name ran to its end.
+papermill executes a notebook. This module adds a line per cell in the terminal, one folder for the files of a run, and
+a rule: a notebook under its final name ran to its end.
 
     data/runs/<lesson>/<profile>/
         <lesson>.ipynb              the executed notebook: whole, from one run, or absent
-        <lesson>.unfinished.ipynb   what a running, failed or killed run has got so far
+        <lesson>.unfinished.ipynb   the cells that a running, failed or killed run has executed so far
         results.json                written by the notebook's last cell
-        figures/                    written by the notebook as it goes
+        figures/                    written by the notebook while it runs
 """
 
 from __future__ import annotations
 
-import argparse
 import ast
 import contextlib
 import json
 import os
 import re
 import shutil
-import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +46,12 @@ LARGEST_NOTEBOOK = 1_000_000  # bytes; above it a repository viewer shows nothin
 HEADLINES = 8  # metrics shown per lesson; a notebook saves its headline numbers first
 KERNEL_STARTS = 3  # tries: of kernels that start in one moment, one may take another's port
 DEFAULTS: Mapping[str, Any] = MappingProxyType({})  # no parameter is given: the notebook's own values hold
+LOADS: Mapping[str, str] = MappingProxyType({"04": "03", "08": "07"})
+"""For a lesson's number, the number of the lesson whose trained models it loads. It runs after that lesson.
+
+Lesson 6 is not here: it trains its own networks and loads none of lesson 5.
+"""
+NBFORMAT = 4  # major version of the notebook format that the workbook reads and writes
 
 _TQDM_CLOCK = re.compile(r"\[\d\d:\d\d[<,]")
 _ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -55,11 +60,17 @@ _MACHINE_PATH = re.compile(rf"(?<![\w./:])(?:{_FOLDERS})[^\s'\"<>]*")
 
 
 class LessonFailed(Exception):
-    """A lesson did not run to its end, or cannot be published; the message says where, why and what is left."""
+    """A notebook cannot be read, did not run to its end, or cannot be published; the message names it and the cause.
 
-    def __init__(self, reason: str, trace: str = "", left: str = ""):
-        super().__init__("\n".join(part for part in (trace, reason, left) if part))
-        self.reason = reason  # where and why
+    Attributes:
+        reason: where and why.
+        trace: traceback of the cell that failed, or "".
+    """
+
+    def __init__(self, reason: str, trace: str = "", remaining: str = ""):
+        super().__init__(". ".join(part for part in (reason, remaining) if part))
+        self.reason = reason
+        self.trace = trace
 
 
 @dataclass
@@ -107,12 +118,16 @@ def _fit(text: str, width: int) -> str:
     return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"
 
 
-def find_lessons(numbers: Sequence[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
-    """Returns the notebooks of `folder` in order, or those whose two-digit number or stem is asked for.
+def find_lessons(numbers: Sequence[str] = (), folder: Path | None = None) -> list[Path]:
+    """Return the notebooks of `folder` in order, or those whose two-digit number or stem is in `numbers`.
+
+    Args:
+        folder: `NOTEBOOKS` if None.
 
     Raises:
         LessonFailed: there is no such lesson.
     """
+    folder = folder or NOTEBOOKS
     lessons = {path.stem: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
     chosen = [stem for stem in lessons if not numbers or stem in numbers or stem[:2] in numbers]
     unknown = [number for number in numbers if not any(number in (stem, stem[:2]) for stem in lessons)]
@@ -120,6 +135,107 @@ def find_lessons(numbers: Sequence[str] = (), folder: Path = NOTEBOOKS) -> list[
         there = ", ".join(lessons) or "none"
         raise LessonFailed(f"no lesson {', '.join(unknown) or 'at all'} in {show(folder)}; there are: {there}")
     return [lessons[stem] for stem in chosen]
+
+
+def find_loaded(path: Path, lessons: Sequence[Path]) -> Path | None:
+    """Return the lesson among `lessons` whose trained models the lesson `path` loads, or None."""
+    number = LOADS.get(path.stem[:2])
+    return next((lesson for lesson in lessons if lesson.stem[:2] == number), None)
+
+
+def read_notebook(path: Path, keep_outputs: bool = True) -> NotebookNode:
+    """Return the notebook in the file `path`, checked against the schema of its format.
+
+    A byte order mark at the start of the file is ignored. Code cells without `outputs` or `execution_count` get the
+    values of a cell that never ran.
+
+    Args:
+        keep_outputs: whether outputs are kept and checked; without them only sources and metadata have to be valid.
+
+    Raises:
+        LessonFailed: the file is missing, unreadable, empty, truncated, not UTF-8, not JSON, not a notebook, or a
+            notebook of another major version. The message starts with `path`.
+    """
+    content = _read_json(path)
+    if not isinstance(content, dict) or "nbformat" not in content or not {"cells", "worksheets"} & content.keys():
+        raise LessonFailed(f"{path}: this JSON file is not a Jupyter notebook: it has no `nbformat` or no `cells`")
+    version = content["nbformat"]
+    if version != NBFORMAT or isinstance(version, bool) or not isinstance(content.get("nbformat_minor", 0), int):
+        raise LessonFailed(
+            f"{path}: the notebook has format {_shorten(repr(version), 40)}; only {NBFORMAT} can be read. Open it "
+            "in a current JupyterLab and save it again under another name"
+        )
+    cells = content.get("cells")
+    for cell in cells if isinstance(cells, list) else []:
+        if isinstance(cell, dict) and cell.get("cell_type") == "code":
+            if not keep_outputs:
+                cell["outputs"], cell["execution_count"] = [], None
+            cell.setdefault("outputs", [])
+            cell.setdefault("execution_count", None)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about cells without identifiers, which get some
+            nbformat.validate(content, relax_add_props=True)
+        notebook = nbformat.v4.to_notebook(content)
+    except Exception as error:  # jsonschema's, and AttributeError or TypeError where values have other types
+        raise LessonFailed(f"{path}: {_describe_violation(error)}") from None
+    if not notebook.cells:
+        raise LessonFailed(f"{path}: the notebook has no cells")
+    for number, cell in enumerate(notebook.cells, start=1):
+        try:
+            json.dumps(cell, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            character = ascii(error.object[error.start])
+            raise LessonFailed(
+                f"{path}: cell {number} contains {character}, half of a character (a lone surrogate), which cannot be "
+                "written to a file. Type that character again"
+            ) from None
+    return notebook
+
+
+def _read_json(path: Path) -> object:
+    """Return the content of a JSON file; see `read_notebook` for the errors."""
+    try:
+        if path.exists() and not path.is_file():
+            kind = "a folder" if path.is_dir() else "not a regular file"
+            raise LessonFailed(f"{path}: this is {kind}, not a notebook")
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise LessonFailed(f"{path}: there is no such notebook") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        if isinstance(error, UnicodeDecodeError):
+            reason = "the file is not text in UTF-8, so it is not a notebook"
+        else:
+            reason = f"the file cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise LessonFailed(f"{path}: {reason}") from None
+    if not text.strip():
+        raise LessonFailed(f"{path}: the file is empty")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        is_cut = text.lstrip().startswith("{") and (
+            error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
+        )
+        cause = "the file ends too early" if is_cut else "the file is not JSON, so it is not a notebook"
+        raise LessonFailed(f"{path}: {cause} (line {error.lineno}: {error.msg})") from None
+    except (ValueError, RecursionError) as error:  # an integer of thousands of digits; brackets nested thousands deep
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise LessonFailed(f"{path}: the file is not JSON that can be read: {_shorten(reason)}") from None
+
+
+def _describe_violation(error: Exception) -> str:
+    """Return where and how a notebook violates the schema of its format."""
+    place = list(getattr(error, "absolute_path", []))
+    where = f"cell {place[1] + 1}" if place[:1] == ["cells"] and len(place) > 1 else "the notebook"
+    field = next((f" (field {name!r})" for name in reversed(place) if isinstance(name, str) and name != "cells"), "")
+    message = getattr(error, "message", "") or f"{type(error).__name__}: {error}"
+    return f"{where} is not valid{field}: {_shorten(message)}"
+
+
+def _shorten(value: object, length: int = 160) -> str:
+    """Return `value` as one line of at most `length` characters."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 class WholeFiles(LocalHandler):
@@ -282,7 +398,7 @@ def run_lesson(
     path: Path, folder: Path, profile: str, parameters: Mapping[str, Any] = DEFAULTS, force: bool = False
 ) -> Path:
     """Returns the path of the executed notebook in `folder`, after running the lesson in `path`: see `run_notebook`."""
-    notebook = nbformat.read(path, as_version=4)
+    notebook = read_notebook(path)
     return run_notebook(notebook, path.stem, folder, profile, parameters, force, working_folder=path.parent)
 
 
@@ -318,7 +434,7 @@ def run_notebook(
     if not force and executed.exists():
         print(f"  out of date: {describe_changes(executed, identity)}", flush=True)
     progress = Progress(total=sum(bool(cell.source.strip()) for cell in find_code_cells(notebook)))
-    left = f"What ran is in {show(unfinished)}"
+    remaining = f"The cells that ran are in {show(unfinished)}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(folder / "figures", ignore_errors=True)
@@ -329,7 +445,7 @@ def run_notebook(
         if not (folder / "results.json").exists():
             problems.append("it wrote no results.json")
         if problems:
-            raise LessonFailed(f"{stem} did not finish: {'; '.join(problems)}", left=left)
+            raise LessonFailed(f"{stem} did not finish: {'; '.join(problems)}", remaining=remaining)
         seed = (read_parameters(notebook) | dict(parameters)).get("seed", 0)
         made_by = {"profile": profile, "seed": seed, "digest": identities.digest(identity), "identity": identity}
         finished.metadata["workbook"] = made_by
@@ -338,14 +454,14 @@ def run_notebook(
     except PapermillExecutionError as error:
         trace = _ANSI_COLOUR.sub("", "\n".join(error.traceback)) + "\n"
         reason = f"{stem} failed in {progress.describe()}: {error.ename}: {error.evalue}"
-        raise LessonFailed(reason, trace, left) from None
+        raise LessonFailed(reason, trace, remaining) from None
     except DeadKernelError:
         print(flush=True)
         reason = f"{stem}: the kernel died in {progress.describe()}; out of memory?"
-        raise LessonFailed(reason, left=left) from None
+        raise LessonFailed(reason, remaining=remaining) from None
     except OSError as error:  # papermill saves after each cell
         print(flush=True)
-        raise LessonFailed(f"{stem} stopped in {progress.describe()}: {error}", left=left) from None
+        raise LessonFailed(f"{stem} stopped in {progress.describe()}: {error}", remaining=remaining) from None
     return executed
 
 
@@ -441,7 +557,7 @@ def publish(executed: Path, notebook: Path, figures: Path) -> None:
         LessonFailed: the run is of another budget or seed, shows this machine's paths or is too large; nothing is
             written then.
     """
-    finished = nbformat.read(executed, as_version=4)
+    finished = read_notebook(executed)
     recorded = finished.metadata.get("workbook", {})
     if (recorded.get("profile"), recorded.get("seed")) != ("quick", 0) or find_problems(finished):
         raise LessonFailed(f"{show(executed)} is not a finished run at profile quick and seed 0: it is not published")
@@ -482,42 +598,5 @@ def _read(path: Path) -> dict:
 
 
 def show(path: Path) -> str:
-    """Returns `path` as a reader of the terminal knows it: from the workbook's folder where it lies inside."""
+    """Return `path` for the terminal: relative to the workbook's folder if it lies inside."""
     return str(path.relative_to(paths.ROOT) if path.is_relative_to(paths.ROOT) else path)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0 when every chosen lesson ran to its end, 1 when one failed, 130 when the user stopped it."""
-    parser = argparse.ArgumentParser(prog="python -m helpers.course.lessons", description="Run the lessons in order.")
-    parser.add_argument("lessons", nargs="*", metavar="NN", help="numbers or names of lessons; none means all")
-    paths.add_profile_option(parser)
-    parser.add_argument("--seed", type=int, default=0, help="every random choice follows from it (default: 0)")
-    parser.add_argument("--force", action="store_true", help="run lessons that are up to date, too")
-    parser.add_argument("--publish", action="store_true", help="copy notebooks and figures into the repository")
-    options = parser.parse_args(arguments)
-    if options.publish and (options.profile, options.seed) != ("quick", 0):
-        parser.error("only runs at profile quick and seed 0 are published")
-    if options.publish and (given := sorted(read_settings())):  # photos that are not ours to give away, for one
-        parser.error(f"unset {', '.join(given)}: what is published is what everybody gets without")
-
-    seed = {"seed": options.seed} if options.seed else DEFAULTS
-    started, executed = time.perf_counter(), []
-    try:
-        for path in find_lessons(options.lessons):
-            folder = paths.RUNS / path.stem / options.profile
-            executed.append(run_lesson(path, folder, options.profile, seed, options.force))
-            if options.publish:
-                publish(executed[-1], path, FIGURES)
-    except LessonFailed as failure:
-        print(f"\n{failure}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command continues, finished lessons and saved epochs are kept", file=sys.stderr)
-        return 130
-    print(summarise(executed))
-    print(f"\nlessons: {len(executed)}, {time.perf_counter() - started:.0f} s")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,4 +1,4 @@
-"""Writes a report per assignment, as HTML and as PDF: `python -m helpers.course.report [--profile quick]`.
+"""Writes a report per assignment, as HTML and as PDF (command: `workbook report`).
 
 A report is the executed lessons one after another: their text, and whatever text cells a reader has added, figures,
 tables and numbers. In the HTML file code is folded; on paper it is left out. pandoc reads the notebooks and writes
@@ -8,11 +8,9 @@ pictures itself, and its formulas are MathML, which browsers draw without a scri
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import struct
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ import typst
 from nbformat import NotebookNode
 
 from helpers import files, paths
-from helpers.course.lessons import LessonFailed, clean, find_lessons, find_problems, is_up_to_date, show
+from helpers.course.lessons import LessonFailed, clean, find_lessons, find_problems, is_up_to_date, read_notebook, show
 
 REPORTS = paths.DATA / "reports"
 STYLE = Path(__file__).with_name("report.css")
@@ -58,10 +56,10 @@ def find_executed(path: Path, profile: str) -> tuple[NotebookNode, str]:
 
     A run at `profile` counts if it is of the lesson as it stands; or else the outputs that are saved in the lesson.
     """
-    lesson = nbformat.read(path, as_version=4)
+    lesson = read_notebook(path)
     run = paths.RUNS / path.stem / profile / path.name
     if is_up_to_date(lesson, run, profile):
-        return nbformat.read(run, as_version=4), f"the run at {profile}"
+        return read_notebook(run), f"the run at {profile}"
     problems = find_problems(lesson)
     return lesson, "its saved outputs" + (f", but {'; '.join(problems)}" if problems else "")
 
@@ -221,27 +219,20 @@ def write_report(
     return targets
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0 when both reports are written, 1 when one cannot be made."""
-    parser = argparse.ArgumentParser(
-        prog="python -m helpers.course.report", description="Write a report per assignment."
-    )
-    paths.add_profile_option(parser, "of the runs to report, where they are up to date")
-    options = parser.parse_args(arguments)
-    try:
-        for assignment in ASSIGNMENTS:
-            lesson_paths = find_lessons(assignment.lessons)
-            executed = [find_executed(path, options.profile) for path in lesson_paths]
-            for path, (notebook, source) in zip(lesson_paths, executed, strict=True):
-                print(f"  {path.stem}: {source}", flush=True)
-                notebook.cells[0].source += f"\n\n*Figures and numbers: {source}. The text speaks of a run at quick.*"
-            for target in write_report(assignment, [notebook for notebook, _ in executed], lesson_paths, REPORTS):
-                print(f"{show(target)} ({target.stat().st_size / 1e6:.1f} MB)", flush=True)
-    except LessonFailed as failure:
-        print(failure, file=sys.stderr)
-        return 1
-    return 0
+def write_reports(profile: str) -> None:
+    """Write the reports of all assignments into `REPORTS`, and print where they are and what their numbers are from.
 
+    Args:
+        profile: of the runs that are reported where they are up to date.
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+    Raises:
+        LessonFailed: a lesson cannot be read, or a report cannot be made.
+    """
+    for assignment in ASSIGNMENTS:
+        lesson_paths = find_lessons(assignment.lessons)
+        executed = [find_executed(path, profile) for path in lesson_paths]
+        for path, (notebook, source) in zip(lesson_paths, executed, strict=True):
+            print(f"  {path.stem}: {source}", flush=True)
+            notebook.cells[0].source += f"\n\n*Figures and numbers: {source}. The text speaks of a run at quick.*"
+        for target in write_report(assignment, [notebook for notebook, _ in executed], lesson_paths, REPORTS):
+            print(f"{show(target)} ({target.stat().st_size / 1e6:.1f} MB)", flush=True)

@@ -22,7 +22,7 @@ from jupyter_client.manager import KernelManager
 from traitlets.config import Config
 
 from helpers import paths
-from helpers.course.lessons import find_lessons
+from helpers.course.lessons import find_lessons, find_loaded
 
 LONGEST_REMARK = 300  # characters of an error message in a table
 LARGEST_MESSAGE = 10_000_000  # bytes of a kernel's reply, which contains the text of an error
@@ -62,8 +62,10 @@ def make_workbook(folder: Path, stem: str) -> None:
     """
     rubbish = shutil.ignore_patterns("__pycache__", "try_it", "figures", "*.ipynb", "results.json")
     shutil.copytree(paths.ROOT / "helpers", folder / "helpers", ignore=rubbish)
-    runs = [paths.RUNS / path.stem / "smoke" for path in find_lessons() if path.stem <= stem]
-    for data in (paths.HANDOUT, paths.DATA / "house_numbers", *runs[-2:]):  # lessons 4, 6 and 8 load the one before
+    lesson = next((path for path in find_lessons() if path.stem == stem), None)
+    needed = [] if lesson is None else [lesson, find_loaded(lesson, find_lessons())]
+    runs = [paths.RUNS / path.stem / "smoke" for path in needed if path is not None]
+    for data in (paths.HANDOUT, paths.DATA / "house_numbers", *runs):
         if data.exists():
             shutil.copytree(data, folder / data.relative_to(paths.ROOT), ignore=rubbish)
     (folder / "notebooks").mkdir()

@@ -1,4 +1,4 @@
-"""Writes the students' copies of the lessons: `python -m helpers.course.student [NN ...]`.
+"""Students' copies of the lessons (command: `workbook student`).
 
 One source serves instructor and student. Each exercise is a pair of cells that carry nbgrader's metadata: a solution
 cell, whose `### BEGIN SOLUTION` … `### END SOLUTION` the student replaces, and below it a check cell, whose
@@ -8,10 +8,7 @@ preprocessors of nbgrader, so that other tools that know it can read it, too; it
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +20,7 @@ from nbgrader.utils import is_grade, is_solution
 from traitlets.config import Config
 
 from helpers import files, paths
-from helpers.course.lessons import LessonFailed, find_code_cells, find_lessons, show
+from helpers.course.lessons import LessonFailed, find_code_cells, read_notebook
 
 COPIES = paths.DATA / "student"
 STUB = """\
@@ -67,7 +64,12 @@ def find_tasks(notebook: NotebookNode) -> list[Task]:
     if not all(map(is_solution, solutions)) or not all(map(is_grade, checks)) or len(cells) % 2:
         raise LessonFailed("each solution cell needs a check cell below it, and each check cell a solution above it")
     return [
-        Task(number, find_id(solution), find_id(check), check.metadata.nbgrader.points)
+        Task(
+            number,
+            solution.metadata.nbgrader.grade_id,
+            check.metadata.nbgrader.grade_id,
+            check.metadata.nbgrader.points,
+        )
         for number, (solution, check) in enumerate(zip(solutions, checks, strict=True), start=1)
     ]
 
@@ -102,16 +104,16 @@ class Lesson:
 
     @classmethod
     def read(cls, path: Path) -> Lesson:
-        """Returns the lesson of the source notebook `path`.
+        """Return the lesson of the source notebook `path`.
 
         Raises:
-            LessonFailed: its markers or metadata are broken.
+            LessonFailed: the notebook cannot be read, or its markers or metadata are broken; the message names it.
         """
-        notebook = nbformat.read(path, as_version=4)
+        notebook = read_notebook(path)
         try:
             return cls(path.stem, notebook, make_copy(notebook), find_tasks(notebook))
         except LessonFailed as failure:
-            raise LessonFailed(f"{path.stem}: {failure}") from failure
+            raise LessonFailed(f"{path}: {failure}") from failure
 
     @property
     def points(self) -> float:
@@ -124,22 +126,8 @@ class Lesson:
         sources = {find_id(cell): cell.source for cell in find_code_cells(self.copy)}
         return {task.solution: sources[task.solution] for task in self.tasks}
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0 when every copy is written, 1 when a lesson's source is broken."""
-    parser = argparse.ArgumentParser(prog="python -m helpers.course.student", description="Write the students' copies.")
-    parser.add_argument("lessons", nargs="*", metavar="NN", help="numbers or names of lessons; none means all")
-    options = parser.parse_args(arguments)
-    try:
-        for path in find_lessons(options.lessons):
-            lesson = Lesson.read(path)
-            files.write_text(COPIES / path.name, nbformat.writes(lesson.copy) + "\n")
-            print(f"{show(COPIES / path.name)}: {len(lesson.tasks)} tasks, {lesson.points:g} points")
-    except LessonFailed as failure:
-        print(failure, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    def write_copy(self, folder: Path) -> Path:
+        """Write the student's copy into `folder` and return its path."""
+        path = folder / f"{self.stem}.ipynb"
+        files.write_text(path, nbformat.writes(self.copy) + "\n")
+        return path

@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import nbformat
 from nbgrader.preprocessors import DeduplicateIds
 
-from helpers.course.lessons import LessonFailed, find_code_cells
+from helpers.course.lessons import LessonFailed, find_code_cells, read_notebook
 from helpers.course.sandbox import shorten
 from helpers.course.student import Lesson, find_id
 
@@ -58,9 +57,9 @@ def _read_submission(entry: Path, lessons: Sequence[Lesson]) -> Submission:
             continue  # .ipynb_checkpoints
         try:
             cells = _read_cells(path)
-        except Exception as error:  # nbformat raises many kinds for a broken file; it costs this file only
+        except Exception as error:  # a broken file costs itself only
             stem = path.stem if path.stem in {lesson.stem for lesson in lessons} else ""
-            reason = shorten(f"{type(error).__name__}: {error}", 80)
+            reason = shorten(str(error).removeprefix(f"{path}: ") or type(error).__name__, 80)
             submission.add_remark(stem, f"{place} is no notebook ({reason})")
             continue
         _add_notebook(submission, place, cells, lessons)
@@ -71,7 +70,7 @@ def _read_cells(path: Path) -> list[tuple[str | None, str]]:
     """Return identifier and source of each code cell; of several cells with one identifier the last one keeps it."""
     if path.stat().st_size > LARGEST_SUBMISSION:
         raise ValueError(f"over {LARGEST_SUBMISSION / 1e6:.0f} MB")
-    notebook = nbformat.read(path, as_version=4)
+    notebook = read_notebook(path, keep_outputs=False)
     notebook, _ = DeduplicateIds().preprocess(notebook, {})
     return [(find_id(cell), str(cell.source)) for cell in find_code_cells(notebook)]
 

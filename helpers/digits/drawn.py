@@ -1,10 +1,9 @@
-"""Drawn house numbers in the assignment's layout, written where they are missing: `python -m helpers.digits.drawn`."""
+"""Drawn house numbers in the assignment's layout (command: `workbook data --house-numbers`)."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -131,16 +130,3 @@ def _write_split(folder: Path, split: str, count: int, numbers: NumberConfig, rn
     labels = np.concatenate(digits)
     file = coco.BoxFile.of(image_ids, file_names, np.array(sizes), owners, np.concatenate(boxes), labels)
     coco.write_boxes(folder / f"{split}.json", file, "coco", DIGIT_NAMES)
-
-
-def main() -> None:
-    """Draw the house numbers where the lessons look for them, and print the folder."""
-    start = time.perf_counter()
-    was_complete = is_complete()
-    folder = ensure_drawn()
-    status = "complete already" if was_complete else f"drawn and written in {time.perf_counter() - start:.1f} s"
-    print(f"{folder}: {status}")
-
-
-if __name__ == "__main__":
-    main()

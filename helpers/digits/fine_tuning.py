@@ -1,4 +1,4 @@
-"""Fine-tuning lesson 7's detector on real photos: `python -m helpers.digits.fine_tuning DIR`.
+"""Fine-tuning of lesson 7's detector on real photos (command: `workbook photos`).
 
 Lesson 7's detector is asked about the photos in `DIR/train`. Then it is fine-tuned on one half of them and asked about
 the other, and the other way round. No photo has a say in what is reported of it: the number of epochs is fixed, and how
@@ -10,8 +10,6 @@ Shape letters: M photos, H photos of a half.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +18,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from helpers import checkpoints, paths, plotting, runtime, training
+from helpers import plotting, runtime, training
 from helpers.average_precision import Detections
 from helpers.digits.dataset import DigitDataset
 from helpers.digits.drawn import ensure_drawn, read_splits
@@ -116,25 +114,13 @@ def summarise(grades: dict[str, list[Grade]]) -> str:
     return plotting.format_table(rows)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Says what lesson 7's detector reaches on photos, before and after half of them; writes pred.json and pred.csv."""
-    parser = argparse.ArgumentParser(prog="python -m helpers.digits.fine_tuning", description=main.__doc__)
-    parser.add_argument("folder", type=Path, help="holds the photos in train/, and train.json beside it")
-    paths.add_profile_option(parser, "the budget; quick takes the first 256 photos")
-    options = parser.parse_args(arguments)
-    run = runtime.start_run("07_digit_detection", options.profile)
-    try:
-        photos = DigitDataset.read(options.folder, "train").select(slice(run.budget(16, 256, None)))
-        if len(photos) < 2:
-            raise DatasetError(f"{options.folder / 'train'}: photos are {len(photos)}, halves need two or more")
-        grades = compare(run, photos)
-    except (DatasetError, checkpoints.CheckpointError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(f"{len(photos)} photos, {len(grades['gain'])} halves of them graded", summarise(grades), sep="\n")
-    print(f"each photo after the half without it: {run.folder / 'photos'}/pred.json and pred.csv, checked")
-    return 0
+def read_photos(run: runtime.Run, folder: Path) -> DigitDataset:
+    """Return the photos of `folder`'s train split that the run's profile uses: `quick` takes the first 256.
 
-
-if __name__ == "__main__":
-    sys.exit(main())
+    Raises:
+        DatasetError: the split is missing or broken, or has fewer than two photos.
+    """
+    photos = DigitDataset.read(folder, "train").select(slice(run.budget(16, 256, None)))
+    if len(photos) < 2:
+        raise DatasetError(f"{folder / 'train'}: number of photos is {len(photos)}; two halves need at least 2")
+    return photos

@@ -9,10 +9,8 @@ Shape letters: M images.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -277,28 +275,3 @@ def write_answers(
     detections_in_file = read_predictions(predictions, images)
     write_numbers(numbers, images.image_ids, read_numbers(detections_in_file, config))
     return check_numbers(numbers, images.image_ids, detections_in_file)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Check a `pred.json`, and a `pred.csv` if given: print the first error and return 1, or counts and return 0."""
-    parser = argparse.ArgumentParser(prog="python -m helpers.digits.reading", description=main.__doc__)
-    parser.add_argument("images", type=Path, help="folder with the split's images, 1.png, 2.png, …")
-    parser.add_argument("predictions", type=Path, help="pred.json")
-    parser.add_argument("numbers", type=Path, nargs="?", help="pred.csv")
-    options = parser.parse_args(arguments)
-    try:
-        dataset = DigitDataset.read_unlabelled(options.images.parent, options.images.name)
-        detections = read_predictions(options.predictions, dataset)
-        num_detections = sum(len(image.scores) for image in detections)
-        print(f"{options.predictions}: {num_detections} detections in {len(detections)} images")
-        if options.numbers:
-            numbers = check_numbers(options.numbers, dataset.image_ids, detections)
-            print(f"{options.numbers}: {len(numbers)} images, {numbers.count(NO_NUMBER)} of them without a number")
-    except DatasetError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Conversion of SVHN to COCO files: `python -m helpers.digits.svhn digitStruct.mat images data/svhn/train`.
+"""Conversion of SVHN to COCO files (command: `workbook svhn`).
 
 SVHN, format 1, comes as a folder of images and `digitStruct.mat`. That is a MATLAB 7.3 file, in other words HDF5: for
 every image a reference to the letters of its name and one to a group with the fields `height`, `label`, `left`, `top`
@@ -9,11 +9,9 @@ Source: http://ufldl.stanford.edu/housenumbers (Netzer et al. 2011). Its images 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -178,24 +176,3 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:  # another disk, or a file system without links
         shutil.copyfile(source, target)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Converts one archive of SVHN and says what came of it."""
-    parser = argparse.ArgumentParser(prog="python -m helpers.digits.svhn", description="SVHN to COCO.")
-    parser.add_argument("digit_struct", type=Path, help="digitStruct.mat, as it comes with the images")
-    parser.add_argument("images", type=Path, help="the folder with 1.png, 2.png, …")
-    parser.add_argument("out", type=Path, help="the split to write, e.g. data/svhn/train")
-    parser.add_argument("--valid", type=float, default=0.0, help="share that becomes the split `valid` (0.1)")
-    options = parser.parse_args(arguments)
-    struct = read_digit_struct(options.digit_struct)
-    counts = convert(struct, options.images, options.out.absolute(), options.valid)
-    for split, (num_images, num_digits) in counts.items():
-        print(f"{split}: {num_images} images, {num_digits} digits")
-    left_out = len(struct.digits) - sum(num_digits for _, num_digits in counts.values())
-    if left_out:
-        print(f"left out: {left_out} boxes that are empty or lie mostly outside their image")
-
-
-if __name__ == "__main__":
-    main()

@@ -7,7 +7,7 @@ from copy import deepcopy
 import nbformat
 import pytest
 
-from helpers.course import grading, lessons, sandbox, student
+from helpers.course import cli, grading, lessons, sandbox, student
 from helpers.course.grading import grade_lesson
 from helpers.course.sandbox import Limits
 from helpers.course.student import Lesson
@@ -217,7 +217,7 @@ def test_the_command_proves_the_source_grades_what_was_handed_in_and_writes_both
     monkeypatch.setattr(grading, "find_lessons", lambda numbers: [source])
     monkeypatch.setattr(grading, "make_workbook", bare_workbook)
     monkeypatch.setattr(grading, "run_lesson", lambda path, folder, profile: proved.append((path, folder, profile)))
-    assert grading.main([str(tmp_path / "submissions"), "--limit", "10"]) == 0
+    assert cli.main(["grade", str(tmp_path / "submissions"), "--limit", "10"]) == 0
     assert proved == [(source, grading.paths.RUNS / "09_tiny" / "smoke", "smoke")]
     with open(tmp_path / "grades" / "points.csv", newline="", encoding="utf-8") as file:
         assert [list(row.values())[:4] for row in csv.DictReader(file)] == [
@@ -240,7 +240,7 @@ def test_nothing_is_graded_where_the_source_itself_fails(lesson, tmp_path, monke
     monkeypatch.setattr(grading, "GRADES", tmp_path / "grades")
     nbformat.write(lesson.notebook, tmp_path / "09_tiny.ipynb")
     hand_in(tmp_path / "submissions" / "ann", solve())
-    assert grading.main([str(tmp_path / "submissions")]) == 1
+    assert cli.main(["grade", str(tmp_path / "submissions")]) == 1
     assert "failed in code cell 5" in capsys.readouterr().err
     assert not (tmp_path / "grades").exists()
 

@@ -9,7 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from helpers import files, paths
-from helpers.course import lessons
+from helpers.course import cli, lessons
 from helpers.digits.drawn import REAL_VARIABLE
 
 PARAMETERS = new_code_cell("profile = None\nseed = 0", metadata={"tags": ["parameters"]})
@@ -391,8 +391,7 @@ def test_lessons_are_found_in_order_by_number_or_by_name(tmp_path):
 
 @pytest.mark.parametrize("arguments", [["--publish", "--profile", "full"], ["--publish", "--seed", "1"]])
 def test_only_quick_runs_of_seed_zero_can_be_asked_to_be_published(arguments, capsys):
-    with pytest.raises(SystemExit):
-        lessons.main(arguments)
+    assert cli.main(["run", *arguments]) == 2
     assert "only runs at profile quick and seed 0 are published" in capsys.readouterr().err
 
 
@@ -400,14 +399,13 @@ def test_what_shows_photos_of_others_is_neither_published_nor_taken_for_a_run_wi
     without = lessons.compute_digest(new_notebook(), "quick")
     monkeypatch.setenv(REAL_VARIABLE, str(tmp_path))
     assert lessons.compute_digest(new_notebook(), "quick") != without
-    with pytest.raises(SystemExit):
-        lessons.main(["--publish", "--profile", "quick"])
+    assert cli.main(["run", "--publish", "--profile", "quick"]) == 2
     assert f"unset {REAL_VARIABLE}" in capsys.readouterr().err
 
 
 def test_a_failure_ends_the_command_with_one_message_and_status_one(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(lessons, "NOTEBOOKS", tmp_path)
-    assert lessons.main(["99"]) == 1
+    assert cli.main(["run", "99"]) == 1
     assert "no lesson 99" in capsys.readouterr().err
 
 

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from helpers.course import lessons, report
+from helpers.course import cli, lessons, report
 from helpers.course.report import Assignment
 from helpers.paths import ROOT
 
@@ -157,7 +157,7 @@ def test_a_report_says_what_its_numbers_are_from(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "ASSIGNMENTS", [TINY])
     _, paths = make_lessons(tmp_path)
     monkeypatch.setattr(report, "find_lessons", lambda numbers: paths)
-    assert report.main(["--profile", "smoke"]) == 0
+    assert cli.main(["report", "--profile", "smoke"]) == 0
     page = (tmp_path / "reports" / "tiny.html").read_text(encoding="utf-8")
     assert page.count("Figures and numbers: its saved outputs") == 2
 
@@ -170,7 +170,7 @@ def test_every_lesson_is_in_one_report():
 def test_the_command_writes_both_reports_of_the_lessons_as_they_are_saved(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(report, "REPORTS", tmp_path)
     monkeypatch.setattr(report.paths, "RUNS", tmp_path / "no_runs")
-    assert report.main(["--profile", "quick"]) == 0
+    assert cli.main(["report", "--profile", "quick"]) == 0
     names = [f"{assignment.name}.{kind}" for assignment in report.ASSIGNMENTS for kind in ("html", "pdf")]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     for assignment in report.ASSIGNMENTS:

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from helpers.course import lessons, student
+from helpers.course import cli, lessons, student
 from helpers.paths import ROOT
 
 SOURCES = {path.stem: nbformat.read(path, as_version=4) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
@@ -114,11 +114,11 @@ def test_a_lesson_has_three_tasks_of_ten_points_whose_checks_are_kept(stem):
 
 def test_the_command_writes_a_copy_per_lesson_and_says_what_it_is_worth(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(student, "COPIES", tmp_path)
-    assert student.main(["01", "02"]) == 0
+    assert cli.main(["student", "01", "02"]) == 0
     assert [path.stem[:2] for path in sorted(tmp_path.iterdir())] == ["01", "02"]
     assert capsys.readouterr().out.count("3 tasks, 10 points") == 2
 
 
 def test_the_command_names_a_lesson_that_does_not_exist(capsys):
-    assert student.main(["99"]) == 1
+    assert cli.main(["student", "99"]) == 1
     assert "no lesson 99" in capsys.readouterr().err

@@ -8,6 +8,8 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from pycocotools.coco import COCO
 
+from helpers import handout
+from helpers.course import cli
 from helpers.digits import drawn
 from helpers.digits.dataset import DigitDataset
 from helpers.digits.drawn import DrawnConfig, ensure_drawn, is_complete
@@ -75,10 +77,13 @@ def test_an_empty_split_is_refused():
 
 
 def test_the_command_says_where_the_data_is(folder, monkeypatch, capsys):
-    monkeypatch.setattr(drawn, "is_complete", lambda: True)
-    monkeypatch.setattr(drawn, "ensure_drawn", lambda: folder)
-    drawn.main()
-    assert capsys.readouterr().out == f"{folder}: complete already\n"
+    monkeypatch.setattr(handout, "is_complete", lambda folder: True)
+    monkeypatch.setattr(handout, "ensure_handout", lambda folder: folder)
+    monkeypatch.setattr(drawn, "HOUSE_NUMBERS", folder)
+    monkeypatch.setattr(drawn, "is_complete", lambda folder: True)
+    monkeypatch.setattr(drawn, "ensure_drawn", lambda folder: folder)
+    assert cli.main(["data", "--house-numbers"]) == 0
+    assert capsys.readouterr().out.endswith(f"\n{folder}: complete already\n")
 
 
 def test_without_a_name_nothing_is_real(folder, monkeypatch):

@@ -10,10 +10,11 @@ import torch
 
 from helpers import paths
 from helpers.average_precision import Detections
+from helpers.course import cli
 from helpers.digits import fine_tuning
 from helpers.digits.dataset import DigitDataset
 from helpers.digits.drawn import DrawnConfig, ensure_drawn
-from helpers.digits.fine_tuning import detect_unseen, grade_halves, halve, main, soften, summarise
+from helpers.digits.fine_tuning import detect_unseen, grade_halves, halve, soften, summarise
 from helpers.digits.metrics import true_numbers
 from helpers.digits.reading import ReadingConfig, check_numbers, read_numbers, read_predictions
 from helpers.digits.recipes import QUICK, REPORT
@@ -129,29 +130,29 @@ def require_both_files(folder, dataset: DigitDataset) -> None:
 
 def test_the_command_trains_grades_and_writes_both_files(small, house_numbers, pictures, capsys):
     command = [str(house_numbers), "--profile", "smoke"]
-    assert main(command) == 0
+    assert cli.main(["photos", *command]) == 0
     said = capsys.readouterr().out
     assert said.startswith("16 photos, 2 halves of them graded")
     assert all(name in said for name in ("AP@.5", "accuracy", "drawn numbers alone, mean", "gain, lowest"))
     require_both_files(small, pictures.select(range(16)))
-    assert main(command) == 0
+    assert cli.main(["photos", *command]) == 0
     assert capsys.readouterr().out == said  # loaded, not trained anew
 
 
 def test_real_photos_go_the_whole_way(small, svhn_folder, capsys):
-    assert main([str(svhn_folder), "--profile", "smoke"]) == 0
+    assert cli.main(["photos", str(svhn_folder), "--profile", "smoke"]) == 0
     assert "16 photos, 2 halves of them graded" in capsys.readouterr().out
     require_both_files(small, DigitDataset.read(svhn_folder, "train").select(range(16)))
 
 
 def test_what_cannot_be_done_is_said_and_not_raised(small, house_numbers, tmp_path, capsys):
-    assert main([str(tmp_path / "nowhere"), "--profile", "smoke"]) == 1
+    assert cli.main(["photos", str(tmp_path / "nowhere"), "--profile", "smoke"]) == 1
     assert "train.json: the annotation file is missing" in capsys.readouterr().err
     few = ensure_drawn(tmp_path / "few", DrawnConfig(6, 1, 1, 1))
-    assert main([str(few), "--profile", "smoke"]) == 1
-    assert "photos are 1, halves need two or more" in capsys.readouterr().err
-    assert main([str(house_numbers), "--profile", "smoke"]) == 0
+    assert cli.main(["photos", str(few), "--profile", "smoke"]) == 1
+    assert "number of photos is 1; two halves need at least 2" in capsys.readouterr().err
+    assert cli.main(["photos", str(house_numbers), "--profile", "smoke"]) == 0
     other = ensure_drawn(tmp_path / "other", DrawnConfig(7, 3, 1, 1))
-    assert main([str(other), "--profile", "smoke"]) == 1
+    assert cli.main(["photos", str(other), "--profile", "smoke"]) == 1
     assert "train_set is" in (said := capsys.readouterr().err)
     assert "train into another folder, or move this one away" in said

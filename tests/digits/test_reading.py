@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from helpers.average_precision import Detections
+from helpers.course import cli
 from helpers.digits.dataset import DigitDataset
 from helpers.digits.metrics import NO_NUMBER, measure_accuracy
 from helpers.digits.reading import (
@@ -17,7 +18,6 @@ from helpers.digits.reading import (
     check_numbers,
     choose_reading,
     find_lost_zeros,
-    main,
     read_numbers,
     read_predictions,
     suppress,
@@ -369,14 +369,14 @@ def test_both_files_are_made_of_all_detections_and_the_table_with_the_reading(da
 def test_the_command_says_what_is_wrong_and_counts_what_is_right(written, dataset, tmp_path, capsys):
     path, detections = written
     write_numbers(tmp_path / "pred.csv", IDS, read_numbers(detections))
-    command = [str(tmp_path / "test"), str(path), str(tmp_path / "pred.csv")]
-    assert main(command) == 0
+    command = ["check", str(tmp_path / "test"), str(path), str(tmp_path / "pred.csv")]
+    assert cli.main(command) == 0
     assert "3 detections in 3 images" in (said := capsys.readouterr().out)
     assert "3 images, 1 of them without a number" in said
     (tmp_path / "pred.csv").write_text("image_id,pred_label\n1,2\n")
-    assert main(command) == 1
+    assert cli.main(command) == 1
     assert "image_id 2 is missing" in capsys.readouterr().err
     write_predictions(path, IDS, [build_detections((LEFT, 0.9, 0), (RIGHT, 0.9, 4)), *detections[1:]])
     (tmp_path / "pred.csv").write_text("image_id,pred_label\n1,4\n2,-1\n5,4\n")
-    assert main(command) == 1
+    assert cli.main(command) == 1
     assert "the detections make '04'" in capsys.readouterr().err

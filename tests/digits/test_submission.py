@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from helpers import paths
+from helpers.course import cli
 from helpers.digits.dataset import DigitDataset
 from helpers.digits.drawn import DrawnConfig, ensure_drawn
 from helpers.digits.reading import check_numbers, read_predictions
-from helpers.digits.submission import main
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def assignment(tmp_path, monkeypatch):
 
 
 def test_every_image_without_truth_is_answered_in_both_files(assignment, tmp_path, capsys):
-    assert main([str(assignment), "--profile", "smoke"]) == 0
+    assert cli.main(["submission", str(assignment), "--profile", "smoke"]) == 0
     written = tmp_path / "runs" / "07_digit_detection" / "smoke" / "handin"
     unknown = DigitDataset.read_unlabelled(assignment, "test")
     found = read_predictions(written / "pred.json", unknown)
@@ -42,36 +42,36 @@ def test_a_test_split_that_lists_its_images_alone_is_answered_under_the_ids_of_t
         for number, (height, width) in enumerate(sizes, 1)
     ]
     (assignment / "test.json").write_text(json.dumps({"images": images}))
-    assert main([str(assignment), "--profile", "smoke"]) == 0
+    assert cli.main(["submission", str(assignment), "--profile", "smoke"]) == 0
     table = tmp_path / "runs" / "07_digit_detection" / "smoke" / "handin" / "pred.csv"
     assert len(check_numbers(table, np.arange(101, 107))) == 6
 
 
 def test_the_detector_is_that_of_lesson_7_and_not_trained_twice(assignment, tmp_path, capsys):
-    assert main([str(assignment), "--profile", "smoke"]) == 0
+    assert cli.main(["submission", str(assignment), "--profile", "smoke"]) == 0
     said = capsys.readouterr().out
     detector = tmp_path / "runs" / "07_digit_detection" / "smoke" / "main_seed0" / "best_model.pth"
     trained = detector.stat().st_mtime_ns
-    assert main([str(assignment), "--profile", "smoke"]) == 0
+    assert cli.main(["submission", str(assignment), "--profile", "smoke"]) == 0
     assert capsys.readouterr().out == said
     assert detector.stat().st_mtime_ns == trained
 
 
 def test_what_is_missing_is_said_before_anything_is_trained(assignment, tmp_path, capsys):
     (assignment / "valid.json").unlink()
-    assert main([str(assignment), "--profile", "smoke"]) == 1
+    assert cli.main(["submission", str(assignment), "--profile", "smoke"]) == 1
     assert "valid.json: the annotation file is missing" in capsys.readouterr().err
-    assert main([str(tmp_path), "--profile", "smoke"]) == 1
+    assert cli.main(["submission", str(tmp_path), "--profile", "smoke"]) == 1
     assert "test: the folder of the images is missing" in capsys.readouterr().err
     (assignment / "test" / "3.png").write_bytes((assignment / "test" / "3.png").read_bytes()[:300])
-    assert main([str(assignment), "--profile", "smoke"]) == 1
+    assert cli.main(["submission", str(assignment), "--profile", "smoke"]) == 1
     assert "3.png: the image is truncated" in capsys.readouterr().err
     assert not list((tmp_path / "runs").glob("**/*.pth"))
 
 
 def test_a_detector_of_other_data_is_refused(assignment, tmp_path, capsys):
-    assert main([str(assignment), "--profile", "smoke"]) == 0
+    assert cli.main(["submission", str(assignment), "--profile", "smoke"]) == 0
     other = ensure_drawn(tmp_path / "other", DrawnConfig(6, 12, 6, 6))
-    assert main([str(other), "--profile", "smoke"]) == 1
+    assert cli.main(["submission", str(other), "--profile", "smoke"]) == 1
     assert "train_set is" in (said := capsys.readouterr().err)
     assert "train into another folder, or move this one away" in said

@@ -9,9 +9,10 @@ import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image
 
+from helpers.course import cli
 from helpers.digits import svhn
 from helpers.digits.dataset import DigitDataset
-from helpers.digits.svhn import convert, main, read_digit_struct
+from helpers.digits.svhn import convert, read_digit_struct
 from helpers.records import DatasetError
 
 FIELDS = ("height", "label", "left", "top", "width")
@@ -71,7 +72,7 @@ def test_names_boxes_and_digits_are_read_through_the_references(source):
 
 
 def test_the_dataset_reads_what_was_converted(source, tmp_path):
-    main([str(source / "digitStruct.mat"), str(source), str(tmp_path / "svhn" / "train")])
+    cli.main(["svhn", str(source / "digitStruct.mat"), str(source), str(tmp_path / "svhn" / "train")])
     dataset = DigitDataset.read(tmp_path / "svhn", "train")
     assert dataset.image_ids.tolist() == [1, 2, 3]
     assert_array_equal(dataset.sizes, list(SIZES.values()))
@@ -85,7 +86,7 @@ def test_the_dataset_reads_what_was_converted(source, tmp_path):
 
 def test_the_command_says_what_came_of_it(source, tmp_path, capsys):
     write_struct(source / "digitStruct.mat", NUMBERS | {"2.png": [(32, 10, 77, 29, 0), (30, 1, -20, 5, 25)]})
-    main([str(source / "digitStruct.mat"), str(source), str(tmp_path / "train")])
+    cli.main(["svhn", str(source / "digitStruct.mat"), str(source), str(tmp_path / "train")])
     assert capsys.readouterr().out == (
         "train: 3 images, 5 digits\nleft out: 2 boxes that are empty or lie mostly outside their image\n"
     )
@@ -93,7 +94,7 @@ def test_the_command_says_what_came_of_it(source, tmp_path, capsys):
 
 
 def test_the_folder_of_the_images_can_become_the_split(source):
-    main([str(source / "digitStruct.mat"), str(source), str(source)])
+    cli.main(["svhn", str(source / "digitStruct.mat"), str(source), str(source)])
     assert len(DigitDataset.read(source.parent, "source")) == 3
 
 

@@ -13,7 +13,6 @@ that no other user can run code through them.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import csv
 import hashlib
@@ -145,19 +144,14 @@ def plan_grid(path: Path, texts: Sequence[str]) -> Grid:
     The profile is the parameter `profile`, or else that of the environment, as for a notebook that is run by hand.
 
     Raises:
-        GridError: the notebook cannot be read, or `texts` do not describe a grid of it.
+        LessonFailed: the notebook cannot be read.
+        GridError: `texts` do not describe a grid of it.
     """
+    notebook = lessons.read_notebook(path, keep_outputs=False)
     try:
-        notebook = nbformat.read(path, as_version=4)
         known = lessons.read_parameters(notebook)
-    except FileNotFoundError:
-        raise GridError(f"{path}: there is no such notebook") from None
     except lessons.LessonFailed as error:
         raise GridError(f"{path}: {error}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError) as error:
-        raise GridError(f"{path} is not a notebook: {type(error).__name__}: {show_text(str(error), 200)}") from None
-    for cell in lessons.find_code_cells(notebook):
-        cell.outputs, cell.execution_count = [], None
     if taken := sorted(known.keys() & set(COLUMNS)):
         raise GridError(f"{path}: the table already has a column {taken[0]!r}; rename the parameter")
     given = read_grid(texts, known)
@@ -514,25 +508,3 @@ def _describe_failure(grid: Grid, job: Job, reason: str) -> str:
     """Return the parameters of a failed run, its reason and its log."""
     parameters = ", ".join(f"{name} {show_text(show_value(job.parameters[name]), SHOWN_VALUE)}" for name in grid.given)
     return f"failed with {parameters}: {reason}\n  {lessons.show(worker.find_folder(job.name) / f'{job.stem}.log')}"
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Return 0 when every run is finished, 1 when one failed, 2 after a mistake of the caller, 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python -m helpers.course.grid.plan", description="Run a notebook as a grid.")
-    parser.add_argument("notebook", type=Path)
-    parser.add_argument("-p", dest="parameters", metavar="NAME=VALUE,VALUE", action="append", default=[])
-    parser.add_argument("--workers", type=int, metavar="N", dest="num_workers")
-    parser.add_argument("--scheduler", metavar="ADDRESS")
-    parser.add_argument("--metric", metavar="NAME")
-    try:
-        return 0 if run_grid(**vars(parser.parse_args(arguments))) else 1
-    except GridError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command completes what is missing", file=sys.stderr)
-        return 130
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

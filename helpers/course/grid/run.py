@@ -140,7 +140,7 @@ def _run(
     try:
         lessons.run_notebook(notebook, stem, Path(folder, stem, profile), profile, changed, working_folder=start)
     except lessons.LessonFailed as failure:
-        print(failure, flush=True)
+        print(failure.trace, failure, sep="\n", flush=True)
         return failure.reason
     except Exception as error:  # an error of the machinery is the reason of this run, not the end of the grid
         traceback.print_exc()

@@ -27,7 +27,7 @@ from distributed import Client, Future, LocalCluster, Security
 from nbformat.v4 import new_code_cell, new_notebook
 
 from helpers import paths
-from helpers.course import lessons
+from helpers.course import cli, lessons
 from helpers.course.grid import plan, worker
 
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
@@ -189,7 +189,7 @@ class Call:
         self.thread.start()
 
     def run(self, arguments):
-        self.status = plan.main(arguments)
+        self.status = cli.main(["grid", *arguments])
 
     def wait(self):
         self.thread.join(LONG)
@@ -242,13 +242,13 @@ def test_two_hosts_share_a_grid_and_a_failure_costs_only_its_own_run(cluster, ru
     # the same call executes only the missing runs
     (tmp_path / "mended").touch()
     before = len(beginnings)
-    assert plan.main([*map(str, grid), "--scheduler", cluster.address]) == 0
+    assert cli.main(["grid", *map(str, grid), "--scheduler", cluster.address]) == 0
     assert sorted(note["mode"] for note in read_notes(tmp_path)[before:]) == ["die", "raise"]
     assert {row["state"] for row in read_table(runs).values()} == {"finished"}
     assert not list(runs.rglob("*.unfinished.ipynb"))
 
     # and a complete grid needs no cluster
-    assert plan.main([*map(str, grid), "--scheduler", "tcp://127.0.0.1:1"]) == 0
+    assert cli.main(["grid", *map(str, grid), "--scheduler", "tcp://127.0.0.1:1"]) == 0
 
 
 def test_a_full_disk_fails_its_run_with_the_reason_and_keeps_what_was_written(cluster, runs, tmp_path):
@@ -259,7 +259,7 @@ def test_a_full_disk_fails_its_run_with_the_reason_and_keeps_what_was_written(cl
     with contextlib.ExitStack() as stack:
         for folder in cluster.folders.values():
             stack.enter_context(small_disk(folder / "grids" / full.name))
-        assert plan.main(arguments) == 1
+        assert cli.main(["grid", *arguments]) == 1
     table = read_table(runs)
     assert "No space left on device" in table["fill", "2"]["reason"]
     assert table["finish", "2"]["state"] == "finished"
@@ -267,7 +267,7 @@ def test_a_full_disk_fails_its_run_with_the_reason_and_keeps_what_was_written(cl
     assert kept.cells[2].outputs[0].text == "begun\n"
 
     (tmp_path / "mended").touch()
-    assert plan.main(arguments) == 0
+    assert cli.main(["grid", *arguments]) == 0
     assert [note["mode"] for note in read_notes(tmp_path)].count("finish") == 1
 
 
@@ -278,7 +278,7 @@ def test_a_killed_local_worker_is_replaced_and_ctrl_c_stops_everything_and_the_s
     grid = [path, "-p", "profile=smoke", "-p", "mode=finish,wait", "-p", "seed=3"]
     # Dask gives up the worker before it has restarted, as on a busy machine
     impatient = {"DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT": "1ms"}
-    with running("helpers.course.grid.plan", *grid, "--workers", "1", WORKBOOK_RUNS=str(runs), **impatient) as caller:
+    with running("helpers.course.cli", "grid", *grid, "--workers", "1", WORKBOOK_RUNS=str(runs), **impatient) as caller:
         _, waiting = wait_until(lambda: (notes := read_notes(tmp_path))[1:] and notes, "both runs begin")
         psutil.Process(waiting["run"]).parent().kill()
         wait_until(lambda: len(read_notes(tmp_path)) == 3, "the run begins anew")
@@ -298,7 +298,7 @@ def test_a_killed_local_worker_is_replaced_and_ctrl_c_stops_everything_and_the_s
     assert nbformat.read(unfinished, as_version=4).cells[2].outputs[0].text == "begun\n"
 
     (tmp_path / "go on").touch()
-    assert plan.main([*map(str, grid), "--scheduler", cluster.address]) == 0  # on another host
+    assert cli.main(["grid", *map(str, grid), "--scheduler", cluster.address]) == 0  # on another host
     assert [note["mode"] for note in read_notes(tmp_path)] == ["finish", "wait", "wait", "wait"]
 
 
@@ -312,13 +312,13 @@ def listen(process):
 
 def test_nothing_keeps_running_when_the_caller_is_killed_and_the_same_call_completes_the_grid(runs, tmp_path):
     grid = [write_notebook(tmp_path), "-p", "profile=smoke", "-p", "mode=finish,wait", "-p", "seed=4"]
-    with running("helpers.course.grid.plan", *grid, "--workers", "1", WORKBOOK_RUNS=str(runs)) as caller:
+    with running("helpers.course.cli", "grid", *grid, "--workers", "1", WORKBOOK_RUNS=str(runs)) as caller:
         wait_until(lambda: len(read_notes(tmp_path)) == 2, "both runs begin")
         family = psutil.Process(caller.pid).children(recursive=True)
         caller.kill()
         wait_until(lambda: all(is_gone(process.pid) for process in family), "nothing is left running")
     (tmp_path / "go on").touch()
-    assert plan.main(list(map(str, grid))) == 0
+    assert cli.main(["grid", *map(str, grid)]) == 0
     assert [note["mode"] for note in read_notes(tmp_path)] == ["finish", "wait", "wait"]
 
 
@@ -326,7 +326,7 @@ def test_the_runs_of_a_killed_caller_stop_on_the_hosts_of_a_cluster(cluster, run
     grid = [write_notebook(tmp_path), "-p", "profile=smoke", "-p", "mode=wait", "-p", "seed=5"]
     options = ("--scheduler", cluster.address)
     variables = {"WORKBOOK_RUNS": str(runs), **cluster.client_variables}
-    with running("helpers.course.grid.plan", *grid, *options, **variables) as caller:
+    with running("helpers.course.cli", "grid", *grid, *options, **variables) as caller:
         (waiting,) = wait_until(lambda: read_notes(tmp_path), "the run begins")
         caller.kill()
         wait_until(lambda: is_gone(waiting["kernel"]) and is_gone(waiting["run"]), "the run has stopped")
@@ -371,17 +371,17 @@ def test_a_cluster_with_tls_names_what_is_missing(cluster, runs, tmp_path, capsy
     monkeypatch.setattr(plan, "CONNECT_SECONDS", 2)
     grid = [str(write_notebook(tmp_path)), "-p", "profile=smoke"]
     with use_certificates(dict.fromkeys(cluster.client_variables)):
-        assert plan.main([*grid, "--scheduler", cluster.address]) == 2
+        assert cli.main(["grid", *grid, "--scheduler", cluster.address]) == 1
         assert "set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, " in capsys.readouterr().err
-        assert plan.main([*grid, "--scheduler", cluster.address.replace("tls", "tcp")]) == 2
+        assert cli.main(["grid", *grid, "--scheduler", cluster.address.replace("tls", "tcp")]) == 1
         assert "is it running, without TLS?" in capsys.readouterr().err
     (tmp_path / "other").mkdir()
     with use_certificates(write_certificates(tmp_path / "other")):
-        assert plan.main([*grid, "--scheduler", cluster.address]) == 2
+        assert cli.main(["grid", *grid, "--scheduler", cluster.address]) == 1
         assert "with the same certificates?" in capsys.readouterr().err
     missing = tmp_path / "none.pem"
     with dask.config.set({"distributed.comm.tls.ca-file": str(missing)}):
-        assert plan.main([*grid, "--scheduler", cluster.address]) == 2
+        assert cli.main(["grid", *grid, "--scheduler", cluster.address]) == 1
         assert capsys.readouterr().err
     assert not runs.exists()
 
@@ -423,7 +423,7 @@ def test_a_mistake_is_refused_in_a_short_message_before_anything_starts(texts, m
     notebook.cells[0].metadata["tags"] = ["parameters"]
     nbformat.write(notebook, tmp_path / "tiny.ipynb")
     arguments = [word for text in texts for word in ("-p", text)]
-    assert plan.main([str(tmp_path / "tiny.ipynb"), *arguments]) == 2
+    assert cli.main(["grid", str(tmp_path / "tiny.ipynb"), *arguments]) == 1
     printed = capsys.readouterr().err
     assert message in printed
     assert len(printed) < 500
@@ -440,11 +440,11 @@ def test_impossible_workers_are_refused(options, message, tmp_path):
 
 
 def test_a_notebook_that_is_missing_or_broken_or_has_a_column_of_the_table_is_refused(tmp_path):
-    with pytest.raises(plan.GridError, match="there is no such notebook"):
+    with pytest.raises(lessons.LessonFailed, match="there is no such notebook"):
         plan.plan_grid(tmp_path / "none.ipynb", [])
     for text in ("", "{", "[]", "{}", "\0", '{"nbformat": 4, "cells": 3}'):
         (tmp_path / "broken.ipynb").write_text(text)
-        with pytest.raises(plan.GridError, match=r"broken\.ipynb"):
+        with pytest.raises(lessons.LessonFailed, match=r"broken\.ipynb"):
             plan.plan_grid(tmp_path / "broken.ipynb", [])
     for name, message in {"state": "column 'state'", "seed": "seed is '<draw\\(\\)>'"}.items():
         cell = new_code_cell(f"{name} = draw()", metadata={"tags": ["parameters"]})
@@ -508,7 +508,7 @@ def test_a_figure_shows_values_of_any_kind_apart(tmp_path, runs, monkeypatch):
 
 def test_a_missing_cluster_is_named(tmp_path, runs, capsys, monkeypatch):
     monkeypatch.setattr(plan, "CONNECT_SECONDS", 0.2)
-    assert plan.main([str(write_notebook(tmp_path)), "--scheduler", "tcp://127.0.0.1:1"]) == 2
+    assert cli.main(["grid", str(write_notebook(tmp_path)), "--scheduler", "tcp://127.0.0.1:1"]) == 1
     assert "no cluster at tcp://127.0.0.1:1" in capsys.readouterr().err
 
 
@@ -575,7 +575,7 @@ def test_a_table_that_cannot_be_written_fails_the_call_and_not_the_runs(tmp_path
     monkeypatch.setattr(plan, "describe_run", lambda grid, job, reason="": {"run": job.name, "state": "finished"})
     runs.mkdir()
     (runs / "grids").write_text("a file where a folder should be")
-    assert plan.main([str(path), "-p", "profile=smoke"]) == 1
+    assert cli.main(["grid", str(path), "-p", "profile=smoke"]) == 1
     assert "could not be written" in capsys.readouterr().err
 
 
