@@ -38,7 +38,7 @@ report: .venv/.complete ## write an HTML and a PDF report per assignment into da
 lab: .venv/.complete ## open the notebooks in JupyterLab, on this machine only
 	@$(WORKBOOK) lab
 
-kernel: .venv/.complete ## register a Jupyter kernel that sees one GPU alone: GPU=0, then papermill -k workbook-gpu0
+kernel: .venv/.complete ## register a Jupyter kernel that can use one GPU only: GPU=0, then papermill -k workbook-gpu0
 	@$(WORKBOOK) kernel --gpu $(GPU)
 
 data: .venv/.complete ## draw the assignment's two datasets into data/handout/
@@ -58,7 +58,7 @@ clean: ## remove data/, with all runs in it, and caches; .venv stays
 	rm -rf data .pytest_cache .ruff_cache build *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-# The environment is complete when the stamp is there: an interrupted set-up starts again, a finished one costs nothing.
+# The environment is complete when this file exists: an interrupted set-up starts again, a finished one is kept.
 .venv/.complete: $(LOCK) pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' || { \
@@ -75,9 +75,9 @@ clean: ## remove data/, with all runs in it, and caches; .venv stays
 	    $(BIN)/python -m pip install --quiet --require-hashes -r $(LOCK); \
 	    $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .; \
 	fi
-	@# nbgrader is here for its preprocessors: its menus and its server would only puzzle a reader of the lessons.
+	@# nbgrader is installed for its preprocessors: its menus and its server are of no use to a reader of the lessons.
 	@$(BIN)/jupyter labextension disable --level=sys_prefix @jupyter/nbgrader >/dev/null 2>&1
-	@# JupyterLab's own question about news would need a network, and an answer before the first lesson.
+	@# JupyterLab's announcements would need a network, and a click before the first lesson.
 	@$(BIN)/jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements >/dev/null 2>&1
 	@$(BIN)/jupyter server extension disable --sys-prefix \
 	    $(addprefix nbgrader.server_extensions.,formgrader validate_assignment assignment_list course_list) >/dev/null 2>&1

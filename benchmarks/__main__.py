@@ -9,19 +9,19 @@ from benchmarks import data_generation, digits, explorers, grid, keypoints, trai
 from helpers import runtime
 
 TO_REACH = {
-    "data.ratio": "at most 0.50: both datasets, ours against the handout's way",
+    "data.ratio": "at most 0.50: both datasets, the workbook's code against the handout's",
     "step.assignment_ratio": "at most 1.03 on a CPU, 1.15 on a GPU: full step against bare step",
     "step.tuned_ratio": "at most 1.03 on a CPU, 1.15 on a GPU",
     "step.share_of_peak": "at least 0.55: bare step against the machine's matrix product",
-    "matching.share_of_a_step": "what matching in every step would add, instead of once per dataset",
-    "heatmaps.ratio": "at most 0.25: a batch of targets, ours against a loop over images and points",
+    "matching.share_of_a_step": "of a step: matching in every step instead of once per dataset",
+    "heatmaps.ratio": "at most 0.25: a batch of targets, `generate_heatmap` against a loop over images and points",
     **{f"keypoints.{name}_ratio": "at most 1.03 on a CPU, 1.15 on a GPU" for name in keypoints.RECIPES},
-    "figures.share_of_a_step": "what drawing fresh figures adds to a step",
-    **{f"decode.{name}_share": "of the network's own time, forward only" for name in keypoints.DECODERS},
-    "digits.ratio": "at most 1.10: full step, images from disk, against the network's own",
-    "digits.decoding_share": "of a full step: decoding and changing its images, nothing beside it",
-    "digits.waiting_share": "of a full step: until it has its images, decoded by itself or by a worker",
-    "grid.overhead_seconds": "at most 2.00: a run of a grid beyond papermill by hand; both start a kernel",
+    "figures.share_of_a_step": "of a step: drawing fresh figures",
+    **{f"decode.{name}_share": "of the network's forward pass" for name in keypoints.DECODERS},
+    "digits.ratio": "at most 1.10: full step, images from disk, against bare step",
+    "digits.decoding_share": "of a full step: decoding and augmenting its images alone",
+    "digits.waiting_share": "of a full step: waiting for its images, decoded in the process or by a worker",
+    "grid.overhead_seconds": "at most 2.00: a run of a grid minus papermill by hand; both start a kernel",
     "grid.two_workers_ratio": "at least 1.70: throughput of two workers over one, runs of one thread",
     "explorers.largest_median_ms": "at most 150: from a press of a key to the changed picture in the browser",
     "explorers.largest_95_percent_ms": "at most 300: 95 of 100 presses, of the slowest explorer",
@@ -35,7 +35,7 @@ MODULES = {
 
 
 def main(names: Sequence[str]) -> int:
-    """Print the table of the benchmarks `names`, or of all; return 1 if there is no such benchmark, else 0."""
+    """Print the table of the benchmarks `names`, or of all; return 1 if a name is unknown, else 0."""
     if unknown := [name for name in names if name not in MODULES]:
         print(f"no benchmark {', '.join(unknown)}; the benchmarks are: {', '.join(MODULES)}", file=sys.stderr)
         return 1

@@ -1,11 +1,11 @@
-"""Measures how fast the handout's data is drawn and written, against the handout's own way, doing the same work.
+"""Time of drawing and writing the handout's data: the workbook's code against the handout's.
 
     python -m benchmarks.data_generation
 
-Both ways write the same PNG pixels and, to the byte, the same annotations in the handout's dialect; ours writes the
-standard COCO files and a manifest besides. The two take turns, so that a busy machine slows both alike, and write to
-memory where the system has a folder for that: making 2400 files costs both the same, and on a busy disk more than all
-the rest.
+Both write the same PNG pixels and, to the byte, the same annotations in the handout's dialect; the workbook's code also
+writes COCO files and a manifest. The two take turns, so that a busy machine slows both alike. They write to memory
+where the system has a folder for that, because making 2400 files costs both the same, and on a busy disk more than
+everything else.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ NUM_TURNS = 3
 MEMORY = Path("/dev/shm")  # Linux keeps this folder in memory
 
 
-def write_the_handouts_way(folder: Path, config: HandoutConfig = HANDOUT_CONFIG) -> None:
-    """Writes both datasets as the assignment's text tells: one image and one object at a time.
+def write_as_the_handout(folder: Path, config: HandoutConfig = HANDOUT_CONFIG) -> None:
+    """Write both datasets as the assignment's text describes: one image and one object at a time.
 
-    PIL draws every object twice, once in colour and once as its own mask; masks the size of the image say what is
-    visible; `image.save` and `json.dump` do as they do by default. This is the yardstick, not a way to be taken.
+    PIL draws every object twice, once in colour and once as a mask; the visible share is computed from masks of the
+    size of the image; `image.save` and `json.dump` keep their defaults. This is the reference of the comparison only.
     """
     rng = random.Random(config.seed)
     first_id = 0
@@ -60,7 +60,7 @@ def _write_detection_split(folder: Path, split: str, image_ids: range, rng: rand
                 x = rng.randint(size // 2, IMAGE_SIZE - size // 2)
                 y = rng.randint(size // 2, IMAGE_SIZE - size // 2)
                 box = [x - size // 2, y - size // 2, x + size // 2, y + size // 2]
-                if all(_overlap(box, other) <= 0.3 for _, _, other in objects):
+                if all(_overlap(box, earlier_box) <= 0.3 for _, _, earlier_box in objects):
                     break
             _draw_shape(draw, name, box, fill=CLASS_COLOURS[label], outline=(0, 0, 0), width=2)
             mask = Image.new("L", (IMAGE_SIZE, IMAGE_SIZE), 0)
@@ -72,8 +72,8 @@ def _write_detection_split(folder: Path, split: str, image_ids: range, rng: rand
             for later in masks[index + 1 :]:
                 covered |= later
             x1, y1, x2, y2 = box
-            own = masks[index][y1:y2, x1:x2]
-            visible = own & ~covered[y1:y2, x1:x2]
+            mask = masks[index][y1:y2, x1:x2]
+            visible = mask & ~covered[y1:y2, x1:x2]
             annotations.append(
                 {
                     "id": first_id,
@@ -81,7 +81,7 @@ def _write_detection_split(folder: Path, split: str, image_ids: range, rng: rand
                     "category_id": label,
                     "bbox": box,
                     "area": size * size,
-                    "visibility": float(visible.sum() / own.sum()),
+                    "visibility": float(visible.sum() / mask.sum()),
                 }
             )
             first_id += 1
@@ -140,44 +140,45 @@ def _write_keypoint_split(folder: Path, split: str, image_ids: range, rng: rando
         json.dump(document, file, indent=2)
 
 
-def require_same_data(theirs: Path, ours: Path) -> None:
-    """Raises AssertionError unless `ours` has every file of `theirs`: annotations to the byte, images to the pixel."""
-    for path in sorted(theirs.rglob("*.*")):
-        twin = ours / path.relative_to(theirs)
+def require_same_data(expected: Path, actual: Path) -> None:
+    """Raise AssertionError unless `actual` has every file of `expected`: annotations by bytes, images by pixels."""
+    for path in sorted(expected.rglob("*.*")):
+        copy = actual / path.relative_to(expected)
         if path.suffix == ".json":
-            same = path.read_bytes() == twin.read_bytes()
+            same = path.read_bytes() == copy.read_bytes()
         else:
-            with Image.open(path) as image, Image.open(twin) as other:
-                same = image.mode == other.mode and np.array_equal(np.asarray(image), np.asarray(other))
+            with Image.open(path) as image, Image.open(copy) as image_copy:
+                same = image.mode == image_copy.mode and np.array_equal(np.asarray(image), np.asarray(image_copy))
         if not same:
-            raise AssertionError(f"{twin} differs from {path}: the two ways do not do the same work")
+            raise AssertionError(f"{copy} differs from {path}: the two programs do not do the same work")
 
 
 def measure(config: HandoutConfig = HANDOUT_CONFIG, num_turns: int = NUM_TURNS) -> dict[str, float]:
-    """Returns the median seconds of both ways and the ratio of ours to the handout's; their data is compared first."""
-    seconds: dict[str, list[float]] = {"handout": [], "ours": []}
-    ways = {"handout": write_the_handouts_way, "ours": ensure_handout}
+    """Return the median seconds of both programs and their ratio, after comparing their data once."""
+    seconds: dict[str, list[float]] = {"handout": [], "workbook": []}
+    programs = {"handout": write_as_the_handout, "workbook": ensure_handout}
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
         for turn in range(num_turns):
-            for way, write in ways.items():
-                folder = Path(name, way)
+            for program, write in programs.items():
+                folder = Path(name, program)
                 shutil.rmtree(folder, ignore_errors=True)
                 start = time.perf_counter()
                 write(folder, config)
-                seconds[way].append(time.perf_counter() - start)
+                seconds[program].append(time.perf_counter() - start)
             if turn == 0:
-                require_same_data(Path(name, "handout"), Path(name, "ours"))
-    medians = {way: statistics.median(values) for way, values in seconds.items()}
+                require_same_data(Path(name, "handout"), Path(name, "workbook"))
+    medians = {program: statistics.median(values) for program, values in seconds.items()}
+    turns = zip(seconds["workbook"], seconds["handout"], strict=True)
     return {
         "data.handout_seconds": medians["handout"],
-        "data.seconds": medians["ours"],
-        "data.ratio": statistics.median(ours / theirs for theirs, ours in zip(*seconds.values(), strict=True)),
+        "data.seconds": medians["workbook"],
+        "data.ratio": statistics.median(workbook / handout for workbook, handout in turns),
     }
 
 
 if __name__ == "__main__":
     result = measure()
     print(
-        f"both datasets, median of {NUM_TURNS} turns: handout's way {result['data.handout_seconds']:.2f} s, "
-        f"ours {result['data.seconds']:.2f} s, ratio {result['data.ratio']:.2f} (to reach: at most 0.50)"
+        f"both datasets, median of {NUM_TURNS} turns: the handout's code {result['data.handout_seconds']:.2f} s, "
+        f"the workbook's {result['data.seconds']:.2f} s, ratio {result['data.ratio']:.2f} (to reach: at most 0.50)"
     )

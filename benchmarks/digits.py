@@ -1,7 +1,7 @@
-"""A training step of the quick digit detector against its network's own, and what the step waits for its images.
+"""Training step of the quick digit detector against a bare step of its network, and the time it waits for images.
 
-The bare step is the network's forward pass, which ends in torchvision's losses, on images that are decoded and in
-floating point already, the backward pass of their sum, and the optimizer.
+The bare step is the network's forward pass, which ends in torchvision's losses, on decoded images in floating point,
+the backward pass of the sum of losses, and the optimizer.
 
 python -m benchmarks.digits
 """
@@ -30,7 +30,7 @@ NUM_STEPS = 20  # per epoch
 
 
 def measure() -> dict[str, float]:
-    """Returns the bare step's seconds, the full step's ratio to it, decoding and waiting as shares of the full one."""
+    """Return the seconds of a bare step, the ratio of a full step to it, and decoding and waiting as shares of it."""
     device = runtime.choose_device()
     count = NUM_STEPS * QUICK.training.batch_size
     with tempfile.TemporaryDirectory() as folder:
@@ -41,7 +41,7 @@ def measure() -> dict[str, float]:
 
 def _measure_steps(images: DigitDataset, device: torch.device) -> dict[str, float]:
     config = QUICK.training
-    model = build_digit_rcnn(QUICK.model).to(device, memory_format=torch.channels_last).train()
+    model = build_digit_rcnn(QUICK.model).to(device).to(memory_format=torch.channels_last).train()
     task = Task(QUICK, images, images, device)
     optimizer = training.build_optimizer(model, config)
     step = training.choose_step(task, device)
@@ -50,19 +50,18 @@ def _measure_steps(images: DigitDataset, device: torch.device) -> dict[str, floa
     def in_this_process() -> DigitBatches:
         return build_loader(images, config.batch_size, order.manual_seed(0), augment=task.augment)
 
-    ready = [
-        (
-            [prepare_image(image, device) for image in batch],
-            [{k: v.to(device) for k, v in one.items()} for one in truth],
-        )
-        for batch, truth in in_this_process()
-    ]
+    prepared = []
+    for images_of_batch, targets in in_this_process():
+        prepared_images = [prepare_image(image, device) for image in images_of_batch]
+        prepared_targets = [{name: value.to(device) for name, value in target.items()} for target in targets]
+        prepared.append((prepared_images, prepared_targets))
 
     def sum_losses(model: nn.Module, batch: tuple) -> dict[str, torch.Tensor]:
-        return {"loss": sum(model(*batch).values())}
+        losses: dict[str, torch.Tensor] = model(*batch)
+        return {"loss": sum(losses.values(), torch.zeros((), device=device))}
 
     def bare() -> None:
-        for batch in ready:
+        for batch in prepared:
             training.compute_gradients(sum_losses, model, batch)
             optimizer.step()
 
@@ -84,7 +83,7 @@ def _measure_steps(images: DigitDataset, device: torch.device) -> dict[str, floa
         turns.append((time.perf_counter() - started, time_call(bare, device)))
     seconds = statistics.median(full for full, _ in turns)
     return {
-        "digits.seconds": statistics.median(bare for _, bare in turns) / len(ready),
+        "digits.seconds": statistics.median(bare for _, bare in turns) / len(prepared),
         "digits.ratio": statistics.median(full / bare for full, bare in turns),
         "digits.decoding_share": statistics.median(time_call(decode, device) for _ in range(3)) / seconds,
         "digits.waiting_share": statistics.median(waits) / seconds,
@@ -92,7 +91,7 @@ def _measure_steps(images: DigitDataset, device: torch.device) -> dict[str, floa
 
 
 class WaitingBatches:
-    """Batches that count the seconds between asking for one and having it."""
+    """Batches with the sum of the seconds that a training step waits for them."""
 
     def __init__(self, batches: training.Batches) -> None:
         self.batches = batches

@@ -1,4 +1,4 @@
-"""Milliseconds from a press of a key to the changed picture on screen: every explorer of every lesson, in a browser.
+"""Milliseconds from a press of a key to the changed picture on screen, for every explorer of every lesson.
 
 python -m benchmarks.explorers
 """
@@ -18,9 +18,9 @@ NUM_PRESSES = 8  # of each control, there and back
 
 
 def measure() -> dict[str, float]:
-    """Returns the median and the 95th percentile of each explorer, and the largest of both; nothing without a browser.
+    """Return the median and the 95th percentile of each explorer, and the largest of both; nothing without a browser.
 
-    The lessons run at smoke unless another profile is in force: their explorers draw as much at every budget.
+    The lessons run at smoke unless WORKBOOK_PROFILE is set: their explorers draw as much at every budget.
     """
     if browser.find_browser() is None:
         print(browser.HOW_TO_GET_A_BROWSER)

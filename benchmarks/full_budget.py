@@ -1,7 +1,8 @@
-"""The assignment's own budget on the machine at hand: lessons through papermill, by the clock.
+"""Time of the assignment's full budget on this machine: lessons through papermill, and the training step.
 
-`python -m benchmarks.full_budget --kernel workbook-gpu0` runs lessons 3, 5 and 6 at `full` from nothing, measures the
-training step on the same device, and keeps times and results in `benchmarks/full_budget/`, in a file named after it.
+`python -m benchmarks.full_budget --kernel workbook-gpu0` runs lessons 3, 5 and 6 at `full` without results of earlier
+runs and measures the training step on the same device. Times and results are written to a file in
+`benchmarks/full_budget/` that is named after the device.
 To reach on a GPU: `assignment_seed0` of lesson 3, 50 epochs, in at most 20 seconds, and step ratios of at most 1.15.
 """
 
@@ -31,11 +32,11 @@ STEPS = ("benchmarks.training_step", "benchmarks.keypoints")
 
 
 def measure(lessons: Sequence[str], profile: paths.Profile, kernel: str) -> dict[str, Any]:
-    """Returns the device, seconds and metrics of each lesson, seconds and epochs of each training, and step ratios.
+    """Return the device, seconds and metrics of each lesson, seconds and epochs of each training, and step ratios.
 
     Raises:
-        jupyter_client.kernelspec.NoSuchKernel: no such kernel is registered; `make kernel` does.
-        subprocess.CalledProcessError: a lesson or a benchmark failed, having said why.
+        jupyter_client.kernelspec.NoSuchKernel: no such kernel is registered; `workbook kernel` registers one.
+        subprocess.CalledProcessError: a lesson or a benchmark failed; its output holds the reason.
     """
     environment = os.environ | KernelSpecManager().get_kernel_spec(kernel).env
     record: dict[str, Any] = {"profile": profile, "lessons": {}, "trainings": {}, "steps": {}}
@@ -46,44 +47,66 @@ def measure(lessons: Sequence[str], profile: paths.Profile, kernel: str) -> dict
             started = time.perf_counter()
             environment_of_run = environment | {paths.RUNS_VARIABLE: folder}
             subprocess.run([sys.executable, "-m", *command], env=environment_of_run, cwd=path.parent, check=True)
+            seconds = round(time.perf_counter() - started, 1)
             results = json.loads((runs / path.stem / profile / "results.json").read_text(encoding="utf-8"))
             record |= {"device": results["device"], "versions": results["versions"]}
-            seconds = round(time.perf_counter() - started, 1)
-            refused = REFUSAL in (runs / path.name).read_text(encoding="utf-8")  # by a GPU that then did not replay
             record["lessons"][path.stem] = {
                 "seconds": seconds,
-                "recording_refused": refused,
+                "recording_refused": was_refused(runs / path.name),
                 "metrics": results["metrics"],
             }
-        for log in sorted(runs.rglob(checkpoints.LOG)):
-            history = checkpoints.read_log(log)
-            seconds = round(sum(row["seconds"] for row in history), 1)  # saving is not counted
-            name = log.parent.relative_to(runs).as_posix()
-            record["trainings"][name] = {"epochs": len(history), "seconds": seconds}
+        record["trainings"] = read_trainings(runs)
     for module in STEPS:
         command = [sys.executable, "-m", module]
-        lines = subprocess.run(command, env=environment, cwd=paths.ROOT, stdout=subprocess.PIPE, text=True, check=True)
-        record["steps"] |= {name: float(value) for name, value in re.findall(r"^(\S+) +(\S+)$", lines.stdout, re.M)}
+        output = subprocess.run(command, env=environment, cwd=paths.ROOT, stdout=subprocess.PIPE, text=True, check=True)
+        record["steps"] |= parse_measurements(output.stdout)
     return record
 
 
+def was_refused(notebook: Path) -> bool:
+    """Return whether an executed notebook holds the warning of a GPU that could not record a training step."""
+    return REFUSAL in notebook.read_text(encoding="utf-8")
+
+
+def read_trainings(runs: Path) -> dict[str, dict[str, float]]:
+    """Return the epochs and the seconds of each training below `runs`, without the time of saving, by its folder."""
+    trainings = {}
+    for log in sorted(runs.rglob(checkpoints.LOG)):
+        history = checkpoints.read_log(log)
+        seconds = round(sum(row["seconds"] for row in history), 1)
+        trainings[log.parent.relative_to(runs).as_posix()] = {"epochs": len(history), "seconds": seconds}
+    return trainings
+
+
+def parse_measurements(output: str) -> dict[str, float]:
+    """Return the numbers that a benchmark prints, by name: lines with a name, blanks and a number, and no others."""
+    return {name: float(value) for name, value in re.findall(r"^(\S+) +(-?\d+(?:\.\d+)?|nan|-?inf)$", output, re.M)}
+
+
+def name_record(device: str, profile: str) -> str:
+    """Return the file name of a record: lower-case letters, digits and underscores."""
+    return re.sub(r"[^a-z0-9]+", "_", f"{device} {profile}".lower()).strip("_") + ".json"
+
+
 def main() -> None:
-    """Writes the record and prints what of it is to be reached."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Write the record to a file and print its times."""
+    parser = argparse.ArgumentParser(description="Measure the assignment's full budget on this machine.")
     parser.add_argument("lessons", nargs="*", default=LESSONS, help=f"their numbers (default: {' '.join(LESSONS)})")
-    parser.add_argument("--kernel", default="python3", help="as papermill's -k; `make kernel GPU=0` registers one")
+    parser.add_argument(
+        "--kernel", default="python3", help="as papermill's -k (see `workbook kernel --help`)"
+    )
     parser.add_argument("--profile", choices=paths.PROFILES, default="full", help="the budget (default: full)")
     arguments = parser.parse_args()
     record = measure(arguments.lessons, arguments.profile, arguments.kernel)
-    name = re.sub(r"[^a-z0-9]+", "_", f"{record['device']} {arguments.profile}".lower())
-    files.write_text(RECORDS / f"{name}.json", json.dumps(record, indent=2) + "\n")
+    path = RECORDS / name_record(record["device"], arguments.profile)
+    files.write_text(path, json.dumps(record, indent=2) + "\n")
     for lesson, result in record["lessons"].items():
         print(f"{lesson:64} {result['seconds']:9.1f} s")
     for training_name, result in record["trainings"].items():
         print(f"{training_name:64} {result['seconds']:9.1f} s for {result['epochs']} epochs")
     for step, value in record["steps"].items():
         print(f"{step:64} {value:9.3f}")
-    print(f"kept in {RECORDS / f'{name}.json'}")
+    print(f"written to {path}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python -m benchmarks.fuzzing --count 5000 --seed 0
 
 Law: a mutated file is either refused by a `DatasetError` of one line, with less than 500 characters and the name of a
-file of the set in it; or it is read, a second reading gives the same, and what is read keeps the reader's promises
+file of the set in it; or it is read, a second reading gives the same, and what is read fulfils the reader's conditions
 (finite boxes with a size inside their images, known labels, …). A harmless mutation (order of records, byte order mark,
 extra fields, unused categories, hidden files) changes nothing that is read. No reader hangs, runs out of memory, or
 raises anything else.
@@ -35,6 +35,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from helpers import coco
@@ -60,7 +61,7 @@ Content = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Reader:
-    """A reader, the sound file that is mutated for it, and the promises of what it returns."""
+    """A reader, the sound file that is mutated for it, and the conditions for what it returns."""
 
     name: str
     target: str  # the mutated file, relative to the folder of the set
@@ -75,7 +76,7 @@ class Outcome:
 
     reader: str
     mutation: str
-    verdict: str  # "refused", "read" or the broken promise
+    verdict: str  # "refused", "read" or the violated rule
     detail: str  # message of a refusal, or what is wrong
 
 
@@ -129,12 +130,12 @@ def write_digit_struct(path: Path, names: tuple[str, ...]) -> None:
             file.create_dataset(f"digitStruct/{field}", data=cells, dtype=h5py.ref_dtype)
 
 
-# Readers and their promises
+# Readers and the conditions for what they return
 
 
-def require(promise: object, text: str) -> None:
-    """Raise AssertionError with `text` unless `promise` is true, or all of it is."""
-    if not np.all(promise):
+def require(condition: ArrayLike, text: str) -> None:
+    """Raise AssertionError with `text` unless `condition` is true, everywhere if it is an array."""
+    if not np.all(condition):
         raise AssertionError(text)
 
 
@@ -222,7 +223,8 @@ def _read_unlabelled(folder: Path) -> Content:
 
 def _read_predictions(folder: Path) -> Content:
     images = DigitDataset(folder / "train", coco.BoxFile.of(IDS, ("1", "2", "5"), np.tile(np.array(SIZE), (3, 1))))
-    return tuple(tuple(column.numpy() for column in found) for found in read_predictions(folder / "pred.json", images))
+    predictions = read_predictions(folder / "pred.json", images)
+    return tuple(tuple(column.numpy() for column in detections) for detections in predictions)
 
 
 def _read_struct(folder: Path) -> Content:
@@ -512,11 +514,18 @@ def save_otherwise(rng: random.Random, content: bytes) -> bytes:
     return stream.getvalue()
 
 
+def find_group(file: h5py.File, name: str) -> h5py.Group:
+    """Return the group `name` of an HDF5 file."""
+    group = file[name]
+    assert isinstance(group, h5py.Group)
+    return group
+
+
 def change_numbers(rng: random.Random, content: bytes) -> bytes:
     """Replace one value of an HDF5 file by an odd one, or by an array of another length or type."""
     stream = io.BytesIO(content)
     with h5py.File(stream, "r+") as file:
-        groups = [group for group in file["#refs#"].values() if isinstance(group, h5py.Group)]
+        groups = [group for group in find_group(file, "#refs#").values() if isinstance(group, h5py.Group)]
         group, name = rng.choice(groups), rng.choice(("left", "top", "width", "height", "label"))
         odd = rng.choice((float("nan"), float("inf"), -1.0, 0.0, 1e300, 2.5, 11.0, 1e12))
         values = rng.choice(
@@ -536,8 +545,9 @@ def change_name(rng: random.Random, content: bytes) -> bytes:
             ("1.png", "9.png", "../1.png", "1.jpg", "\ud800.png", "a" * 90, "9" * 5000, "\0", "", "01.png")
         )
         names = file["digitStruct/name"]
+        assert isinstance(names, h5py.Dataset)
         codes = np.array([[ord(letter)] for letter in letters], np.uint16).reshape(-1, 1)
-        names[row, 0] = file["#refs#"].create_dataset("odd", data=codes).ref
+        names[row, 0] = find_group(file, "#refs#").create_dataset("odd", data=codes).ref
     return stream.getvalue()
 
 
@@ -574,36 +584,36 @@ def try_mutation(reader: Reader, mutation: Callable, rng: random.Random, folder:
     content = target.read_bytes()
     argument = json.loads(content) if mutation in _JSON else content
 
-    def tell(verdict: str, detail: str = "") -> Outcome:
+    def conclude(verdict: str, detail: str = "") -> Outcome:
         return Outcome(reader.name, mutation.__name__, verdict, detail)
 
     start = time.perf_counter()
     try:
         target.write_bytes(mutation(rng, argument))
-        found = reader.read(folder)
-        reader.check(found)
-        again = reader.read(folder)
+        first = reader.read(folder)
+        reader.check(first)
+        second = reader.read(folder)
     except DatasetError as error:
         message = str(error)
         names = [reader.target, "train", "converted"] if reader.kind == "mat" else [reader.target, "train/"]
         if not any(str(folder / name) in message for name in names):
-            return tell("message without the file", message)
+            return conclude("message without the file", message)
         if len(message) >= LONGEST_MESSAGE or "\n" in message:
-            return tell("message that is too long", message)
+            return conclude("message that is too long", message)
         if mutation in HARMLESS:
-            return tell("harmless, but refused", message)
-        return tell("refused", message)
+            return conclude("harmless, but refused", message)
+        return conclude("refused", message)
     except Exception as error:
-        return tell("another exception", f"{type(error).__name__}: {error}"[:300])
+        return conclude("another exception", f"{type(error).__name__}: {error}"[:300])
     finally:
         target.write_bytes(content)
     if time.perf_counter() - start > LONGEST_READING:
-        return tell("slow", f"{time.perf_counter() - start:.1f} s")
-    if not same(found, again):
-        return tell("a second reading differs")
-    if mutation in HARMLESS and not same(found, sound):
-        return tell("harmless, but read otherwise")
-    return tell("read")
+        return conclude("slow", f"{time.perf_counter() - start:.1f} s")
+    if not same(first, second):
+        return conclude("a second reading differs")
+    if mutation in HARMLESS and not same(first, sound):
+        return conclude("harmless, but read otherwise")
+    return conclude("read")
 
 
 def fuzz(folder: Path, count: int, seed: int) -> Iterator[Outcome]:
@@ -624,7 +634,7 @@ def measure_memory() -> int:
 
 
 def main() -> int:
-    """Print how many mutated files each reader refused and read, and every broken promise."""
+    """Print how many mutated files each reader refused and read, and every violation of the law."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzzing", description=main.__doc__)
     parser.add_argument("--count", type=int, default=5000, help="number of mutated files (default: 5000)")
     parser.add_argument("--seed", type=int, default=0)
@@ -643,16 +653,16 @@ def main() -> int:
     for reader in list_readers():
         verdicts = {verdict: count for (name, verdict), count in sorted(counts.items()) if name == reader.name}
         print(f"{reader.name:16}", ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items()))
-    broken = [outcome for outcome in outcomes if outcome.verdict not in ("refused", "read")]
-    for outcome in broken:
+    violations = [outcome for outcome in outcomes if outcome.verdict not in ("refused", "read")]
+    for outcome in violations:
         print(outcome)
     growth = measure_memory() - before
     longest = max((len(outcome.detail) for outcome in outcomes if outcome.verdict == "refused"), default=0)
     print(
         f"{len(outcomes)} files in {time.perf_counter() - start:.0f} s, memory grew by {growth / 2**20:.0f} MB, "
-        f"longest message {longest} characters, {len(broken)} broken promises"
+        f"longest message {longest} characters, {len(violations)} violations of the law"
     )
-    return 1 if broken or growth > LARGEST_GROWTH else 0
+    return 1 if violations or growth > LARGEST_GROWTH else 0
 
 
 if __name__ == "__main__":

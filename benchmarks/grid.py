@@ -89,17 +89,17 @@ def measure(num_turns: int = NUM_TURNS, num_runs: int = NUM_RUNS) -> dict[str, f
     with tempfile.TemporaryDirectory() as name:
         folder, path = Path(name), write_notebook(Path(name))
         places = {paths.RUNS_VARIABLE: name, paths.PROFILE_VARIABLE: "smoke"}
-        with mock.patch.dict(os.environ, places), mock.patch.object(paths, "RUNS", folder), _start(1) as one:
-            _time_grid(one, path, seeds, 0, 1)
+        with mock.patch.dict(os.environ, places), mock.patch.object(paths, "RUNS", folder), _start(1) as one_worker:
+            _time_grid(one_worker, path, seeds, 0, 1)
             _time_by_hand(path, folder, 0, 1)
             turns = [
-                (_time_grid(one, path, seeds, 0, num_runs), _time_by_hand(path, folder, 0, num_runs))
+                (_time_grid(one_worker, path, seeds, 0, num_runs), _time_by_hand(path, folder, 0, num_runs))
                 for _ in range(num_turns)
             ]
-            with _start(2) as two:
-                _time_grid(two, path, seeds, 0, 2)
+            with _start(2) as two_workers:
+                _time_grid(two_workers, path, seeds, 0, 2)
                 pairs = [
-                    [_time_grid(client, path, seeds, STEPS, num_runs) for client in (one, two)]
+                    [_time_grid(client, path, seeds, STEPS, num_runs) for client in (one_worker, two_workers)]
                     for _ in range(num_turns)
                 ]
     return {

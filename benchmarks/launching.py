@@ -1,4 +1,4 @@
-"""Speed of a training step launched in four ways: plain, replayed, graphed and compiled.
+"""Speed of a training step launched in five ways: plain, replayed, graphed, compiled and reduced.
 
     python -m benchmarks.launching
 
@@ -6,9 +6,9 @@
 records the forward and the backward pass of the network alone. `compiled` is `torch.compile`, and `reduced` is
 `torch.compile(mode="reduce-overhead")`, which records CUDA graphs of the compiled network.
 
-The ways other than `plain` and `compiled` need a GPU and are skipped without one. No GPU has run this benchmark yet, so
-it is unproven that `replayed` is the fastest. One run on a GPU decides: `helpers.cuda_graphs` is worth keeping if
-`replayed_ratio` is at least 10 % below `graphed_ratio` and `reduced_ratio`.
+The ways other than `plain` and `compiled` need a GPU and are skipped without one. No GPU was at hand: this benchmark
+has not run on one, and it is unproven that `replayed` is the fastest. One run on a GPU decides: `helpers.cuda_graphs`
+is worth keeping if `replayed_ratio` is at least 10 % below `graphed_ratio` and `reduced_ratio`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def measure() -> dict[str, float]:
 def _compare(
     name: str,
     build: Callable[[], nn.Module],
-    task: training.Task,
+    task: training.Task[nn.Module],
     config: training.TrainingConfig,
     device: torch.device,
 ) -> dict[str, float]:
@@ -74,7 +74,7 @@ def _compare(
             seconds, step = _time_set_up(way, model, task, images, device)
             epoch = partial(training.train_epoch, model, batches, step, optimizer, config)
             first[way] = seconds + time_call(epoch, device)
-        except Exception as error:  # each of the tools raises errors of its own where it cannot handle a network
+        except Exception as error:  # each way raises other errors for a network that it cannot handle
             print(f"launch.{name}_{way}: failed, {type(error).__name__}: {str(error).splitlines()[0][:200]}")
             continue
         epochs[way] = epoch
@@ -89,15 +89,15 @@ def _compare(
 
 
 def _time_set_up(
-    way: str, model: nn.Module, task: training.Task, images: torch.Tensor, device: torch.device
-) -> tuple[float, Step]:
+    way: str, model: nn.Module, task: training.Task[nn.Module], images: torch.Tensor, device: torch.device
+) -> tuple[float, Step[nn.Module]]:
     """Return the seconds of building the step, and the step."""
-    steps: list[Step] = []
+    steps: list[Step[nn.Module]] = []
     seconds = time_call(lambda: steps.append(_build_step(way, model, task, images)), device)
     return seconds, steps[0]
 
 
-def _build_step(way: str, model: nn.Module, task: training.Task, images: torch.Tensor) -> Step:
+def _build_step(way: str, model: nn.Module, task: training.Task[nn.Module], images: torch.Tensor) -> Step[nn.Module]:
     """Return the step that launches the kernels in one of the ways.
 
     Args:
@@ -115,14 +115,21 @@ def _build_step(way: str, model: nn.Module, task: training.Task, images: torch.T
         case "graphed":
             return _substitute(plain, _GraphedNetwork(model, images))
         case "compiled":
-            return _substitute(plain, torch.compile(model))
+            return _substitute(plain, _compile(model, "default"))
         case "reduced":
-            return _substitute(plain, torch.compile(model, mode="reduce-overhead"))
+            return _substitute(plain, _compile(model, "reduce-overhead"))
         case _:
             raise ValueError(f"way is {way!r}; choose plain, replayed, graphed, compiled or reduced")
 
 
-def _substitute(step: Step, network: Callable) -> Step:
+def _compile(model: nn.Module, mode: str) -> nn.Module:
+    """Return `model` compiled by `torch.compile`, which returns a module for a module."""
+    compiled = torch.compile(model, mode=mode)
+    assert isinstance(compiled, nn.Module)
+    return compiled
+
+
+def _substitute(step: Step[nn.Module], network: nn.Module) -> Step[nn.Module]:
     """Return the step that runs `network` in place of its model; both share their parameters."""
     return lambda _, batch: step(network, batch)
 
@@ -140,11 +147,11 @@ class _GraphedNetwork(nn.Module):
         with runtime.autocast(images.device):
             self.returns_list = isinstance(model(images), list)
             graphed = torch.cuda.make_graphed_callables(_TupleOutput(model), (images,))
-        object.__setattr__(self, "graphed", graphed)  # no submodule: its parameters are those of `model`
+        self.run_graphed = graphed.__call__  # the method and not the module: its parameters are those of `model`
 
     def forward(self, images: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
         """Return what the network returns."""
-        outputs = self.graphed(images)
+        outputs = self.run_graphed(images)
         return list(outputs) if self.returns_list else outputs[0]
 
 

@@ -1,7 +1,7 @@
-"""Times what is compared: a function on a device, and a task's full training steps against bare ones.
+"""Time measurements: a function on a device, and the full training steps of a task against bare ones.
 
-A full step is everything `training.train_epoch` does for a batch: gathering it, scaling to 0..1, targets,
-all losses, bookkeeping. A bare step is the network's own forward pass on a ready batch, the backward pass from a ready
+A full step is everything that `training.train_epoch` does for a batch: gathering it, scaling to 0..1, targets, all
+losses, bookkeeping. A bare step is the network's forward pass on a prepared batch, the backward pass from a prepared
 gradient, and the optimizer. A GPU replays both, as far as they can be recorded.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -27,8 +28,8 @@ class StepTimes(NamedTuple):
     ratio: float  # full step / bare step, of the same turn
 
 
-def time_call(function, device: torch.device) -> float:
-    """Returns the seconds that `function` takes, the device's queue included."""
+def time_call(function: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds that `function` takes, with all that it puts into the queue of the device."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     start = time.perf_counter()
@@ -39,10 +40,10 @@ def time_call(function, device: torch.device) -> float:
 
 
 def time_steps(
-    model: nn.Module, task: training.Task, config: training.TrainingConfig, device: torch.device
+    model: nn.Module, task: training.Task[nn.Module], config: training.TrainingConfig, device: torch.device
 ) -> StepTimes:
-    """Returns how long a step of one epoch takes, bare and full; trains `model` on the way."""
-    model = model.to(device, memory_format=torch.channels_last).train()
+    """Return the seconds of a bare step and the ratio of a full step to it. `model` is trained meanwhile."""
+    model = model.to(device).to(memory_format=torch.channels_last).train()
     optimizer = training.build_optimizer(model, config)
     batches = task.batches(1, config.batch_size, torch.Generator().manual_seed(0))
     step = training.choose_step(task, device)
@@ -67,7 +68,7 @@ def time_steps(
 
 
 def _compute_bare_gradients(model: nn.Module, batch: tuple[Tensor, Tensor | list[Tensor]]) -> dict[str, Tensor]:
-    """Leaves the gradients that ready ones of the outputs give; there is no loss."""
+    """Leave gradients in the parameters, computed from given gradients of the outputs; there is no loss."""
     images, gradients = batch
     with runtime.autocast(images.device):
         outputs = model(images)
@@ -77,10 +78,10 @@ def _compute_bare_gradients(model: nn.Module, batch: tuple[Tensor, Tensor | list
 
 
 def _draw_gradients(model: nn.Module, images: Tensor, device: torch.device) -> Tensor | list[Tensor]:
-    """Returns noise for each of the network's outputs, about as large as a mean loss' gradient.
+    """Return noise for each of the network's outputs, about as large as the gradient of a mean loss.
 
-    The gradient of a sum would not do: normalisation layers stop what is the same in every cell, and behind them
-    processors would multiply numbers too small to be multiplied at full speed.
+    The gradient of a sum is no substitute: normalisation layers remove the part of a gradient that is equal in all
+    cells. The layers before them would then multiply numbers so small that processors multiply them slowly.
     """
 
     def draw(output: Tensor) -> Tensor:

@@ -72,8 +72,8 @@ def _forward_operations(model: MultiScaleDetector) -> int:
 def _peak_operations(device: torch.device) -> float:
     """Return operations per second of the machine's matrix product, in the number format that training uses."""
     a, b = (torch.randn(MATRIX, MATRIX, device=device, dtype=runtime.choose_precision(device)) for _ in range(2))
-    a @ b
-    return 2 * MATRIX**3 / min(time_call(lambda: a @ b, device) for _ in range(5))
+    torch.matmul(a, b)  # warms up
+    return 2 * MATRIX**3 / min(time_call(lambda: torch.matmul(a, b), device) for _ in range(5))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,14 @@
-"""Modules behind the workbook: what lessons import, and what runs the course.
+"""Modules of the workbook, in three layers: shared modules, packages of the lessons, and the course.
 
-The modules in this folder are shared by the packages `detection`, `keypoints` and `digits`, which do not import each
-other. `course` runs, grades and reports lessons; no lesson imports it. `tests/test_structure.py` holds the exact rules.
+Shared modules:
+    paths, files, records, identity     locations, whole files, checked input, identity of results (without PyTorch)
+    coco, images, generated             annotation files, PNG images, generated folders (without PyTorch)
+    runtime, training, checkpoints      runs of lessons, training loop, resumable state
+    cuda_graphs, average_precision      recorded training steps, COCO metrics
+    plotting, explorers                 figures, controls above a figure
+
+Packages: `detection`, `keypoints` and `digits` import shared modules and not each other. `handout` draws the
+datasets of the first two.
+
+Course: `course` runs, grades and reports lessons; no lesson imports it. `tests/test_structure.py` proves these rules.
 """

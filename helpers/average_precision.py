@@ -1,6 +1,6 @@
 """Detections of an image, and COCO's average precision and recall.
 
-A package passes its ground truth as columns, with its own labels; only this module makes COCO's records of them.
+A package passes its ground truth as columns, with the package's labels; only this module makes COCO's records of them.
 
 Shape letters: M images, N objects of all images, D detections of one image.
 """
@@ -20,7 +20,7 @@ from helpers import coco
 TWELVE = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 TWELVE += ("ar_1", "ar_10", "ar", "ar_small", "ar_medium", "ar_large")
 """COCO's twelve numbers, in its order; `evaluate_boxes` explains them."""
-MAX_DETECTIONS = (1, 10, 100)
+MAX_DETECTIONS: tuple[int, ...] = (1, 10, 100)
 """Numbers of best detections per image and class that are evaluated: `ar_1`, `ar_10`, and all other numbers."""
 
 

@@ -213,7 +213,7 @@ def write_checkpoint(path: Path, identity: Identity, state: State) -> None:
     """Write `state` with the identity that made it and the digest of both.
 
     Raises:
-        OSError: the file cannot be written; it names `path`, and says so if the disk is full.
+        OSError: the file cannot be written; the error names `path`, and a full disk as the reason.
     """
     buffer = io.BytesIO()  # torch's own writer has no plain message for a full disk
     torch.save({"identity": identity, **state}, buffer)

@@ -1,6 +1,6 @@
 """COCO annotation and result files in two dialects: writing, reading and conversion.
 
-Both dialects hold the same truth. Nothing in a file says which of them it is in, so every caller names it:
+Both dialects hold the same truth. No field of a file tells its dialect, so every caller passes it:
 
     "coco"     `bbox` is `[x, y, width, height]`, keypoints are flat triples `[x, y, v, ...]`, annotations count from 1
     "handout"  `bbox` is `[x1, y1, x2, y2]`, although the handout calls it COCO-style, keypoints are pairs, from 0
@@ -9,8 +9,8 @@ Inside the program boxes are `(x1, y1, x2, y2)` pixels, and pixel i covers [i, i
 dialects name a keypoint by the index of its pixel, whose centre is half a pixel further: reading adds 0.5, writing
 subtracts it. A file with one wrong record is refused as a whole.
 
-The order of records means nothing: images and annotations are returned in the order of their ids. Fields and
-categories that nothing refers to are passed over.
+The order of records is irrelevant: images and annotations are returned in the order of their ids. Fields and
+categories that no record refers to are passed over.
 
 Source: https://cocodataset.org/#format-data; the handout, section 1.
 """
@@ -92,7 +92,7 @@ class BoxFile:
         order = np.argsort(self.owners, kind="stable")
         starts = np.searchsorted(self.owners[order], np.arange(len(self.file_names) + 1))
         counts = np.diff(starts)[images]
-        # For every object its rank among all that are taken, less that of its image's first, plus where those begin.
+        # Rank of each object among the taken ones, minus the rank of the first of its image, plus its image's start.
         ranks = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         rows = order[np.repeat(starts[:-1][images], counts) + ranks]
         return BoxFile(
@@ -177,7 +177,7 @@ def write_boxes(path: Path, file: BoxFile, dialect: Dialect, class_names: Sequen
     """
     start = 1 if dialect == "coco" else 0
     boxes = from_corners(file.boxes) if dialect == "coco" else file.boxes
-    # COCO's own size classes are cut at the area of the box, so its files carry just that.
+    # COCO assigns its size classes by the area of the box, so its files hold that area.
     areas = boxes[:, 2] * boxes[:, 3] if dialect == "coco" else file.areas
     columns = [_to_plain(column) for column in (file.image_ids[file.owners], file.labels + start, boxes, areas)]
     columns += [file.visibility.tolist(), file.ignored.tolist()]
@@ -392,10 +392,10 @@ def _read_labels(records: Records, categories: Records, class_names: Sequence[st
     """
     ids, names = categories.require_unique("id"), categories.column("name")
     category_ids = records.column("category_id")
-    known, used = set(ids), set(category_ids)
+    listed, used = set(ids), set(category_ids)
     records.refuse(
-        [category_id not in known for category_id in category_ids],
-        lambda row: f"category_id {category_ids[row]} is not in `categories` ({shorten(sorted(known))})",
+        [category_id not in listed for category_id in category_ids],
+        lambda row: f"category_id {category_ids[row]} is not in `categories` ({shorten(sorted(listed))})",
         "give the annotation one of those ids or list its category",
     )
     categories.refuse(
@@ -428,7 +428,7 @@ def _check_boxes(
     """Refuse boxes that cannot be what `dialect` means; name the other dialect where it fits all of them."""
     _refuse_shares(records, values, dialect, are_shares(_to_corners(values, dialect)) & (values > 0).any(axis=1))
 
-    def judge(assumed: Dialect) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def check_as(assumed: Dialect) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         corners = _to_corners(values, assumed)
         width, height = (corners[:, 2:] - corners[:, :2]).T
         empty = (width <= 0) | (height <= 0)
@@ -442,14 +442,14 @@ def _check_boxes(
         else:  # an outline's area is smaller than its box's
             wrong = areas > product * 1.01 + 1
             wrong |= ~outlined & (areas < product * 0.99 - 1)
-        return empty, outside, wrong
+        return empty, np.asarray(outside), wrong
 
-    empty, outside, wrong = judge(dialect)
+    empty, outside, wrong = check_as(dialect)
     broken = empty | outside | wrong
     if not broken.any():
         return
     other = _OTHER[dialect]
-    fits_other = not np.any(judge(other))
+    fits_other = not np.any(check_as(other))
     hint = (
         f"as {_MEANING[other]} all {len(values)} boxes of the file fit: read it with dialect={other!r}"
         if fits_other
@@ -545,12 +545,12 @@ def _read_coco_figures(path: Path, point_names: Sequence[str], image_size: tuple
     triples = _list_schema(3 * count, NUMBER, f"{count} triples x, y, v of finite numbers in one list")
     annotations = list_of("annotation", {"id": ID, "image_id": ID, "category_id": ID, "keypoints": triples})
     categories = list_of("category", {"id": ID})
-    # Annotations are checked after the images' sizes: those tell a file of another set from a damaged one.
+    # Annotations are checked after the images' sizes, because a wrong size identifies a file of another set.
     document = read_document(path, _document_schema(images=_IMAGES, annotations={}, categories=categories))
     images = Records(path, "image", document["images"])
     image_ids, file_names, sizes = _read_images(images)
     images.refuse(
-        (sizes != image_size).any(axis=1),
+        (sizes != np.array(image_size)).any(axis=1),
         lambda row: f"its size (height, width) is {tuple(sizes[row].tolist())}",
         f"every image of this set is {tuple(image_size)}",
     )
@@ -570,7 +570,7 @@ def _read_coco_figures(path: Path, point_names: Sequence[str], image_size: tuple
     unlabelled = ~np.isin(labels, (1, 2))
     first = unlabelled.argmax(axis=1)
     records.refuse(
-        unlabelled.any(axis=1),
+        np.asarray(unlabelled.any(axis=1)),
         lambda row: f"keypoint number {first[row] + 1} is not labelled (v = {labels[row, first[row]]:g})",
         "every point of this set is labelled, v is 1 or 2: add it or drop the image",
     )
@@ -632,10 +632,10 @@ def _check_points(
         lambda row: f"its keypoints, none beyond {largest[row]:g}, are shares of the image's sides and not pixels",
         f"scale them to the {width} × {height} pixels of the image",
     )
-    outside = ((points < 0) | (points > (width - 1, height - 1))).any(axis=-1)
+    outside = np.asarray(((points < 0) | (points > (width - 1, height - 1))).any(axis=-1))
     first = outside.argmax(axis=1)
     records.refuse(
-        outside.any(axis=1),
+        np.asarray(outside.any(axis=1)),
         lambda row: f"keypoint {point_names[first[row]]} is at {points[row, first[row]].tolist()}",
         f"it names a pixel of the {width} × {height} image: correct it or drop the image",
     )
@@ -679,7 +679,7 @@ def read_results(
     )
     values = np.array(records.column("bbox"), float).reshape(-1, 4)
     records.refuse(
-        (values[:, 2:] <= 0).any(axis=1),
+        values[:, 2:].min(axis=1) <= 0,
         lambda row: f"bbox {_describe_box(values[row])} has no width or no height",
         f"it is {_MEANING['coco']}: correct it, or take the record out",
     )
@@ -699,7 +699,7 @@ def read_results(
 
 
 def _check_inside(records: Records, values: Float64[np.ndarray, "D 4"], sizes: Int64[np.ndarray, "D 2"]) -> None:
-    """Refuse detections of which less than half lies inside the image; say so if corners would fit them all."""
+    """Refuse detections of which less than half lies inside the image; the message notes if all fit as corners."""
     outside = are_mostly_outside(_to_corners(values, "coco"), sizes)
     are_corners = outside.any() and not are_mostly_outside(values, sizes).any()
     records.refuse(

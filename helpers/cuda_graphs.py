@@ -3,8 +3,9 @@
 The workbook's networks are small: a GPU computes a kernel faster than Python starts the next one. A graph starts all
 kernels of a step at once.
 
-Not proven on a GPU. No part of this module has run on one yet; the tests that need no GPU use a stand-in for `capture`
-and fake tensors. On a CPU nothing here is used.
+Unproven: no GPU was at hand, so no part of this module has run on one. The tests that need no GPU use a stand-in for
+`capture` and fake tensors. On a CPU nothing here is used. `benchmarks.launching` compares this module on a GPU with
+PyTorch's `make_graphed_callables` and `torch.compile`; one run of it decides whether the module is worth keeping.
 
 Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs, "whole-network capture".
 """
@@ -14,14 +15,15 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-T = TypeVar("T")
-Step = Callable[[nn.Module, Any], dict[str, Tensor]]
+Network = TypeVar("Network", bound=nn.Module)
+Result = TypeVar("Result")
+Step = Callable[[Network, Any], dict[str, Tensor]]
 """A function that leaves the gradients of a batch in the parameters of a network, and returns its detached losses."""
 
 REFUSAL = "the step cannot be recorded and is started kernel by kernel"
@@ -37,7 +39,7 @@ class Recording(NamedTuple):
     gradients: list[Tensor | None]
 
 
-class ReplayedStep:
+class ReplayedStep(Generic[Network]):
     """A `Step` that records `step` once per network and shape of batch, and then replays the recording.
 
     Law: losses, gradients, running statistics and random numbers are those of `step`; recording changes none of them.
@@ -47,11 +49,11 @@ class ReplayedStep:
             CPU. Batches are tuples of tensors on the GPU.
     """
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: Step[Network]) -> None:
         self._step = step
         self._recordings: dict[Hashable, Recording | None] = {}
 
-    def __call__(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
+    def __call__(self, model: Network, batch: Any) -> dict[str, Tensor]:
         """Compute the losses and gradients of `batch`; see `Step`."""
         key = model, model.training, *((column.shape, column.dtype) for column in tree_leaves(batch))
         if key not in self._recordings:
@@ -66,7 +68,7 @@ class ReplayedStep:
             parameter.grad = gradient
         return {name: value.clone() for name, value in recording.losses.items()}
 
-    def _record(self, model: nn.Module, batch: Any) -> Recording | None:
+    def _record(self, model: Network, batch: Any) -> Recording | None:
         """Return a recording of the step for batches like `batch`, or `None` if the step cannot be recorded.
 
         The step runs a few times for that, so running statistics and random generators are restored afterwards.
@@ -94,7 +96,7 @@ class ReplayedStep:
         return Recording(replay, recorded_batch, losses, gradients)
 
 
-def capture(function: Callable[[], T]) -> tuple[Callable[[], None], T]:
+def capture(function: Callable[[], Result]) -> tuple[Callable[[], None], Result]:
     """Record what `function` does on the GPU; return a function that replays it, and the results.
 
     Each replay writes new values into the tensors of the results.

@@ -8,27 +8,29 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 
-from ipywidgets import Image, Layout, ToggleButtons, ValueWidget, VBox
+from ipywidgets import FloatSlider, Image, IntSlider, Layout, SelectionSlider, ToggleButtons, VBox
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+Control = FloatSlider | IntSlider | SelectionSlider | ToggleButtons
+"""Controls of the explorers. Menus are no controls, because JupyterLab takes the arrow keys for itself."""
+
 LABEL_WIDTH = "8em"
-"""Enough for a label of fourteen letters with its unit; Jupyter's default width cuts it."""
+"""Enough for a label of fourteen letters with its unit; Jupyter's default width cuts it off."""
 
 SLIDER_WIDTH = "28em"
 """The width of a slider with its label and readout."""
 
 
-def join(figure: Figure, controls: Mapping[str, ValueWidget], draw: Callable[..., None]) -> VBox:
+def join(figure: Figure, controls: Mapping[str, Control], draw: Callable[..., None]) -> VBox:
     """Return the controls above a picture of `figure`; at every change, `draw` is called with all values.
 
     Args:
-        controls: sliders and rows of buttons, by the names of the arguments of `draw`. Menus are not used, because
-            JupyterLab takes the arrow keys for itself.
+        controls: sliders and rows of buttons, by the names of the arguments of `draw`.
         draw: shows the values in the figure.
     """
     picture = Image(format="png", layout=Layout(align_self="flex-start"))  # unstretched, because stretching blurs it
-    canvas = FigureCanvasAgg(figure)  # one for all drawings: it caches the layout of texts
+    canvas = FigureCanvasAgg(figure)  # the same for all drawings: it caches the layout of texts
 
     def draw_values() -> None:
         draw(**{name: control.value for name, control in controls.items()})

@@ -20,7 +20,7 @@ DISK_REASONS = {
     errno.EDQUOT: "not written, because your disk quota is used up: free some space and run it again",
     errno.EROFS: "not written, because the disk is read-only: choose a folder on another disk",
 }
-"""What a message says in place of the operating system's words."""
+"""Text of a message, in place of the operating system's."""
 
 
 @contextlib.contextmanager
@@ -30,7 +30,7 @@ def replace_when_complete(path: Path) -> Iterator[Path]:
     After an exception the temporary file is removed and `path` is left as it was.
 
     Raises:
-        OSError: the file cannot be written; it names `path`, and says so if the disk is full or read-only.
+        OSError: the file cannot be written; the error names `path`, and a full or read-only disk as the reason.
     """
     with name_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def name_disk_errors(path: Path) -> Iterator[None]:
-    """Let an error of a full or read-only disk name `path` and say so in plain words.
+    """Raise the error of a full or read-only disk again, with `path` and the reason in plain words.
 
     Raises:
         OSError: with the same `errno`, `path` as its file name, and the text of `DISK_REASONS`.

@@ -24,7 +24,7 @@ MANIFEST = "manifest.json"
 _ABANDONED_AFTER = 3600.0  # seconds without a change after which the folder of a killed run is removed
 
 Description = Identity
-"""What decides the content of a folder, as JSON values."""
+"""Everything that decides the content of a folder, as JSON values."""
 
 
 def ensure_folder(folder: Path, made_from: Description, parts: Sequence[str], write: Callable[[Path], None]) -> Path:
@@ -39,7 +39,7 @@ def ensure_folder(folder: Path, made_from: Description, parts: Sequence[str], wr
 
     Raises:
         DatasetError: `folder` holds something that this module did not write.
-        OSError: the folder cannot be written; the error says so if the disk is full or read-only.
+        OSError: the folder cannot be written; the error names a full or read-only disk as the reason.
     """
     folder = Path(folder).absolute()
     if is_complete(folder, made_from):

@@ -20,9 +20,9 @@ _FOLDERS = ("detection", "keypoints")
 
 @dataclasses.dataclass(frozen=True)
 class HandoutConfig:
-    """What is drawn; the defaults are the handout's."""
+    """Configuration of the handout's data; the defaults are the handout's."""
 
-    seed: int = 641  # of the one stream that both sets are laid out from
+    seed: int = 641  # of the random stream that decides the layout of both sets
     num_train: int = 1000  # images per set
     num_val: int = 200  # images per set
     scene: detection.SceneConfig = detection.HANDOUT_LOOK
@@ -33,7 +33,7 @@ class HandoutConfig:
             raise ValueError(f"{self.num_train} + {self.num_val} images: each split holds at least one")
 
     def splits(self) -> tuple[tuple[str, range], ...]:
-        """Returns each split's name and image ids; they run on from train to val."""
+        """Return the name and the image ids of each split; the ids of val continue those of train."""
         end = self.num_train + self.num_val
         return ("train", range(self.num_train)), ("val", range(self.num_train, end))
 
@@ -42,7 +42,7 @@ HANDOUT_CONFIG = HandoutConfig()
 
 
 def ensure_handout(folder: Path = paths.HANDOUT, config: HandoutConfig = HANDOUT_CONFIG) -> Path:
-    """Returns `folder`, with both datasets of `config` in it: made only if they are not there, whole and unchanged.
+    """Return `folder` with both datasets of `config`, which are made unless they are complete and unchanged.
 
     Raises:
         DatasetError: `folder` holds something that is no part of the handout's data.
@@ -51,7 +51,7 @@ def ensure_handout(folder: Path = paths.HANDOUT, config: HandoutConfig = HANDOUT
 
 
 def is_complete(folder: Path, config: HandoutConfig = HANDOUT_CONFIG) -> bool:
-    """Returns whether `folder` holds every file of `config` at the length it was written with; reads no image."""
+    """Return whether `folder` holds every file of `config` at the length it was written with; no image is read."""
     return generated.is_complete(folder, _describe(config))
 
 
@@ -60,7 +60,7 @@ def _describe(config: HandoutConfig) -> generated.Description:
 
 
 def _write_sets(folder: Path, config: HandoutConfig) -> None:
-    """Writes both sets in the stream's order: detection train and val, keypoints train and val."""
+    """Write both sets in the order of the random stream: detection train and val, keypoints train and val."""
     rng = random.Random(config.seed)
     look = np.random.default_rng(config.seed)
     first_id = 0
@@ -79,7 +79,7 @@ def _write_detection(
     config: detection.SceneConfig,
     first_id: int,
 ) -> int:
-    """Writes the images and both annotation files of a split; returns its number of objects."""
+    """Write the images and both annotation files of a split; return its number of objects."""
     (folder / split).mkdir(parents=True)
     file_names = tuple(f"{image_id:06d}.png" for image_id in image_ids)
     truths = []
@@ -108,7 +108,7 @@ def _write_detection(
 def _write_keypoints(
     folder: Path, split: str, image_ids: range, rng: random.Random, config: keypoints.FigureConfig
 ) -> None:
-    """Writes the images and both annotation files of a split."""
+    """Write the images and both annotation files of a split."""
     (folder / split).mkdir(parents=True)
     file_names = tuple(f"{image_id:06d}.png" for image_id in image_ids)
     points = []

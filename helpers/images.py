@@ -61,7 +61,7 @@ def write_image(path: Path, image: UInt8[np.ndarray, "H W *C"]) -> None:
     rows[0, 1:] = pixels[0]
     np.subtract(pixels[1:], pixels[:-1], out=rows[1:, 1:])
     deflate = zlib.compressobj(level=1, strategy=zlib.Z_RLE)
-    compressed = deflate.compress(rows) + deflate.flush()
+    compressed = deflate.compress(rows.data) + deflate.flush()
     colour_type = 0 if image.ndim == 2 else 2
     header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", compressed), (b"IEND", b""))
@@ -140,7 +140,7 @@ def _check_header(path: Path, start: bytes, size: tuple[int, int] | None, mode: 
     """Return (height, width) of the image that begins with `start`; refuse another size or mode than expected."""
     actual_size, actual_mode = _parse_header(path, start)
     if size is not None and actual_size != size:
-        raise DatasetError(f"{path}: the image is {actual_size} (height, width), its record says {size}. {_REMEDY}")
+        raise DatasetError(f"{path}: the image is {actual_size} (height, width), but recorded as {size}. {_REMEDY}")
     if mode is not None and actual_mode != mode:
         raise DatasetError(f"{path}: its mode is {actual_mode}, not {mode}. Convert the image to {mode}")
     return actual_size
@@ -154,7 +154,7 @@ def read_images(
 ) -> UInt8[np.ndarray, "M H W *C"]:
     """Return the images as one array, [M, H, W] for mode "L" and [M, H, W, 3] for "RGB".
 
-    The header of every image is checked before memory is asked for. One thread decodes: images this small are decoded
+    The header of every image is checked before memory is reserved. One thread decodes: images this small are decoded
     faster than they are handed over to a second one.
 
     Raises:
@@ -216,6 +216,6 @@ def read_image(path: Path, size: tuple[int, int], mode: Mode) -> UInt8[np.ndarra
                 if (image.height, image.width) != size or image.mode != mode:  # Pillow follows a second header
                     raise ValueError("two headers that differ")
                 return np.asarray(image)
-    except Exception as error:  # what Pillow raises for a damaged file depends on the byte where it breaks off
+    except Exception as error:  # Pillow raises many kinds, depending on the damaged byte
         reason = explain(error, 80)
         raise DatasetError(f"{path}: the image is truncated or damaged ({reason}). {_REMEDY}") from None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeGuard, get_args
 
 RUNS_VARIABLE = "WORKBOOK_RUNS"
 PROFILE_VARIABLE = "WORKBOOK_PROFILE"
@@ -17,12 +17,11 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "data"
 HANDOUT = DATA / "handout"
 RUNS = Path(os.environ.get(RUNS_VARIABLE) or DATA / "runs")
-"""The folder for all files of runs. Each run of a grid has another one, so that no two share a checkpoint."""
+"""The folder for all files of runs. Each run of a grid has a separate one, so that no two share a checkpoint."""
 GRIDS = "grids"  # folder in RUNS for the runs of all grids
 
 Profile = Literal["smoke", "quick", "full"]
 PROFILES: tuple[Profile, ...] = get_args(Profile)
-
 
 SEED_REMEDY = f"choose a whole number from 0 to {2**32 - 1}"  # the range of NumPy's seeds
 
@@ -35,3 +34,8 @@ def is_seed(value: object) -> bool:
 def default_profile() -> str:
     """Return the environment's profile, unchecked, or else "quick"."""
     return os.environ.get(PROFILE_VARIABLE, "quick")
+
+
+def is_profile(name: str) -> TypeGuard[Profile]:
+    """Return whether `name` is one of `PROFILES`."""
+    return name in PROFILES

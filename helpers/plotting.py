@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, XAxis
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -93,7 +93,8 @@ def use_log_ticks(axis: Axis, values: Sequence[float], format_string: str = "{x:
     """
     if min(values) <= 0:
         raise ValueError(f"a logarithmic axis has no place for {min(values):g}: its ticks must be positive")
-    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    scale = "xscale" if isinstance(axis, XAxis) else "yscale"
+    axis.axes.set(**{scale: "log"})
     axis.set_major_locator(FixedLocator(sorted(values)))
     axis.set_major_formatter(StrMethodFormatter(format_string))
     axis.set_minor_locator(NullLocator())
@@ -190,7 +191,7 @@ def plot_grid(
 
 
 def _label(row: Mapping[str, Any], names: Sequence[str]) -> str:
-    """Return the row's values of `names` in words."""
+    """Return the names and the row's values as a text: "sigma 2, size 64"."""
     return ", ".join(f"{name} {row[name]}" for name in names)
 
 

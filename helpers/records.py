@@ -1,7 +1,7 @@
 """Checked reading of text files and JSON records, and the error that refuses them.
 
 Every reader of annotations, results and tables starts here, so that all treat encodings, sizes and broken syntax alike.
-Types of fields are checked against JSON schemas; what a schema cannot say (unique ids, references) is checked by
+Types of fields are checked against JSON schemas; what a schema cannot express (unique ids, references) is checked by
 `Records.refuse`. PyTorch is not imported.
 """
 
@@ -19,7 +19,7 @@ import fastjsonschema
 import numpy as np
 from jaxtyping import Int64
 
-RESTORE = "Restore it (`make data` makes the workbook's own)"
+RESTORE = "Restore it (`workbook data` draws the workbook's own data)"
 CHECK_PATH = "Check the path"
 LARGEST_FILE = 2**28
 """Bytes of a text file or an image: all detections in SVHN's 13,068 test images, a hundred each, are half as many."""
@@ -44,14 +44,14 @@ TEXT: Schema = {"type": "string", "description": "a string"}
 
 
 class DatasetError(ValueError):
-    """A dataset on disk is missing, broken or not what it is said to be; the message names file, record and remedy.
+    """A dataset on disk is missing, broken or of another kind than expected; the message names file, record and remedy.
 
     A message of more than `LONGEST_MESSAGE` characters loses its middle: the path is at its start, the remedy at its
     end.
     """
 
     def __init__(self, message: str):
-        """Takes the message."""
+        """Store the message, shortened if need be."""
         if len(message) > LONGEST_MESSAGE:
             half = LONGEST_MESSAGE // 2 - 3
             message = f"{message[:half]} ... {message[-half:]}"
@@ -75,7 +75,7 @@ def cut(text: str, length: int = 60) -> str:
 
 
 def explain(error: BaseException, length: int = 100) -> str:
-    """Return what an exception says, in one line of at most `length` characters."""
+    """Return the reason that an exception gives, in one line of at most `length` characters."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return cut(" ".join(str(text).split()), length)
 
@@ -84,10 +84,10 @@ def explain(error: BaseException, length: int = 100) -> str:
 
 
 def require_file(path: Path, kind: str, remedy: str = CHECK_PATH, largest: int | None = None) -> int:
-    """Return the size in bytes of the regular file `path`; nothing is opened, so that no FIFO is waited for.
+    """Return the size in bytes of the regular file `path`; the file is not opened, because opening a FIFO waits.
 
     Args:
-        kind: what the file is, for the message: "annotation file".
+        kind: name of the file in messages, such as "annotation file".
         remedy: what to do if it is missing.
         largest: bytes that it may have, `LARGEST_FILE` by default.
 
@@ -143,7 +143,7 @@ class _NotFinite:
     """NaN or an infinity in a JSON file: no schema's number, so that the record that holds it is named."""
 
     def __init__(self, name: str):
-        """Takes JavaScript's name: NaN, Infinity or -Infinity."""
+        """Store JavaScript's name: NaN, Infinity or -Infinity."""
         self._name = name
 
     def __repr__(self) -> str:
@@ -193,7 +193,7 @@ def list_of(kind: str, fields: Mapping[str, Schema], optional: Mapping[str, Sche
     """Return the schema of a list of records.
 
     Args:
-        kind: what one record is, for messages: "annotation".
+        kind: name of one record in messages, such as "annotation".
         fields: schemas of the fields that every record has; their `description` completes "it has to be …".
         optional: schemas of the fields that a record may have. All others are passed over.
     """
@@ -267,7 +267,7 @@ class Records:
     """The records of one list of one file; `refuse` names the first that breaks a rule."""
 
     def __init__(self, path: Path, kind: str, rows: list):
-        """Takes a list that fits its schema; `kind` is what one record is: "annotation"."""
+        """Store a list that fits its schema; `kind` is the name of one record, such as "annotation"."""
         self.path, self.kind, self.rows = path, kind, rows
 
     def __len__(self) -> int:

@@ -36,7 +36,7 @@ class Run:
         return {"smoke": smoke, "quick": quick, "full": full}[self.profile]
 
     def save_figure(self, figure, name: str) -> Path:
-        """Write `figures/NN_name.png` in the run's folder and return its path (`make figures` publishes it)."""
+        """Write `figures/NN_name.png` in the run's folder and return its path (`workbook run --publish` copies it)."""
         path = self.folder / "figures" / f"{self.lesson[:2]}_{name}.png"
         with files.replace_when_complete(path) as partial:
             figure.savefig(partial, dpi=110, bbox_inches="tight", format="png")
@@ -79,15 +79,16 @@ def start_run(lesson: str, profile: Profile | None = None, seed: int = 0) -> Run
         ValueError: the profile is not one of `PROFILES`, or the seed is not a whole number from 0 to 2³² − 1.
     """
     source = "the parameter `profile`"
-    if profile is None:
+    name: str | None = profile
+    if name is None:
         source = f"the environment variable {paths.PROFILE_VARIABLE}"
-        profile = paths.default_profile()
-    if profile not in paths.PROFILES:
-        raise ValueError(f"{source} is {profile!r}; choose one of {', '.join(paths.PROFILES)}")
+        name = paths.default_profile()
+    if not paths.is_profile(name):
+        raise ValueError(f"{source} is {name!r}; choose one of {', '.join(paths.PROFILES)}")
     if not paths.is_seed(seed):
         raise ValueError(f"the parameter `seed` is {seed!r}; {paths.SEED_REMEDY}")
     seed_everything(seed)
-    return Run(lesson, profile, seed, choose_device(), paths.RUNS / lesson / profile)
+    return Run(lesson, name, seed, choose_device(), paths.RUNS / lesson / name)
 
 
 def choose_device() -> torch.device:

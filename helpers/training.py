@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +25,10 @@ from helpers.checkpoints import Checkpoints, Row
 from helpers.cuda_graphs import ReplayedStep, Step
 from helpers.identity import Identity
 
-R = TypeVar("R")  # a package's recipe, a frozen dataclass whose field `training` is a TrainingConfig
-T = TypeVar("T")  # the trained model that a recipe leads to
+Network = TypeVar("Network", bound=nn.Module)
+TaskNetwork = TypeVar("TaskNetwork", bound=nn.Module, contravariant=True)
+AnyRecipe = TypeVar("AnyRecipe", bound="HasTraining")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,18 @@ class TrainingConfig:
 
 
 @runtime_checkable
+class HasTraining(Protocol):
+    """A recipe: a frozen dataclass with the configuration of its training."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def training(self) -> TrainingConfig:
+        """Return the configuration of the training."""
+        ...
+
+
+@runtime_checkable
 class Batches(Protocol):
     """The batches of one epoch: their number is known before the first is made."""
 
@@ -53,30 +67,33 @@ class Batches(Protocol):
 
 
 @runtime_checkable
-class Task(Protocol):
-    """What is learned: batches, losses, and the measure that selects an epoch."""
+class Task(Protocol[TaskNetwork]):
+    """Task of a training: batches, losses, and the measure that selects an epoch."""
 
     monitor: str  # the column of the history that selects the best epoch; larger is better
     replayable: bool  # whether `losses` and their gradients are a step that `ReplayedStep` can record
 
     def batches(self, epoch: int, batch_size: int, generator: torch.Generator) -> Batches:
         """Return the epoch's batches, which depend on `epoch` and `generator` alone."""
+        ...
 
-    def losses(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
+    def losses(self, model: TaskNetwork, batch: Any) -> dict[str, Tensor]:
         """Return scalar losses; the one named "loss" is minimised."""
+        ...
 
-    def validate(self, model: nn.Module) -> Row:
+    def validate(self, model: TaskNetwork) -> Row:
         """Return measures of `model` on data that is neither trained on nor reported."""
+        ...
 
 
 def train(
-    model: nn.Module,
-    task: Task,
+    model: Network,
+    task: Task[Network],
     config: TrainingConfig,
     folder: Path,
     *,
     identity: Identity,
-    on_epoch_end: Callable[[Row, nn.Module], None] | None = None,
+    on_epoch_end: Callable[[Row, Network], None] | None = None,
 ) -> list[Row]:
     """Train `model` in place and return the history; the model ends with the weights of the best epoch.
 
@@ -84,7 +101,7 @@ def train(
     finished one. On a GPU the steps are recorded and replayed, if the task allows it.
 
     Args:
-        identity: whatever else decides the result (data, loss, recipe) as JSON values. A checkpoint of another
+        identity: everything else that decides the result (data, loss, recipe) as JSON values. A checkpoint of another
             identity is refused.
         on_epoch_end: called after each epoch with its row and the model.
 
@@ -116,7 +133,12 @@ def train(
 
 
 def run_epoch(
-    model: nn.Module, task: Task, step: Step, optimizer: torch.optim.Optimizer, config: TrainingConfig, epoch: int
+    model: Network,
+    task: Task[Network],
+    step: Step[Network],
+    optimizer: torch.optim.Optimizer,
+    config: TrainingConfig,
+    epoch: int,
 ) -> Row:
     """Train `model` for one epoch and return its row of the history; the model ends in evaluation mode.
 
@@ -136,14 +158,14 @@ def run_epoch(
     return row
 
 
-def choose_step(task: Task, device: torch.device) -> Step:
+def choose_step(task: Task[Network], device: torch.device) -> Step[Network]:
     """Return the training step for a network on `device`: recorded on a GPU, if the task allows it."""
     step = partial(compute_gradients, task.losses)
     return ReplayedStep(step) if device.type == "cuda" and task.replayable else step
 
 
 def compute_gradients(
-    losses: Callable[[nn.Module, Any], dict[str, Tensor]], model: nn.Module, batch: Any
+    losses: Callable[[Network, Any], dict[str, Tensor]], model: Network, batch: Any
 ) -> dict[str, Tensor]:
     """Return the losses of `batch`, detached, and leave the gradients of "loss" in the parameters."""
     with runtime.autocast(next(model.parameters()).device):
@@ -154,15 +176,15 @@ def compute_gradients(
 
 
 def train_variants(
-    variants: Mapping[str, R], num_seeds: int, folder: Path, train_one: Callable[[R, Path], T]
-) -> dict[str, list[T]]:
-    """Train every variant from the seeds 0, 1, … and return the results of `train_one(recipe, folder)`.
+    variants: Mapping[str, AnyRecipe], num_seeds: int, folder: Path, train_recipe: Callable[[AnyRecipe, Path], Result]
+) -> dict[str, list[Result]]:
+    """Train every variant from the seeds 0, 1, … and return the results of `train_recipe(recipe, folder)`.
 
-    Each run has its own folder below `folder`. `train` loads finished runs, so a stopped comparison is resumed.
+    Each run has a separate folder below `folder`. `train` loads finished runs, so a stopped comparison is resumed.
     """
     return {
         name: [
-            train_one(
+            train_recipe(
                 replace(recipe, training=replace(recipe.training, seed=seed)), folder / variant_folder(name, seed)
             )
             for seed in range(num_seeds)
@@ -172,7 +194,7 @@ def train_variants(
 
 
 def variant_folder(variant: str, seed: int) -> str:
-    """Return the name of the folder for `variant`, trained from `seed`, in characters that any file system takes.
+    """Return the name of the folder for `variant`, trained from `seed`, in characters that any file system accepts.
 
     Raises:
         ValueError: the variant's name has no such characters.
@@ -187,14 +209,14 @@ def fingerprint(columns: Iterable[Tensor]) -> str:
     """Return 16 hexadecimal digits that stand for the bytes of `columns` in the identity of a run."""
     digest = hashlib.blake2b(digest_size=8)
     for column in columns:
-        digest.update(column.cpu().contiguous().numpy())
+        digest.update(column.cpu().contiguous().numpy().data)
     return digest.hexdigest()
 
 
 def train_epoch(
-    model: nn.Module,
+    model: Network,
     batches: Batches,
-    step: Step,
+    step: Step[Network],
     optimizer: torch.optim.Optimizer,
     config: TrainingConfig,
     epoch: int = 1,
