@@ -1,23 +1,30 @@
-"""Writes a report per assignment, as HTML and as PDF: `python -m helpers.course.report [--profile quick]`.
+"""Reports of the assignments, as HTML and as PDF: `python -m helpers.course.report [--profile quick]`.
 
-A report is the executed lessons one after another: their text, and whatever text cells a reader has added, figures,
-tables and numbers. In the HTML file code is folded; on paper it is left out. pandoc reads the notebooks and writes
-both, typst sets the PDF; both come as wheels, and neither needs LaTeX, a browser or a network. The HTML file holds its
-pictures itself, and its formulas are MathML, which browsers draw without a script.
+A report is the executed lessons one after another: their text, text cells that a reader has added, figures, tables and
+numbers. In the HTML file code is folded; the PDF leaves it out. `report_cells` makes sanitised HTML of each cell,
+pandoc (with `report.lua`) makes of it the HTML file and the source of the PDF, and typst typesets the PDF. Both come as
+wheels, and neither needs LaTeX, a browser or a network. The HTML file contains its pictures, and its formulas are
+MathML, which browsers draw without a script.
+
+Nothing in a cell stops a report: what cannot be shown is listed at its end, with lesson and cell.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import re
-import struct
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
+from typing import TypeVar
 
+import matplotlib
 import nbformat
 import pypandoc
 import typst
@@ -25,22 +32,21 @@ from nbformat import NotebookNode
 
 from helpers import files, paths
 from helpers.course.lessons import LessonFailed, clean, find_lessons, find_problems, is_up_to_date, show
+from helpers.course.report_cells import LessonCells, find_unknown_letters, frame, read_text, shorten
 
 REPORTS = paths.DATA / "reports"
 STYLE = Path(__file__).with_name("report.css")
 LAYOUT = Path(__file__).with_name("report.typ")
-FULL_WIDTH = 730  # pixels of a figure that fills the width of a page; a smaller one is smaller in proportion
-_NAVIGATION = re.compile(r"^.*\]\(\.\./README\.md\).*$", flags=re.MULTILINE)  # from file to file, not in a report
-_REMOTE_PICTURE = re.compile(r"!\[([^\]]*)\]\(\s*<?\w+://[^)]*\)")
-_REMOTE_TAG = re.compile(r"<(?:img|script|link|iframe|video|audio|embed|object)\b[^>]*://[^>]*>", flags=re.IGNORECASE)
-
-Document = dict  # pandoc's: {"blocks": [...], ...}
-Block = dict  # one element of it: {"t": type, "c": content}
+FILTER = Path(__file__).with_name("report.lua")
+FONTS = Path(matplotlib.get_data_path(), "fonts", "ttf")  # DejaVu Sans: letters that typst's fonts lack
+PANDOC_LIMIT = 300  # seconds; a report takes about two
+SECURITY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the browser runs and fetches nothing
+_NAVIGATION = re.compile(r"^.*\]\(\.\./README\.md\).*$", flags=re.MULTILINE)  # links between files, not for a report
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """What one report is about."""
+    """Subject of one report."""
 
     name: str  # of its files
     title: str
@@ -53,194 +59,286 @@ ASSIGNMENTS = (
 )
 
 
-def find_executed(path: Path, profile: str) -> tuple[NotebookNode, str]:
-    """Returns a lesson as it ran, and where that lies.
+@dataclass
+class Report:
+    """Result of making one report."""
 
-    A run at `profile` counts if it is of the lesson as it stands; or else the outputs that are saved in the lesson.
+    assignment: Assignment
+    sources: list[str] = field(default_factory=list)  # a line per lesson: where its numbers are from
+    files: list[Path] = field(default_factory=list)  # HTML and PDF; empty after a failure
+    left_out: list[str] = field(default_factory=list)  # a line each: lesson, cell and what was left out
+    failure: str = ""  # why there is no report
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a report."""
+
+    place: str  # lesson and number
+    html: str  # sanitised
+    text: str  # its source, shown if the HTML cannot be converted
+
+
+T = TypeVar("T")
+Formula = dict[str, str]  # "place", "tex" and "typst" source
+
+
+class ConversionError(Exception):
+    """pandoc or typst refused a document; the message is the reason."""
+
+
+def read_notebook(path: Path) -> NotebookNode:
+    """Return the notebook in a file.
+
+    Raises:
+        LessonFailed: the file is missing, damaged or no notebook.
     """
-    lesson = nbformat.read(path, as_version=4)
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook, relax_add_props=True)
+        return notebook
+    except Exception as error:  # nbformat raises what its converters happen to meet: KeyError, AttributeError, …
+        raise LessonFailed(f"{show(path)} is not a whole notebook ({shorten(str(error) or type(error).__name__)})") from error
+
+
+def find_executed(path: Path, profile: str) -> tuple[NotebookNode, str]:
+    """Return a lesson with its outputs, and in words where they are from.
+
+    A run at `profile` counts if it is of the lesson as it is now; otherwise the outputs that are saved in the lesson.
+
+    Raises:
+        LessonFailed: a file is no notebook.
+    """
+    lesson = read_notebook(path)
     run = paths.RUNS / path.stem / profile / path.name
     if is_up_to_date(lesson, run, profile):
-        return nbformat.read(run, as_version=4), f"the run at {profile}"
+        return read_notebook(run), f"the run at {profile}"
     problems = find_problems(lesson)
     return lesson, "its saved outputs" + (f", but {'; '.join(problems)}" if problems else "")
 
 
-def merge(notebooks: Sequence[NotebookNode]) -> NotebookNode:
-    """Returns one notebook with the cells of all, and of their outputs what can be read on paper.
-
-    A source that a cell shows becomes a code cell below it. Pictures from elsewhere become their text: neither who
-    makes a report nor who reads it may need a network.
-    """
+def render_lesson(notebook: NotebookNode, path: Path, folder: Path) -> tuple[list[Cell], list[str]]:
+    """Return the cells of a lesson and lines about what was left out; pictures are written into `folder`."""
+    renderer = LessonCells(path, folder)
     cells = []
-    for notebook in map(clean, notebooks):
-        notebook.cells[0].source = _NAVIGATION.sub("", notebook.cells[0].source)
-        for cell in notebook.cells:
-            cells.append(cell)
-            if cell.cell_type == "markdown":
-                cell.source = _REMOTE_TAG.sub("", _REMOTE_PICTURE.sub(r"\1", cell.source))
-            elif cell.cell_type == "code":
-                sources = [output.data["text/plain"] for output in cell.outputs if _is_source(output)]
-                cell.outputs = [output for output in cell.outputs if _is_legible(output)]
-                cells += [nbformat.v4.new_code_cell(source.strip()) for source in sources]
-    for number, cell in enumerate(cells):
-        cell["id"] = f"cell-{number}"
-    return nbformat.v4.new_notebook(cells=cells, metadata=notebooks[0].metadata)
+    for number, cell in enumerate(clean(notebook).cells, start=1):
+        if number == 1:
+            cell.source = _NAVIGATION.sub("", cell.source)
+        place, html = renderer.render(number, cell)
+        anchor = f'<div id="lesson-{renderer.prefix}"></div>' if number == 1 else ""
+        cells.append(Cell(place, anchor + html, read_text(cell.source)))
+    return cells, renderer.left_out
 
 
-def _is_source(output: NotebookNode) -> bool:
-    """Returns whether an output is highlighted code, as `runtime.show_source` displays it."""
-    return "text/latex" in output.get("data", {}) and "highlight" in output.data.get("text/html", "")
+def run_pandoc(text: str, *options: str) -> str:
+    """Return what pandoc makes of `text`; it reads no file but its filter, template and style, and no network.
+
+    Raises:
+        ConversionError: pandoc refuses the text.
+        OSError: pandoc is missing.
+    """
+    command = [pypandoc.get_pandoc_path(), "--sandbox", f"--lua-filter={FILTER}", *options]
+    try:
+        finished = subprocess.run(command, input=text.encode(), capture_output=True, timeout=PANDOC_LIMIT, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ConversionError(f"pandoc needs more than {PANDOC_LIMIT} s") from error
+    if finished.returncode:
+        raise ConversionError(f"pandoc: {shorten(finished.stderr.decode(errors='replace'))}")
+    return finished.stdout.decode()
 
 
-def _is_legible(output: NotebookNode) -> bool:
-    """Returns whether an output is a result that needs no kernel: neither code nor a widget nor a warning."""
-    widget = "application/vnd.jupyter.widget-view+json" in output.get("data", {})
-    return not (widget or _is_source(output) or output.get("name") == "stderr")
+def run_typst(source: str, folder: Path) -> bytes:
+    """Return the PDF of a typst source whose pictures are in `folder`.
+
+    Raises:
+        ConversionError: typst refuses the source.
+    """
+    (folder / "report.typ").write_text(source, encoding="utf-8")
+    try:
+        return typst.compile(folder / "report.typ", root=folder, font_paths=[FONTS])
+    except RuntimeError as error:
+        raise ConversionError(f"typst: {shorten(str(error))}") from error
 
 
-def fold_code(source: Block) -> list[Block]:
-    """Returns a block of Python for the screen: one line that opens it."""
-    opened, closed = "<details><summary>Code</summary>", "</details>"
-    return [{"t": "RawBlock", "c": ["html", opened]}, source, {"t": "RawBlock", "c": ["html", closed]}]
+def find_culprits(parts: Sequence[T], convert: Callable[[Sequence[T]], object]) -> list[tuple[T, str]]:
+    """Return the parts that `convert` refuses, each with the reason, found by halving.
+
+    All parts are returned if each passes alone and they fail only together.
+    """
+    try:
+        convert(parts)
+        return []
+    except ConversionError as error:
+        reason = str(error)
+    if len(parts) == 1:
+        return [(parts[0], reason)]
+    middle = len(parts) // 2
+    culprits = find_culprits(parts[:middle], convert) + find_culprits(parts[middle:], convert)
+    return culprits or [(part, reason) for part in parts]
 
 
-def leave_out_code(source: Block) -> list[Block]:
-    """Returns what paper shows of a block of Python: nothing."""
-    return []
+def find_untypeset(formulas: Sequence[Formula], folder: Path) -> list[Formula]:
+    """Return the formulas whose typst source cannot be compiled."""
+
+    def convert(part: Sequence[Formula]) -> None:
+        run_typst("\n\n".join(formula["typst"] for formula in part), folder)
+
+    return [formula for formula, _ in find_culprits(formulas, convert)] if formulas else []
 
 
-def open_cells(document: Document, treat: Callable[[Block], list[Block]]) -> Document:
-    """Returns the document without the frames of its cells, and with `treat` of the Python in its code cells."""
-    blocks = []
-    for cell in document["blocks"]:
-        framed = cell["t"] == "Div" and "cell" in cell["c"][0][1]
-        is_code = framed and "code" in cell["c"][0][1]
-        for part in cell["c"][1] if framed else [cell]:
-            inside = part["c"][1] if part["t"] == "Div" else [part]
-            is_source = [one["t"] for one in inside] == ["CodeBlock"] and "python" in inside[0]["c"][0][1]
-            blocks += treat(inside[0]) if is_code and is_source else [part]
-    return document | {"blocks": blocks}
-
-
-def settle_links(document: Document, folder: Path, anchors: dict[str, str]) -> None:
-    """Changes links and pictures so that the report needs nothing beside it.
-
-    Links to lessons in the report lead to their headings; links to other files become their text, and so do pictures
-    that are not there. Pictures are found in `folder` and get a width.
+def make_files(assignment: Assignment, cells: Sequence[Cell], left_out: list[str], folder: Path) -> tuple[str, bytes]:
+    """Return the HTML and the PDF of a report; lines about what they leave out are added to `left_out`.
 
     Args:
-        anchors: file name of a lesson -> identifier of its heading.
+        folder: holds the pictures.
+
+    Raises:
+        ConversionError: pandoc or typst refuses the text.
     """
+    text = run_pandoc("".join(cell.html for cell in cells), "--from=html-auto_identifiers", "--to=json")
+    document = json.loads(text)
+    meta = document["meta"]
+    left_out += [line for line in map(_read_meta, meta["left-out"]["c"]) if line not in left_out]
+    formulas = [{name: _read_meta(value) for name, value in entry["c"].items()} for entry in meta["formulas"]["c"]]
+    meta["left-out"] = _write_meta(left_out)
+    title = [f"--metadata=title:{assignment.title}", "--metadata=lang:en"]
+    html = _make_html(document, title, folder)
 
-    def settle(value: object) -> object:
-        if isinstance(value, list):
-            settled = [settle(one) for one in value]
-            return [part for one in settled for part in (one["c"] if _is_loose(one) else [one])]
-        if not isinstance(value, dict):
-            return value
-        value = {key: settle(one) for key, one in value.items()}
-        if value.get("t") == "Link":
-            target = value["c"][2][0]
-            if target in anchors:
-                value["c"][2][0] = f"#{anchors[target]}"
-            elif "://" not in target and not target.startswith(("#", "mailto:")):
-                return {"t": "Loose", "c": value["c"][1]}
-        if value.get("t") == "Image":
-            picture = folder / value["c"][2][0]
-            if not picture.is_file():
-                return {"t": "Loose", "c": value["c"][1]}
-            value["c"][0][2] = [["width", f"{measure_width(picture):.0%}"]]
-        return value
-
-    document["blocks"] = settle(document["blocks"])
+    untypeset = find_untypeset(formulas, folder)
+    left_out += [f'{formula["place"]}: the formula "{shorten(formula["tex"])}" in the PDF' for formula in untypeset]
+    letters = find_unknown_letters(_strip_tags(cell.html) for cell in cells)
+    left_out += [f"PDF: characters that no font of this machine has: {shorten(letters)}"] if letters else []
+    meta["untypeset"] = _write_meta([formula["tex"] for formula in untypeset])
+    meta["left-out"] = _write_meta(left_out)
+    source = run_pandoc(json.dumps(document), "--from=json", "--to=typst", f"--template={LAYOUT}", *title)
+    return html, run_typst(source, folder)
 
 
-def _is_loose(value: object) -> bool:
-    """Returns whether `value` is what is left of a link: text that belongs into the list around it."""
-    return isinstance(value, dict) and value.get("t") == "Loose"
+def _make_html(document: dict, title: Sequence[str], folder: Path) -> str:
+    """Return the HTML file of a document with its pictures embedded."""
+    head = f'<meta http-equiv="Content-Security-Policy" content="{SECURITY}">\n<style>\n{STYLE.read_text("utf-8")}</style>'
+    options = ["--standalone", "--mathml", "--toc", "--toc-depth=2", "--metadata=document-css:false"]
+    html = run_pandoc(
+        json.dumps(document), "--from=json", "--to=html5", *options, f"--variable=header-includes:{head}", *title
+    )
+
+    def embed(source: re.Match) -> str:
+        picture = folder / source[1]
+        coded = base64.b64encode(picture.read_bytes()).decode()
+        return f'src="data:image/{picture.suffix[1:]};base64,{coded}"'
+
+    return re.sub(r'src="([0-9a-f]{24}\.(?:png|jpeg|gif|webp))"', embed, html)
 
 
-def measure_width(picture: Path) -> float:
-    """Returns the share of a page's width that a picture takes: 1 for all but small PNG files."""
-    with open(picture, "rb") as file:
-        start = file.read(24)
-    width = struct.unpack(">I", start[16:20])[0] if start.startswith(b"\x89PNG") else FULL_WIDTH
-    return min(1.0, width / FULL_WIDTH)
+def _read_meta(value: dict) -> str:
+    """Return the text of a value in pandoc's metadata."""
+    if value["t"] == "MetaString":
+        return value["c"]
+    return "".join(" " if part["t"] in ("Space", "SoftBreak") else part["c"] for part in value["c"])
 
 
-def find_anchors(document: Document, lesson_paths: Sequence[Path]) -> dict[str, str]:
-    """Returns the identifier of each lesson's heading, by the lesson's file name."""
-    headings = [part for block in document["blocks"] if block["t"] == "Div" for part in block["c"][1]]
-    first = [part["c"][1][0] for part in headings if part["t"] == "Header" and part["c"][0] == 1]
-    return {path.name: name for path in lesson_paths for name in first if name.startswith(f"{int(path.stem[:2]):02d}")}
+def _write_meta(lines: Sequence[str]) -> dict:
+    """Return a list of texts as a value of pandoc's metadata."""
+    return {"t": "MetaList", "c": [{"t": "MetaString", "c": line} for line in lines]}
+
+
+def _strip_tags(html: str) -> str:
+    """Return the text of HTML as far as letters go."""
+    return re.sub(r"<[^>]*>", "", html)
 
 
 def write_report(
     assignment: Assignment, notebooks: Sequence[NotebookNode], lesson_paths: Sequence[Path], to: Path
-) -> list[Path]:
-    """Returns the HTML and the PDF file of one assignment, written into the folder `to`.
+) -> Report:
+    """Return one assignment's report, with its HTML and PDF file written into the folder `to`.
 
     Args:
         notebooks: executed lessons, in order.
-        lesson_paths: of the lessons; pictures in their texts are found beside them.
+        lesson_paths: of the lessons; pictures in their texts are found in their folder.
 
     Raises:
-        LessonFailed: pandoc or typst is missing or refuses the text.
+        LessonFailed: pandoc or typst is missing, or fails on plain text.
     """
-    to.mkdir(parents=True, exist_ok=True)
-    targets = [to / f"{assignment.name}.{kind}" for kind in ("html", "pdf")]
+    report = Report(assignment)
     with tempfile.TemporaryDirectory(prefix="report_") as name:
         folder = Path(name).resolve()
+        cells: list[Cell] = []
+        for notebook, path in zip(notebooks, lesson_paths, strict=True):
+            lesson_cells, left_out = render_lesson(notebook, path, folder)
+            cells += lesson_cells
+            report.left_out += left_out
         try:
-            media = ["--extract-media=media", f"--resource-path={lesson_paths[0].parent}"]
-            text = pypandoc.convert_text(nbformat.writes(merge(notebooks)), "json", "ipynb", media, cworkdir=name)
-            document = json.loads(text)
-            settle_links(document, folder, find_anchors(document, lesson_paths))
-            title = [f"--metadata=title={assignment.title}", "--metadata=lang=en"]
-            screen = [
-                "--standalone",
-                "--embed-resources",
-                "--mathml",
-                "--toc",
-                "--toc-depth=2",
-                f"--css={STYLE}",
-                *title,
-            ]
-            paper = [f"--template={LAYOUT}", *title]
-            text = json.dumps(open_cells(document, fold_code))
-            text = pypandoc.convert_text(text, "html5", "json", screen, cworkdir=name)
-            files.write_text(targets[0], text)
-            text = json.dumps(open_cells(document, leave_out_code))
-            text = pypandoc.convert_text(text, "typst", "json", paper, cworkdir=name)
-            (folder / "report.typ").write_text(text, encoding="utf-8")
+            try:
+                html, pdf = make_files(assignment, cells, report.left_out, folder)
+            except ConversionError:
+                cells, lines = replace_culprits(assignment, cells, folder)
+                report.left_out += lines
+                html, pdf = make_files(assignment, cells, report.left_out, folder)
+            targets = [to / f"{assignment.name}.{kind}" for kind in ("html", "pdf")]
+            files.write_text(targets[0], html)
             with files.replace_when_complete(targets[1]) as partial:
-                partial.write_bytes(typst.compile(folder / "report.typ", root=folder))
-        except (OSError, RuntimeError) as error:
+                partial.write_bytes(pdf)
+        except (OSError, ConversionError) as error:
             raise LessonFailed(f"no report {assignment.name}: {error}") from error
-    return targets
+    report.files = targets
+    return report
+
+
+def replace_culprits(assignment: Assignment, cells: Sequence[Cell], folder: Path) -> tuple[list[Cell], list[str]]:
+    """Return the cells with those that stop pandoc or typst as plain text, and a line about each of these."""
+    culprits = find_culprits(cells, lambda part: make_files(assignment, part, [], folder))
+    replaced = [cell for cell, _ in culprits]
+    plain = [
+        Cell(cell.place, frame(cell.place, f"<pre>{escape(cell.text)}</pre>"), cell.text) if cell in replaced else cell
+        for cell in cells
+    ]
+    return plain, [f"{cell.place}: all but its text ({reason})" for cell, reason in culprits]
+
+
+def write_reports(profile: str, to: Path = REPORTS) -> list[Report]:
+    """Return the reports of all assignments, written into the folder `to`; one that fails does not stop the next.
+
+    Args:
+        profile: of the runs to report, where they are up to date.
+    """
+    reports = []
+    for assignment in ASSIGNMENTS:
+        sources: list[str] = []
+        try:
+            lesson_paths = find_lessons(assignment.lessons)
+            notebooks = []
+            for path in lesson_paths:
+                notebook, source = find_executed(path, profile)
+                sources.append(f"{path.stem}: {source}")
+                notebook.cells[0].source += f"\n\n*Figures and numbers: {source}. The text is about a run at quick.*"
+                notebooks.append(notebook)
+            report = write_report(assignment, notebooks, lesson_paths, to)
+        except Exception as error:  # also a mistake of this module's: the next report does not depend on it
+            reason = str(error) if isinstance(error, LessonFailed) else f"{type(error).__name__}: {error}"
+            report = Report(assignment, failure=reason)
+        report.sources = sources
+        reports.append(report)
+    return reports
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0 when both reports are written, 1 when one cannot be made."""
+    """Return 0 when all reports are written, 1 when one cannot be made."""
     parser = argparse.ArgumentParser(
         prog="python -m helpers.course.report", description="Write a report per assignment."
     )
     paths.add_profile_option(parser, "of the runs to report, where they are up to date")
     options = parser.parse_args(arguments)
-    try:
-        for assignment in ASSIGNMENTS:
-            lesson_paths = find_lessons(assignment.lessons)
-            executed = [find_executed(path, options.profile) for path in lesson_paths]
-            for path, (notebook, source) in zip(lesson_paths, executed, strict=True):
-                print(f"  {path.stem}: {source}", flush=True)
-                notebook.cells[0].source += f"\n\n*Figures and numbers: {source}. The text speaks of a run at quick.*"
-            for target in write_report(assignment, [notebook for notebook, _ in executed], lesson_paths, REPORTS):
-                print(f"{show(target)} ({target.stat().st_size / 1e6:.1f} MB)", flush=True)
-    except LessonFailed as failure:
-        print(failure, file=sys.stderr)
-        return 1
-    return 0
+    reports = write_reports(options.profile, REPORTS)
+    for report in reports:
+        for source in report.sources:
+            print(f"  {source}")
+        for line in report.left_out:
+            print(f"  left out: {line}")
+        for target in report.files:
+            print(f"{show(target)} ({target.stat().st_size / 1e6:.1f} MB)")
+        if report.failure:
+            print(report.failure, file=sys.stderr)
+    return int(any(report.failure for report in reports))
 
 
 if __name__ == "__main__":
