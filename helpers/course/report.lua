@@ -52,6 +52,9 @@ local function formula(span)
     checked[tex] = written and html:find("<math", 1, true) ~= nil
     if checked[tex] then formulas:insert { place = place, tex = tex, typst = pandoc.write(document, "typst") } end
   end
+  for _, command in ipairs { "color", "textcolor", "tag", "cancel" } do
+    if checked[tex] and tex:find("\\" .. command .. "%f[%A]") then leave_out("\\" .. command .. ' in the formula "' .. short(source) .. '"') end
+  end
   if checked[tex] then return math end
   leave_out('the formula "' .. short(source) .. '"; its source is shown')
   return pandoc.Code(source)
@@ -144,9 +147,17 @@ local function paper_div(el)
   return blocks
 end
 
+-- HTML has no attribute for the alignment any more; a style says it.
+local function screen_aligned(el)
+  if not el.attributes.align or not aligned(el) then return nil end
+  el.attributes.style = "text-align: " .. aligned(el) .. "; " .. (el.attributes.style or "")
+  el.attributes.align = nil
+  return el
+end
+
 local function screen_div(el)
   local tag = el.classes:includes("details") and "details" or el.classes:includes("summary") and "summary"
-  if not tag then return nil end
+  if not tag then return screen_aligned(el) end
   local blocks = pandoc.List { pandoc.RawBlock("html", "<" .. tag .. ">") }
   blocks:extend(el.content)
   blocks:insert(pandoc.RawBlock("html", "</" .. tag .. ">"))
@@ -181,16 +192,35 @@ local function paper_anchor(el)
   return { raw(anchor(name)), el }
 end
 
--- Returns the blocks of all cells without their frames. On paper a lesson begins a page.
+-- Returns the blocks of all cells without their frames. On paper a lesson, and each heading as large, begins a page.
 local function open_cells(cells)
   local blocks = pandoc.Blocks {}
+  local at_start = false -- of a page
   for _, cell in ipairs(cells) do
     for _, block in ipairs(cell.attributes and cell.attributes.cell and cell.content or { cell }) do
-      if paper and block.t == "Header" and block.level == 1 then blocks:insert(raw("#pagebreak(weak: true)")) end
+      local is_lesson = block.identifier and block.identifier:match("^lesson%-%d+$") ~= nil
+      if paper and (is_lesson or block.t == "Header" and block.level == 1 and not at_start) then
+        blocks:insert(raw("#pagebreak(weak: true)"))
+      end
+      at_start = is_lesson
       blocks:insert(block)
     end
   end
   return blocks
+end
+
+local function paper_table(el)
+  local sections = pandoc.List { el.head.rows, el.foot.rows }
+  for _, body in ipairs(el.bodies) do sections:extend { body.head, body.body } end
+  for _, rows in ipairs(sections) do
+    for _, row in ipairs(rows) do
+      for _, cell in ipairs(row.cells) do
+        local fill = colour(cell)
+        if fill then cell.attributes["typst:fill"] = 'rgb("' .. fill .. '")' end
+      end
+    end
+  end
+  return paper_anchor(el) or el
 end
 
 local function write(document)
@@ -199,7 +229,7 @@ local function write(document)
   document.blocks = open_cells(document.blocks)
   if paper then
     document = document:walk {
-      CodeBlock = code, Div = paper_div, Span = paper_span, Table = paper_anchor, Figure = paper_anchor,
+      CodeBlock = code, Div = paper_div, Span = paper_span, Table = paper_table, Figure = paper_anchor,
       Math = function(el) if untypeset[el.text] then return pandoc.Code(el.text) end end,
       Header = function(el)
         local side = aligned(el)
@@ -207,10 +237,11 @@ local function write(document)
       end,
     }
   else
-    document = document:walk { CodeBlock = code, Div = screen_div }
+    document = document:walk { CodeBlock = code, Div = screen_div, Header = screen_aligned }
   end
   local lines = document.meta["left-out"] or {}
   if #lines > 0 then
+    if paper then document.blocks:insert(raw("#pagebreak(weak: true)")) end
     document.blocks:insert(pandoc.Header(1, "Left out of this report", { id = "left-out" }))
     document.blocks:insert(pandoc.Para("What Jupyter may show and this report does not, by lesson and cell:"))
     local items = pandoc.List(lines):map(function(line) return { pandoc.Plain(pandoc.utils.stringify(line)) } end)

@@ -15,6 +15,7 @@ import argparse
 import base64
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -38,7 +39,7 @@ REPORTS = paths.DATA / "reports"
 STYLE = Path(__file__).with_name("report.css")
 LAYOUT = Path(__file__).with_name("report.typ")
 FILTER = Path(__file__).with_name("report.lua")
-FONTS = Path(matplotlib.get_data_path(), "fonts", "ttf")  # DejaVu Sans: letters that typst's fonts lack
+FONTS = sorted(Path(matplotlib.get_data_path(), "fonts", "ttf").glob("DejaVuSans*.ttf"))  # letters that typst's lack
 PANDOC_LIMIT = 300  # seconds; a report takes about two
 SECURITY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the browser runs and fetches nothing
 _NAVIGATION = re.compile(r"^.*\]\(\.\./README\.md\).*$", flags=re.MULTILINE)  # links between files, not for a report
@@ -154,8 +155,12 @@ def run_typst(source: str, folder: Path) -> bytes:
         ConversionError: typst refuses the source.
     """
     (folder / "report.typ").write_text(source, encoding="utf-8")
+    if not (folder / "fonts").exists():
+        (folder / "fonts").mkdir()
+        for font in FONTS:
+            shutil.copy(font, folder / "fonts")
     try:
-        return typst.compile(folder / "report.typ", root=folder, font_paths=[FONTS])
+        return typst.compile(folder / "report.typ", root=folder, font_paths=[folder / "fonts"])
     except RuntimeError as error:
         raise ConversionError(f"typst: {shorten(str(error))}") from error
 
@@ -200,6 +205,8 @@ def make_files(assignment: Assignment, cells: Sequence[Cell], left_out: list[str
     meta = document["meta"]
     left_out += [line for line in map(_read_meta, meta["left-out"]["c"]) if line not in left_out]
     formulas = [{name: _read_meta(value) for name, value in entry["c"].items()} for entry in meta["formulas"]["c"]]
+    order = {cell.place: number for number, cell in enumerate(cells)}
+    left_out.sort(key=lambda line: order.get(line.partition(": ")[0], 0))
     meta["left-out"] = _write_meta(left_out)
     title = [f"--metadata=title:{assignment.title}", "--metadata=lang:en"]
     html = _make_html(document, title, folder)

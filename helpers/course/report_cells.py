@@ -33,7 +33,7 @@ from PIL import Image, ImageColor
 FULL_WIDTH = 730  # pixels of a picture that fills the width of a page; a smaller one is smaller in proportion
 LARGEST_PICTURE = 50_000_000  # pixels; a larger picture is left out before it is decoded
 DEEPEST_NESTING = 40  # elements inside each other; typst refuses deep nesting
-LONGEST_NAME = 80  # characters of a link, a formula or a tag in a line about what was left out
+LONGEST_NAME = 70  # characters of a link, a formula or a tag in a line about what was left out
 
 TAGS = set(
     "a abbr b blockquote br caption center cite code col colgroup dd del details dfn div dl dt em figcaption figure font "
@@ -83,6 +83,8 @@ _REWRITES = (  # pandoc reads the right-hand forms only; each pattern is of HTML
     (re.compile(r'<a name="'), '<a id="'),
     (re.compile(r"<p((?:\s[\w-]+=\"[^\"]*\")+)>(.*?)</p>", re.DOTALL), r"<div\1><p>\2</p></div>"),
 )
+_DISPLAY = r"(?=(?:[^\]\\]|\\(?!\]))*?(?:[\^_=<>+{]|\\[a-zA-Z]))"  # before the closing bracket: a sign of TeX
+_INLINE = r"(?=(?:[^\\]|\\(?!\)))*?(?:[\^_=<>+{]|\\[a-zA-Z])|\s*\w\s*\\\))"  # the same, or a single letter
 _UNTOUCHED = re.compile(r"(<(pre|code|script|style)\b.*?</\2\s*>|<[^>]*>)", re.DOTALL | re.IGNORECASE)
 _ENVIRONMENT = r"\\begin\{(?P<name>[a-zA-Z]+\*?)\}.*?\\end\{(?P=name)\}"
 _HTML_FORMULA = re.compile(
@@ -114,9 +116,8 @@ class _Inlines(MathInlineParser):
 
     SPECIFICATION: ClassVar = {
         **MathInlineParser.SPECIFICATION,
-        "block_math_latex": r"(?s:(?<!\\)(?:\\\\\[|\\\[(?=[^\]]*[\\^_=<>+{]))(?P<math_block_latex>.*?)(?<!\\)\\\\?\])",
-        "inline_math_latex": r"(?s:(?<!\\)(?:\\\\\(|\\\((?=[^\n]*?[\\^_=<>+{][^\n]*\\\)|\s*\w\s*\\\)))"
-        r"(?P<math_inline_latex>.*?)(?<!\\)\\\\?\))",
+        "block_math_latex": rf"(?s:(?<!\\)(?:\\\\\[|\\\[{_DISPLAY})(?P<math_block_latex>.*?)(?<!\\)\\\\?\])",
+        "inline_math_latex": rf"(?s:(?<!\\)(?:\\\\\(|\\\({_INLINE})(?P<math_inline_latex>.*?)(?<!\\)\\\\?\))",
     }
 
 
@@ -361,9 +362,9 @@ class LessonCells:
     def _filter_attribute(self, tag: str, name: str, value: str) -> str | None:
         """Return what an attribute becomes, or None to remove it."""
         if name == "src":
-            return self._keep_picture(value)
+            return self._keep_picture(value) if tag == "img" else None
         if name == "href":
-            return self._settle_link(value.strip())
+            return self._settle_link(value.strip()) if tag == "a" else None
         if name in ("id", "name"):
             return self._take_identifier(value)
         if name == "style":
@@ -402,7 +403,8 @@ class LessonCells:
             name, self._shares[name] = write_picture(data, self.folder)
             return name
         except LeftOut as reason:
-            self.leave_out(f'the picture "{shorten(source)}" ({reason})')
+            name = f"{source[:20].split(';')[0]}…" if source.startswith("data:") else shorten(source)
+            self.leave_out(f'the picture "{name}" ({reason})')
         return None
 
     def _read_picture(self, source: str) -> bytes:
@@ -467,7 +469,8 @@ def _show_output(text: str) -> str:
 
 def _embed_svg(svg: re.Match) -> str:
     """Return an `img` element of a drawing that stands in the HTML itself."""
-    text = svg[0] if "xmlns" in svg[0] else svg[0].replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
+    quoted = re.sub(r"<[^>]*>", lambda tag: re.sub(r"=\s*([^\s\"'>/]+)(?=[\s>/])", r'="\1"', tag[0]), svg[0])
+    text = quoted if "xmlns" in quoted else quoted.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
     return f'<img src="data:image/svg+xml;base64,{base64.b64encode(text.encode()).decode()}">'
 
 
@@ -543,7 +546,8 @@ def find_unknown_letters(texts: Iterable[str]) -> str:
 
     letters = {letter for text in texts for letter in text if not letter.isspace()}
     default = font_manager.findfont("DejaVu Sans")  # comes with matplotlib and has nearly all that is needed
-    for path in [default, *(font.fname for font in font_manager.fontManager.ttflist)]:
+    others = font_manager.fontManager.ttflist
+    for path in [default, *(font.fname for font in others if "Last Resort" not in font.name)]:
         if not letters:
             break
         letters -= {chr(code) for code in font_manager.get_font(path).get_charmap()}
