@@ -99,7 +99,9 @@ def read_notebook(path: Path) -> NotebookNode:
         nbformat.validate(notebook, relax_add_props=True)
         return notebook
     except Exception as error:  # nbformat raises what its converters happen to meet: KeyError, AttributeError, …
-        raise LessonFailed(f"{show(path)} is not a whole notebook ({shorten(str(error) or type(error).__name__)})") from error
+        raise LessonFailed(
+            f"{show(path)} is not a whole notebook ({shorten(str(error) or type(error).__name__)})"
+        ) from error
 
 
 def find_executed(path: Path, profile: str) -> tuple[NotebookNode, str]:
@@ -223,7 +225,9 @@ def make_files(assignment: Assignment, cells: Sequence[Cell], left_out: list[str
 
 def _make_html(document: dict, title: Sequence[str], folder: Path) -> str:
     """Return the HTML file of a document with its pictures embedded."""
-    head = f'<meta http-equiv="Content-Security-Policy" content="{SECURITY}">\n<style>\n{STYLE.read_text("utf-8")}</style>'
+    head = (
+        f'<meta http-equiv="Content-Security-Policy" content="{SECURITY}">\n<style>\n{STYLE.read_text("utf-8")}</style>'
+    )
     options = ["--standalone", "--mathml", "--toc", "--toc-depth=2", "--metadata=document-css:false"]
     html = run_pandoc(
         json.dumps(document), "--from=json", "--to=html5", *options, f"--variable=header-includes:{head}", *title

@@ -36,9 +36,69 @@ DEEPEST_NESTING = 40  # elements inside each other; typst refuses deep nesting
 LONGEST_NAME = 70  # characters of a link, a formula or a tag in a line about what was left out
 
 TAGS = set(
-    "a abbr b blockquote br caption center cite code col colgroup dd del details dfn div dl dt em figcaption figure font "
-    "h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark ol p pre q s samp section small span strike strong sub summary sup table "
-    "tbody td tfoot th thead tr tt u ul var wbr".split()
+    [
+        "a",
+        "abbr",
+        "b",
+        "blockquote",
+        "br",
+        "caption",
+        "center",
+        "cite",
+        "code",
+        "col",
+        "colgroup",
+        "dd",
+        "del",
+        "details",
+        "dfn",
+        "div",
+        "dl",
+        "dt",
+        "em",
+        "figcaption",
+        "figure",
+        "font",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "hr",
+        "i",
+        "img",
+        "ins",
+        "kbd",
+        "li",
+        "mark",
+        "ol",
+        "p",
+        "pre",
+        "q",
+        "s",
+        "samp",
+        "section",
+        "small",
+        "span",
+        "strike",
+        "strong",
+        "sub",
+        "summary",
+        "sup",
+        "table",
+        "tbody",
+        "td",
+        "tfoot",
+        "th",
+        "thead",
+        "tr",
+        "tt",
+        "u",
+        "ul",
+        "var",
+        "wbr",
+    ]
 )
 ATTRIBUTES = {
     "*": {"align", "class", "dir", "id", "lang", "style", "title"},
@@ -88,7 +148,8 @@ _INLINE = r"(?=(?:[^\\]|\\(?!\)))*?(?:[\^_=<>+{]|\\[a-zA-Z])|\s*\w\s*\\\))"  # t
 _UNTOUCHED = re.compile(r"(<(pre|code|script|style)\b.*?</\2\s*>|<[^>]*>)", re.DOTALL | re.IGNORECASE)
 _ENVIRONMENT = r"\\begin\{(?P<name>[a-zA-Z]+\*?)\}.*?\\end\{(?P=name)\}"
 _HTML_FORMULA = re.compile(
-    rf"\$\$(?P<a>.+?)\$\$|\\\[(?P<b>.+?)\\\]|(?P<c>{_ENVIRONMENT})|(?<!\\)\$(?P<d>[^$]+?)\$|\\\((?P<e>.+?)\\\)", re.DOTALL
+    rf"\$\$(?P<a>.+?)\$\$|\\\[(?P<b>.+?)\\\]|(?P<c>{_ENVIRONMENT})|(?<!\\)\$(?P<d>[^$]+?)\$|\\\((?P<e>.+?)\\\)",
+    re.DOTALL,
 )
 
 
@@ -352,7 +413,9 @@ class LessonCells:
             link_rel=None,
         )
         if measure_depth(html) > DEEPEST_NESTING:
-            self.leave_out(f"its formatting (more than {DEEPEST_NESTING} elements inside each other); its text is shown")
+            self.leave_out(
+                f"its formatting (more than {DEEPEST_NESTING} elements inside each other); its text is shown"
+            )
             return f"<pre>{escape(text)}</pre>"
         html = _IMAGE.sub(self._size_picture, html)
         for pattern, replacement in _REWRITES:
@@ -477,7 +540,10 @@ def _embed_svg(svg: re.Match) -> str:
 def measure_share(attributes: Mapping[str, str], natural: float, picture: Path) -> float:
     """Return the share of the page's width for a picture: as its width or height says, or else its natural one."""
     styled = re.search(r"(?<![-\w])width:\s*([\d.]+(?:px|%)?)", attributes.get("style", ""))
-    for side, length in (("width", styled and styled[1]), *((side, attributes.get(side)) for side in ("width", "height"))):
+    for side, length in (
+        ("width", styled and styled[1]),
+        *((side, attributes.get(side)) for side in ("width", "height")),
+    ):
         size = re.fullmatch(r"\s*(\d{1,6}(?:\.\d{1,6})?)\s*(px|%)?\s*", length or "")
         if size and float(size[1]) > 0 and not (side == "height" and size[2] == "%"):
             share = float(size[1]) / (100 if size[2] == "%" else FULL_WIDTH)
@@ -496,7 +562,7 @@ def write_picture(data: bytes, folder: Path) -> tuple[str, float]:
     Raises:
         LeftOut: it is no picture, or damaged, or too large.
     """
-    is_drawing = b"<svg" in data[:4096] or b"<svg" in data[:100_000] and data.lstrip().startswith(b"<")
+    is_drawing = b"<svg" in data[:4096] or (b"<svg" in data[:100_000] and data.lstrip().startswith(b"<"))
     dots_per_pixel = 2 if is_drawing else 1
     if is_drawing:
         data = _draw_svg(data, folder)
