@@ -19,8 +19,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TypeVar
@@ -40,7 +41,9 @@ STYLE = Path(__file__).with_name("report.css")
 LAYOUT = Path(__file__).with_name("report.typ")
 FILTER = Path(__file__).with_name("report.lua")
 FONTS = sorted(Path(matplotlib.get_data_path(), "fonts", "ttf").glob("DejaVuSans*.ttf"))  # letters that typst's lack
-PANDOC_LIMIT = 300  # seconds; a report takes about two
+PANDOC_LIMIT = 60  # seconds; a report takes about two
+PANDOC_MEMORY = "1g"  # a report takes less than 0.2
+LONGEST_SOURCE = 300  # characters of a line about where outputs are from, or why there is no report
 SECURITY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the browser runs and fetches nothing
 _NAVIGATION = re.compile(r"^.*\]\(\.\./README\.md\).*$", flags=re.MULTILINE)  # links between files, not for a report
 
@@ -60,15 +63,21 @@ ASSIGNMENTS = (
 )
 
 
-@dataclass
-class Report:
-    """Result of making one report."""
+@dataclass(frozen=True)
+class Lesson:
+    """An executed lesson."""
 
-    assignment: Assignment
-    sources: list[str] = field(default_factory=list)  # a line per lesson: where its numbers are from
-    files: list[Path] = field(default_factory=list)  # HTML and PDF; empty after a failure
-    left_out: list[str] = field(default_factory=list)  # a line each: lesson, cell and what was left out
-    failure: str = ""  # why there is no report
+    path: Path  # of the lesson; the pictures of its text cells are found in its folder
+    notebook: NotebookNode
+    source: str  # in words, where its outputs are from
+
+
+@dataclass(frozen=True)
+class Report:
+    """Files of one report."""
+
+    files: tuple[Path, ...]  # HTML and PDF
+    left_out: list[str]  # a line each: lesson, cell and what was left out
 
 
 @dataclass(frozen=True)
@@ -95,41 +104,51 @@ def read_notebook(path: Path) -> NotebookNode:
         LessonFailed: the file is missing, damaged or no notebook.
     """
     try:
-        notebook = nbformat.read(path, as_version=4)
-        nbformat.validate(notebook, relax_add_props=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of cells without identifiers, which a report does not need
+            notebook = nbformat.reads(path.read_text("utf-8-sig"), as_version=4)
+            nbformat.validate(notebook, relax_add_props=True)
         return notebook
     except Exception as error:  # nbformat raises what its converters happen to meet: KeyError, AttributeError, …
-        raise LessonFailed(
-            f"{show(path)} is not a whole notebook ({shorten(str(error) or type(error).__name__)})"
-        ) from error
+        reason = shorten(str(error)) or type(error).__name__
+        raise LessonFailed(f"{show(path)} is not a whole notebook ({reason})") from error
 
 
-def find_executed(path: Path, profile: str) -> tuple[NotebookNode, str]:
-    """Return a lesson with its outputs, and in words where they are from.
+def find_executed(path: Path, profile: str) -> Lesson:
+    """Return a lesson with its outputs.
 
-    A run at `profile` counts if it is of the lesson as it is now; otherwise the outputs that are saved in the lesson.
+    A run at `profile` is taken if it is of the lesson as it is now; otherwise the outputs that are saved in the lesson.
 
     Raises:
-        LessonFailed: a file is no notebook.
+        LessonFailed: a file is no notebook, or not one that Jupyter wrote.
     """
     lesson = read_notebook(path)
     run = paths.RUNS / path.stem / profile / path.name
-    if is_up_to_date(lesson, run, profile):
-        return read_notebook(run), f"the run at {profile}"
-    problems = find_problems(lesson)
-    return lesson, "its saved outputs" + (f", but {'; '.join(problems)}" if problems else "")
+    try:
+        if is_up_to_date(lesson, run, profile):
+            return Lesson(path, clean(read_notebook(run)), f"the run at {profile}")
+        problems = find_problems(lesson)
+        lesson = clean(lesson)
+    except LessonFailed as error:  # of the cell of parameters
+        problems = [str(error)]
+    except (AttributeError, KeyError, TypeError) as error:  # metadata that are no mappings
+        raise LessonFailed(f"{show(path)} has metadata that Jupyter does not write ({shorten(repr(error))})") from error
+    saved = "its saved outputs" + (f", but {'; '.join(problems)}" if problems else "")
+    return Lesson(path, lesson, shorten(saved, LONGEST_SOURCE))
 
 
-def render_lesson(notebook: NotebookNode, path: Path, folder: Path) -> tuple[list[Cell], list[str]]:
+def render_lesson(lesson: Lesson, folder: Path) -> tuple[list[Cell], list[str]]:
     """Return the cells of a lesson and lines about what was left out; pictures are written into `folder`."""
-    renderer = LessonCells(path, folder)
+    renderer = LessonCells(lesson.path, folder)
     cells = []
-    for number, cell in enumerate(clean(notebook).cells, start=1):
+    for number, cell in enumerate(lesson.notebook.cells, start=1):
         if number == 1:
             cell.source = _NAVIGATION.sub("", cell.source)
         place, html = renderer.render(number, cell)
-        anchor = f'<div id="lesson-{renderer.prefix}"></div>' if number == 1 else ""
-        cells.append(Cell(place, anchor + html, read_text(cell.source)))
+        if number == 1:
+            origin = f"Figures and numbers: {lesson.source}. The text is about a run at quick."
+            html = f'<div id="lesson-{renderer.prefix}"></div>{html}<p><em>{escape(origin)}</em></p>'
+        cells.append(Cell(place, html, read_text(cell.source)))
     return cells, renderer.left_out
 
 
@@ -140,7 +159,8 @@ def run_pandoc(text: str, *options: str) -> str:
         ConversionError: pandoc refuses the text.
         OSError: pandoc is missing.
     """
-    command = [pypandoc.get_pandoc_path(), "--sandbox", f"--lua-filter={FILTER}", *options]
+    limits = ["+RTS", f"-M{PANDOC_MEMORY}", "-RTS"]
+    command = [pypandoc.get_pandoc_path(), *limits, "--sandbox", f"--lua-filter={FILTER}", *options]
     try:
         finished = subprocess.run(command, input=text.encode(), capture_output=True, timeout=PANDOC_LIMIT, check=False)
     except subprocess.TimeoutExpired as error:
@@ -230,7 +250,12 @@ def _make_html(document: dict, title: Sequence[str], folder: Path) -> str:
     )
     options = ["--standalone", "--mathml", "--toc", "--toc-depth=2", "--metadata=document-css:false"]
     html = run_pandoc(
-        json.dumps(document), "--from=json", "--to=html5", *options, f"--variable=header-includes:{head}", *title
+        json.dumps(document),
+        "--from=json",
+        "--to=html5-task_lists",
+        *options,
+        f"--variable=header-includes:{head}",
+        *title,
     )
 
     def embed(source: re.Match) -> str:
@@ -258,41 +283,34 @@ def _strip_tags(html: str) -> str:
     return re.sub(r"<[^>]*>", "", html)
 
 
-def write_report(
-    assignment: Assignment, notebooks: Sequence[NotebookNode], lesson_paths: Sequence[Path], to: Path
-) -> Report:
-    """Return one assignment's report, with its HTML and PDF file written into the folder `to`.
-
-    Args:
-        notebooks: executed lessons, in order.
-        lesson_paths: of the lessons; pictures in their texts are found in their folder.
+def write_report(assignment: Assignment, lessons: Sequence[Lesson], to: Path) -> Report:
+    """Write one assignment's report of executed lessons into the folder `to`, as an HTML and a PDF file.
 
     Raises:
-        LessonFailed: pandoc or typst is missing, or fails on plain text.
+        LessonFailed: pandoc or typst is missing, or fails on plain text, or a file cannot be written.
     """
-    report = Report(assignment)
     with tempfile.TemporaryDirectory(prefix="report_") as name:
         folder = Path(name).resolve()
         cells: list[Cell] = []
-        for notebook, path in zip(notebooks, lesson_paths, strict=True):
-            lesson_cells, left_out = render_lesson(notebook, path, folder)
+        left_out: list[str] = []
+        for lesson in lessons:
+            lesson_cells, lines = render_lesson(lesson, folder)
             cells += lesson_cells
-            report.left_out += left_out
+            left_out += lines
         try:
             try:
-                html, pdf = make_files(assignment, cells, report.left_out, folder)
+                html, pdf = make_files(assignment, cells, left_out, folder)
             except ConversionError:
                 cells, lines = replace_culprits(assignment, cells, folder)
-                report.left_out += lines
-                html, pdf = make_files(assignment, cells, report.left_out, folder)
-            targets = [to / f"{assignment.name}.{kind}" for kind in ("html", "pdf")]
-            files.write_text(targets[0], html)
-            with files.replace_when_complete(targets[1]) as partial:
+                left_out += lines
+                html, pdf = make_files(assignment, cells, left_out, folder)
+            html_file, pdf_file = (to / f"{assignment.name}.{kind}" for kind in ("html", "pdf"))
+            files.write_text(html_file, html)
+            with files.replace_when_complete(pdf_file) as partial:
                 partial.write_bytes(pdf)
         except (OSError, ConversionError) as error:
-            raise LessonFailed(f"no report {assignment.name}: {error}") from error
-    report.files = targets
-    return report
+            raise LessonFailed(f"no report {assignment.name}: {shorten(str(error), LONGEST_SOURCE)}") from error
+    return Report((html_file, pdf_file), left_out)
 
 
 def replace_culprits(assignment: Assignment, cells: Sequence[Cell], folder: Path) -> tuple[list[Cell], list[str]]:
@@ -306,30 +324,37 @@ def replace_culprits(assignment: Assignment, cells: Sequence[Cell], folder: Path
     return plain, [f"{cell.place}: all but its text ({reason})" for cell, reason in culprits]
 
 
-def write_reports(profile: str, to: Path = REPORTS) -> list[Report]:
-    """Return the reports of all assignments, written into the folder `to`; one that fails does not stop the next.
+def write_reports(profile: str, to: Path = REPORTS) -> None:
+    """Write the reports of all assignments into the folder `to`, and print their files and what they leave out.
+
+    A report that fails does not stop the next.
 
     Args:
         profile: of the runs to report, where they are up to date.
+
+    Raises:
+        LessonFailed: at the end, if a report failed; the message has a line for each.
     """
-    reports = []
+    failures = []
     for assignment in ASSIGNMENTS:
-        sources: list[str] = []
         try:
-            lesson_paths = find_lessons(assignment.lessons)
-            notebooks = []
-            for path in lesson_paths:
-                notebook, source = find_executed(path, profile)
-                sources.append(f"{path.stem}: {source}")
-                notebook.cells[0].source += f"\n\n*Figures and numbers: {source}. The text is about a run at quick.*"
-                notebooks.append(notebook)
-            report = write_report(assignment, notebooks, lesson_paths, to)
-        except Exception as error:  # also a mistake of this module's: the next report does not depend on it
-            reason = str(error) if isinstance(error, LessonFailed) else f"{type(error).__name__}: {error}"
-            report = Report(assignment, failure=reason)
-        report.sources = sources
-        reports.append(report)
-    return reports
+            lessons = [find_executed(path, profile) for path in find_lessons(assignment.lessons)]
+            for lesson in lessons:
+                print(f"  {lesson.path.stem}: {lesson.source}")
+            report = write_report(assignment, lessons, to)
+        except LessonFailed as error:
+            failures.append(str(error))
+        except Exception as error:  # a mistake in this module: the next report does not depend on it
+            failures.append(
+                f"no report {assignment.name}: {shorten(f'{type(error).__name__}: {error}', LONGEST_SOURCE)}"
+            )
+        else:
+            for line in report.left_out:
+                print(f"  left out: {line}")
+            for file in report.files:
+                print(f"{show(file)} ({file.stat().st_size / 1e6:.1f} MB)")
+    if failures:
+        raise LessonFailed("\n".join(failures))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -338,18 +363,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m helpers.course.report", description="Write a report per assignment."
     )
     paths.add_profile_option(parser, "of the runs to report, where they are up to date")
-    options = parser.parse_args(arguments)
-    reports = write_reports(options.profile, REPORTS)
-    for report in reports:
-        for source in report.sources:
-            print(f"  {source}")
-        for line in report.left_out:
-            print(f"  left out: {line}")
-        for target in report.files:
-            print(f"{show(target)} ({target.stat().st_size / 1e6:.1f} MB)")
-        if report.failure:
-            print(report.failure, file=sys.stderr)
-    return int(any(report.failure for report in reports))
+    try:
+        write_reports(parser.parse_args(arguments).profile, REPORTS)
+    except LessonFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""HTML of a notebook's cells for a report: what Jupyter displays, without what could run, be fetched or leave the folder.
+"""HTML of a notebook's cells for a report: what Jupyter displays, without what could run or be fetched.
 
 nbconvert renders Markdown as Jupyter does, nh3 removes what is not on the lists below, and pictures become files beside
 the report's source. Formulas become `<span class="math …">`, which the report's filter reads.
@@ -21,6 +21,7 @@ from urllib.parse import unquote, unquote_to_bytes
 
 import nh3
 import typst
+from mistune import BlockParser
 from nbconvert.filters.markdown_mistune import (
     IPythonRenderer,
     MarkdownWithMath,
@@ -33,72 +34,13 @@ from PIL import Image, ImageColor
 FULL_WIDTH = 730  # pixels of a picture that fills the width of a page; a smaller one is smaller in proportion
 LARGEST_PICTURE = 50_000_000  # pixels; a larger picture is left out before it is decoded
 DEEPEST_NESTING = 40  # elements inside each other; typst refuses deep nesting
+LARGEST_SPAN = 100  # rows or columns of a table's cell; pandoc reserves memory for each
 LONGEST_NAME = 70  # characters of a link, a formula or a tag in a line about what was left out
 
 TAGS = set(
-    [
-        "a",
-        "abbr",
-        "b",
-        "blockquote",
-        "br",
-        "caption",
-        "center",
-        "cite",
-        "code",
-        "col",
-        "colgroup",
-        "dd",
-        "del",
-        "details",
-        "dfn",
-        "div",
-        "dl",
-        "dt",
-        "em",
-        "figcaption",
-        "figure",
-        "font",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "hr",
-        "i",
-        "img",
-        "ins",
-        "kbd",
-        "li",
-        "mark",
-        "ol",
-        "p",
-        "pre",
-        "q",
-        "s",
-        "samp",
-        "section",
-        "small",
-        "span",
-        "strike",
-        "strong",
-        "sub",
-        "summary",
-        "sup",
-        "table",
-        "tbody",
-        "td",
-        "tfoot",
-        "th",
-        "thead",
-        "tr",
-        "tt",
-        "u",
-        "ul",
-        "var",
-        "wbr",
-    ]
+    "a abbr b blockquote br caption center cite code col colgroup dd del details dfn div dl dt em figcaption figure "  # noqa: SIM905
+    "font h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark ol p pre q s samp section small span strike strong sub summary "
+    "sup table tbody td tfoot th thead tr tt u ul var wbr".split()
 )
 ATTRIBUTES = {
     "*": {"align", "class", "dir", "id", "lang", "style", "title"},
@@ -166,7 +108,11 @@ class _Blocks(MathBlockParser):
     """Markdown blocks as Jupyter reads them; display formulas also between single backslashes and brackets."""
 
     MULTILINE_MATH = MathBlockParser.MULTILINE_MATH + r"|(?s:^ {0,3}\\\[(?=[^\]]*[\\^_=<>+{]).*?\\\][ \t]*$)"
-    SPECIFICATION: ClassVar = {**MathBlockParser.SPECIFICATION, "multiline_math": MULTILINE_MATH}
+    SPECIFICATION: ClassVar = {
+        **MathBlockParser.SPECIFICATION,
+        "atx_heading": BlockParser.SPECIFICATION["atx_heading"],  # `#word` is text
+        "multiline_math": MULTILINE_MATH,
+    }
 
 
 class _Inlines(MathInlineParser):
@@ -250,10 +196,10 @@ def read_text(value: object) -> str:
     return _CONTROL.sub("", _ANSI.sub("", text))
 
 
-def shorten(text: str) -> str:
-    """Return text on one line, cut to `LONGEST_NAME` characters."""
+def shorten(text: str, length: int = LONGEST_NAME) -> str:
+    """Return text on one line, cut to `length` characters."""
     text = " ".join(text.split())
-    return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 1]}…"
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 class _DroppedTags(HTMLParser):
@@ -434,6 +380,8 @@ class LessonCells:
             return filter_style(value)
         if name == "color":
             return read_colour(value)
+        if name in ("colspan", "rowspan"):
+            return str(min(int(value), LARGEST_SPAN)) if re.fullmatch(r"0*[1-9]\d{0,8}", value) else None
         return value
 
     def _take_identifier(self, name: str) -> str | None:
@@ -600,7 +548,7 @@ def _draw_svg(data: bytes, folder: Path) -> bytes:
         }"""
     (folder / "drawing.typ").write_text(source, encoding="utf-8")
     try:
-        pages: Any = typst.compile(folder / "drawing.typ", root=folder, format="png", ppi=144)
+        pages: Any = typst.compile(folder / "drawing.typ", root=folder, format="png", ppi=192)
     except (RuntimeError, OSError) as error:
         raise LeftOut("a drawing that cannot be drawn") from error
     return pages[0] if isinstance(pages, list) else pages
