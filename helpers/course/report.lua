@@ -203,6 +203,7 @@ local function open_cells(cells)
         blocks:insert(raw("#pagebreak(weak: true)"))
       end
       at_start = is_lesson
+      if block.t == "Plain" then block = pandoc.Para(block.content) end -- the next cell begins a paragraph
       blocks:insert(block)
     end
   end

@@ -108,7 +108,7 @@ def read_notebook(path: Path) -> NotebookNode:
             warnings.simplefilter("ignore")  # of cells without identifiers, which a report does not need
             notebook = nbformat.reads(path.read_text("utf-8-sig"), as_version=4)
             nbformat.validate(notebook, relax_add_props=True)
-        return notebook
+        return nbformat.from_dict(notebook)  # an old notebook is converted to plain dictionaries
     except Exception as error:  # nbformat raises what its converters happen to meet: KeyError, AttributeError, …
         reason = shorten(str(error)) or type(error).__name__
         raise LessonFailed(f"{show(path)} is not a whole notebook ({reason})") from error
@@ -252,7 +252,7 @@ def _make_html(document: dict, title: Sequence[str], folder: Path) -> str:
     html = run_pandoc(
         json.dumps(document),
         "--from=json",
-        "--to=html5-task_lists",
+        "--to=html5",
         *options,
         f"--variable=header-includes:{head}",
         *title,

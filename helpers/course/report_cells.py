@@ -132,8 +132,8 @@ class _Renderer(IPythonRenderer):
     """HTML of Markdown, with formulas as spans, code without colours and pictures that keep their addresses."""
 
     def block_code(self, code: str, info: str | None = None) -> str:
-        language = escape((info or "").split(maxsplit=1)[0]) if (info or "").strip() else ""
-        return f'<pre class="{language}"><code>{escape(code, quote=False)}</code></pre>\n'
+        language = re.match(r"\s*([\w+#-]+)(?=\s|$)", info or "")
+        return f'<pre class="{language[1] if language else ""}"><code>{escape(code, quote=False)}</code></pre>\n'
 
     def block_html(self, html: str) -> str:
         return find_formulas(html)
@@ -346,7 +346,7 @@ class LessonCells:
     def _sanitise(self, html: str, text: str) -> str:
         """Return HTML without what could run, be fetched or hide; `text` itself if it is nested too deep."""
         html = _SVG.sub(_embed_svg, html)
-        html = _CHECKBOX.sub(lambda box: "☑ " if box["checked"] else "☐ ", html)
+        html = _CHECKBOX.sub(lambda box: "☑\u00a0" if box["checked"] else "☐\u00a0", html)
         for name in find_dropped_tags(html):
             self.leave_out(name)
         html = nh3.clean(

@@ -156,7 +156,11 @@ KINDS = {  # Markdown -> pattern in the HTML, pattern in the typst source
     "escaped brackets": (r"\[1\] and \(see below\)", r"\[1\] and \(see below\)", r"\[1\\\] and \(see below\)"),
     "unbalanced dollar": ("a $ sign and\n\n$$ two", r"a \$ sign and.*\$\$ two", r"\\\$ sign"),
     "code is no formula": ("`$a$`\n\n```\n$b$\n```", r"<code>\$a\$.*\$b\$", r"`\$a\$`.*\$b\$"),
-    "lists": ("1. one\n   - two\n\n- [ ] open\n- [x] done", "<ol.*<ul>.*two.*☐ .*open.*☑ .*done", r"\+ one.*☐.*☑"),
+    "lists": (
+        "1. one\n   - two\n\n- [ ] open\n- [x] done",
+        "<ol.*<ul>.*two.*☐\u00a0open.*☑\u00a0done",
+        r"\+ one.*☐.*☑",
+    ),
     "definition": ("Term\n: meaning", "<dt>.*Term.*<dd>.*meaning", "/ Term"),
     "lines": ("one  \ntwo<br>three", "one<br />.*two<br />.*three", r"one \\"),
     "quote and rule": ("> quoted\n\n---", "<blockquote>.*quoted.*<hr", "quote.*horizontalrule"),
