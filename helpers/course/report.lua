@@ -39,11 +39,22 @@ local function expand(tex, kind)
   return expanded
 end
 
+-- Commands that MathJax takes and pandoc does not, each with what pandoc takes.
+local REWRITES = {
+  { "\\notag%f[%A]", "" }, { "\\[lL]arge%f[%A]", "" }, { "\\LARGE%f[%A]", "" },
+  { "\\textcolor%s*%b{}%s*", "" }, { "\\color%s*%b{}", "" }, { "\\tag%*?%s*%b{}", "" },
+  { "\\hbox%s*{", "\\text{" },
+  { "{\\rm%f[%A]%s*([^{}]*)}", "{\\mathrm{%1}}" }, { "{\\bf%f[%A]%s*([^{}]*)}", "{\\mathbf{%1}}" },
+  { "{\\it%f[%A]%s*([^{}]*)}", "{\\mathit{%1}}" }, { "{\\cal%f[%A]%s*([^{}]*)}", "{\\mathcal{%1}}" },
+  { "{([^{}]*)\\over%f[%A]([^{}]*)}", "{\\frac{%1}{%2}}" }, { "^([^{}]*)\\over%f[%A]([^{}]*)$", "\\frac{%1}{%2}" },
+}
+
 -- Returns a formula, or its source if pandoc cannot write it.
 local function formula(span)
   local kind = span.classes:includes("display") and "DisplayMath" or "InlineMath"
   local source = pandoc.utils.stringify(span)
   local tex = expand(source, kind)
+  for _, rewrite in ipairs(REWRITES) do tex = tex:gsub(rewrite[1], rewrite[2]) end
   if tex:match("^%s*$") then return {} end
   local math = pandoc.Math(kind, tex)
   if checked[tex] == nil then
@@ -53,7 +64,7 @@ local function formula(span)
     if checked[tex] then formulas:insert { place = place, tex = tex, typst = pandoc.write(document, "typst") } end
   end
   for _, command in ipairs { "color", "textcolor", "tag", "cancel" } do
-    if checked[tex] and tex:find("\\" .. command .. "%f[%A]") then leave_out("\\" .. command .. ' in the formula "' .. short(source) .. '"') end
+    if checked[tex] and source:find("\\" .. command .. "%f[%A]") then leave_out("\\" .. command .. ' in the formula "' .. short(source) .. '"') end
   end
   if checked[tex] then return math end
   leave_out('the formula "' .. short(source) .. '"; its source is shown')
@@ -231,6 +242,15 @@ local function write(document)
   if paper then
     document = document:walk {
       CodeBlock = code, Div = paper_div, Span = paper_span, Table = paper_table, Figure = paper_anchor,
+      BlockQuote = function(el) -- typst's quote cannot be nested deeply
+        return pandoc.Blocks { raw("#pad(x: 1.5em)[") } .. el.content .. pandoc.Blocks { raw("]") }
+      end,
+      DefinitionList = function(el) -- a term is one line in typst
+        el.content = el.content:map(function(item)
+          return { item[1]:walk { LineBreak = function() return pandoc.Str(", ") end }, item[2] }
+        end)
+        return el
+      end,
       Math = function(el) if untypeset[el.text] then return pandoc.Code(el.text) end end,
       Header = function(el)
         local side = aligned(el)

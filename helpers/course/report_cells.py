@@ -33,8 +33,9 @@ from PIL import Image, ImageColor
 
 FULL_WIDTH = 730  # pixels of a picture that fills the width of a page; a smaller one is smaller in proportion
 LARGEST_PICTURE = 50_000_000  # pixels; a larger picture is left out before it is decoded
-DEEPEST_NESTING = 40  # elements inside each other; typst refuses deep nesting
+DEEPEST_NESTING = 24  # elements inside each other; typst refuses deep nesting
 LARGEST_SPAN = 100  # rows or columns of a table's cell; pandoc reserves memory for each
+LONGEST_LINK = 4000  # characters; typst refuses 8000
 LONGEST_NAME = 70  # characters of a link, a formula or a tag in a line about what was left out
 
 TAGS = set(
@@ -397,7 +398,7 @@ class LessonCells:
 
     def _settle_link(self, target: str) -> str | None:
         """Return the address of a link: of the web, or of a place in the report; None makes it its text."""
-        if re.match(r"(?:https?://|mailto:)[^\s\"<>]", target, flags=re.IGNORECASE):
+        if re.match(r"(?:https?://|mailto:)[^\s\"<>]", target, flags=re.IGNORECASE) and len(target) < LONGEST_LINK:
             return target
         lesson, _, name = target.partition("#")
         match = re.fullmatch(r"(?:\./)?(\d\d)_[\w-]+\.ipynb", lesson)
