@@ -222,6 +222,7 @@ local function open_cells(cells)
 end
 
 local function paper_table(el)
+  if #el.colspecs == 0 then return el.caption.long end -- no cells
   local sections = pandoc.List { el.head.rows, el.foot.rows }
   for _, body in ipairs(el.bodies) do sections:extend { body.head, body.body } end
   for _, rows in ipairs(sections) do

@@ -494,6 +494,7 @@ NASTY = [
     "$" * 501,
     "| a |\n|---|\n" + "| b | c | d |\n" * 3,
     "|||\n|-|-|\n|||",
+    "<table><tr>",
     "<table><tr><td><table><tr><td>inner</td></tr></table></td></tr></table>",
     "<table></table><ul></ul><ol start=99999999999></ol><dl></dl>",
     "<td colspan=0>a</td><table><tr><td colspan=99999999>x</td><td rowspan=-1>y</table>",
