@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import matplotlib
 import nbformat
@@ -243,7 +243,7 @@ def make_files(assignment: Assignment, cells: Sequence[Cell], left_out: list[str
     return html, run_typst(source, folder)
 
 
-def _make_html(document: dict, title: Sequence[str], folder: Path) -> str:
+def _make_html(document: dict[str, Any], title: Sequence[str], folder: Path) -> str:
     """Return the HTML file of a document with its pictures embedded."""
     head = (
         f'<meta http-equiv="Content-Security-Policy" content="{SECURITY}">\n<style>\n{STYLE.read_text("utf-8")}</style>'
@@ -258,7 +258,7 @@ def _make_html(document: dict, title: Sequence[str], folder: Path) -> str:
         *title,
     )
 
-    def embed(source: re.Match) -> str:
+    def embed(source: re.Match[str]) -> str:
         picture = folder / source[1]
         coded = base64.b64encode(picture.read_bytes()).decode()
         return f'src="data:image/{picture.suffix[1:]};base64,{coded}"'
@@ -266,14 +266,14 @@ def _make_html(document: dict, title: Sequence[str], folder: Path) -> str:
     return re.sub(r'src="([0-9a-f]{24}\.(?:png|jpeg|gif|webp))"', embed, html)
 
 
-def _read_meta(value: dict) -> str:
+def _read_meta(value: dict[str, Any]) -> str:
     """Return the text of a value in pandoc's metadata."""
     if value["t"] == "MetaString":
         return value["c"]
     return "".join(" " if part["t"] in ("Space", "SoftBreak") else part["c"] for part in value["c"])
 
 
-def _write_meta(lines: Sequence[str]) -> dict:
+def _write_meta(lines: Sequence[str]) -> dict[str, Any]:
     """Return a list of texts as a value of pandoc's metadata."""
     return {"t": "MetaList", "c": [{"t": "MetaString", "c": line} for line in lines]}
 

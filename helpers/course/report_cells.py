@@ -169,7 +169,7 @@ def find_formulas(html: str) -> str:
 def _mark_formulas(text: str) -> str:
     """Return text of HTML with its formulas as spans."""
 
-    def mark(found: re.Match) -> str:
+    def mark(found: re.Match[str]) -> str:
         display = found["a"] or found["b"] or found["c"]
         return escape_formula(unescape(display or found["d"] or found["e"]), "display" if display else "inline")
 
@@ -450,7 +450,7 @@ class LessonCells:
         except (OSError, ValueError, RuntimeError) as error:  # a loop of links, a name too long, no permission
             raise LeftOut("cannot be read") from error
 
-    def _size_picture(self, image: re.Match) -> str:
+    def _size_picture(self, image: re.Match[str]) -> str:
         """Return an `img` element with the share of the page's width it takes; its description if it has no file."""
         attributes = {name: unescape(value) for name, value in re.findall(r'([\w-]+)="([^"]*)"', image[1])}
         name = attributes.get("src")
@@ -479,7 +479,7 @@ def _show_output(text: str) -> str:
     return f'<div class="output"><pre><code>{escape(text, quote=False)}</code></pre></div>' if text.strip() else ""
 
 
-def _embed_svg(svg: re.Match) -> str:
+def _embed_svg(svg: re.Match[str]) -> str:
     """Return an `img` element of a drawing that stands in the HTML itself."""
     quoted = re.sub(r"<[^>]*>", lambda tag: re.sub(r"=\s*([^\s\"'>/]+)(?=[\s>/])", r'="\1"', tag[0]), svg[0])
     text = quoted if "xmlns" in quoted else quoted.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)

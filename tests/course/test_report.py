@@ -561,28 +561,6 @@ def test_a_character_that_no_font_has_is_named(tmp_path):
     assert made.left_out == ["PDF: characters that no font of this machine has: \u0378"]
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP"])
-def test_pictures_of_each_kind_are_written_whole(tmp_path, kind):
-    name, share = report_cells.write_picture(encode(kind, (365, 10)), tmp_path)
-    assert Image.open(tmp_path / name).size == (365, 10)
-    assert share == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [b"", b"text", encode("PNG")[:-40], encode("JPEG")[:200], b"%!PS-Adobe-3.0 EPSF-3.0", b"<svg", b"<svg><g></svg>"],
-)
-def test_a_damaged_picture_is_left_out(tmp_path, data):
-    with pytest.raises(report_cells.LeftOut):
-        report_cells.write_picture(data, tmp_path)
-
-
-def test_a_picture_with_too_many_pixels_is_left_out_before_it_is_decoded(tmp_path, monkeypatch):
-    monkeypatch.setattr(report_cells, "LARGEST_PICTURE", 99)
-    with pytest.raises(report_cells.LeftOut, match="too large"):
-        report_cells.write_picture(encode("PNG", (10, 10)), tmp_path)
-
-
 WHOLE = nbformat.writes(new_notebook(cells=[new_markdown_cell("# 01 · One"), new_code_cell("x = 1")])).encode()
 DAMAGED = {
     "empty": b"",
@@ -750,11 +728,6 @@ def test_a_report_needs_nothing_beside_it_and_no_network(page):
 def test_a_link_to_a_lesson_of_the_report_leads_to_its_heading(page):
     anchor = re.search(r'<a\s+href="#([^"]*)"[^>]*>the\s+other</a>', page)[1]
     assert re.search(rf'<div id="{anchor}">\s*</div>\s*<h1[^>]*>02 · Is it\?', page)
-
-
-@pytest.mark.parametrize(("width", "share"), [(365, 0.5), (730, 1.0), (1500, 1.0)])
-def test_a_small_picture_stays_small_and_a_wide_one_fills_the_page(tmp_path, width, share):
-    assert report_cells.write_picture(base64.b64decode(draw(width)), tmp_path)[1] == pytest.approx(share, abs=0.01)
 
 
 def test_a_missing_pandoc_is_named_and_leaves_no_half_report(tmp_path, monkeypatch):
