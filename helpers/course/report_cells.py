@@ -108,7 +108,7 @@ def escape_formula(tex: str, kind: str) -> str:
 class _Blocks(MathBlockParser):
     """Markdown blocks as Jupyter reads them; display formulas also between single backslashes and brackets."""
 
-    MULTILINE_MATH = MathBlockParser.MULTILINE_MATH + r"|(?s:^ {0,3}\\\[(?=[^\]]*[\\^_=<>+{]).*?\\\][ \t]*$)"
+    MULTILINE_MATH = str(MathBlockParser.MULTILINE_MATH) + r"|(?s:^ {0,3}\\\[(?=[^\]]*[\\^_=<>+{]).*?\\\][ \t]*$)"
     SPECIFICATION: ClassVar = {
         **MathBlockParser.SPECIFICATION,
         "atx_heading": BlockParser.SPECIFICATION["atx_heading"],  # `#word` is text
