@@ -34,6 +34,7 @@ TERMS = {
 EXPRESSION = re.compile("|".join(rf"\b(?:{pattern})\b" for pattern in TERMS), flags=re.IGNORECASE)
 SOURCES = [path for folder in ("helpers", "benchmarks", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "Makefile", "pyproject.toml")]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
 PATHS = [path for path in [*SOURCES, *PAGES] if path != Path(__file__)]
 
 
