@@ -1,7 +1,8 @@
-"""JupyterLab in a real browser: lessons are run and explorers moved, for tests and for measurements of time.
+"""Lessons in a real JupyterLab and a real browser, for tests and for benchmarks.
 
-JupyterLab runs in a separate folder with copies of the notebooks without outputs. So every output in the page is new,
-and nothing in the repository is written. Controls are moved by keyboard.
+JupyterLab runs in a separate folder with copies of the notebooks without outputs, so all outputs in the page are of
+this run, and nothing in the repository is written. Controls are moved by keyboard. Several processes may open a
+JupyterLab each: every one has its own port, settings and browser.
 """
 
 from __future__ import annotations
@@ -29,47 +30,43 @@ from helpers.course import lessons
 
 HOW_TO_GET_A_BROWSER = "no Chromium found: apt install chromium, or python -m playwright install chromium"
 HOST = "127.0.0.1"
-WINDOW: ViewportSize = {"width": 1280, "height": 1000}  # pixels of the browser's window
-START = 120  # seconds for JupyterLab to start, and for a notebook to get a kernel
+VIEW: ViewportSize = {"width": 1280, "height": 1000}  # pixels of the browser's window
+START = 120  # seconds for JupyterLab to start, and for a notebook to have a kernel
 RUN = 900  # seconds for all cells of a lesson
-SETTLE = 20  # seconds for anything else, such as the effect of a press of a key
+SETTLE = 20  # seconds for anything else, such as the effect of one press of a key
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 _SETTINGS = {
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-    "@jupyterlab/notebook-extension/tracker": {
-        "windowingMode": "none"
-    },  # or cells off screen are not in the page
+    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},  # else cells off screen are not in the page
 }
 _WATCH = """picture => {
     const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
     const watch = window.watch = {};
     const listen = () => {
-        Object.assign(watch, {pressed: performance.now(), source: picture.src, shown: null, requests: 0, replies: 0});
-        watch.lastMessage = watch.pressed;
+        Object.assign(watch, {pressed: performance.now(), source: picture.src, shown: null, asked: 0, answered: 0});
+        watch.heard = watch.pressed;
     };
-    const receive = (_, {msg, direction}) => {
-        watch.lastMessage = performance.now();
-        if (direction === "send") watch.requests += msg.header.msg_type === "comm_msg";
+    const hear = (_, {msg, direction}) => {
+        watch.heard = performance.now();
+        if (direction === "send") watch.asked += msg.header.msg_type === "comm_msg";
         else if (msg.header.msg_type === "status" && msg.content.execution_state === "idle")
-            watch.replies += msg.parent_header.msg_type === "comm_msg";
+            watch.answered += msg.parent_header.msg_type === "comm_msg";
     };
     const look = () => requestAnimationFrame(() => { watch.shown = performance.now(); });
-    watch.isSettled = () => watch.requests === watch.replies && (
-        watch.shown !== null || (picture.src === watch.source && performance.now() - watch.lastMessage > 150));
+    watch.isSettled = () => watch.asked === watch.answered && (
+        watch.shown !== null || (picture.src === watch.source && performance.now() - watch.heard > 150));
     watch.stop = () => {
         document.removeEventListener("keydown", listen, true);
         picture.removeEventListener("load", look);
-        kernel.anyMessage.disconnect(receive);
+        kernel.anyMessage.disconnect(hear);
     };
     document.addEventListener("keydown", listen, true);
     picture.addEventListener("load", look);
-    kernel.anyMessage.connect(receive);
+    kernel.anyMessage.connect(hear);
 }"""
-"""Script that records the time of a press of a key and of the changed picture on screen.
+"""Records when a key is pressed, when the picture that it changes is on screen, and when no more messages are due."""
 
-`isSettled` is true when the kernel has replied to all messages and the picture is shown, or has not changed.
-"""
 
 _FAULTS = {
     "an error": "[data-mime-type='application/vnd.jupyter.error']",
@@ -80,22 +77,22 @@ _FAULTS = {
     "a widget that is not shown": ".jp-OutputArea-output:text-matches('^(Loading|Error displaying) widget')",
     "a cell that did not run": ".jp-CodeCell .jp-InputArea-prompt:not(:text-matches('[0-9]'))",
 }
-"""Selectors of the elements of a page that show a fault."""
+"""Signs in the page that something is wrong, and their selectors."""
 
 
 def find_browser() -> str | None:
-    """Return the path of a Chromium: Playwright's, or one that the system has; `None` if there is none."""
+    """Return the path of a Chromium on this machine, Playwright's or an installed one, or None."""
     with sync_playwright() as playwright:
-        bundled = playwright.chromium.executable_path
-    return bundled if Path(bundled).exists() else next(filter(None, map(shutil.which, _BROWSERS)), None)
+        downloaded = playwright.chromium.executable_path
+    return downloaded if Path(downloaded).exists() else next(filter(None, map(shutil.which, _BROWSERS)), None)
 
 
 @contextlib.contextmanager
 def open_lab(folder: Path, notebook_paths: Sequence[Path]) -> Iterator[Lab]:
-    """Yield a JupyterLab in `folder`, with copies of notebooks, in a browser; both are ended after the block.
+    """Start a JupyterLab in `folder` with copies of notebooks, and a browser; both end with the block.
 
     Raises:
-        RuntimeError: there is no browser, or JupyterLab does not start; the message holds the end of its log.
+        RuntimeError: there is no browser, or JupyterLab does not start; the message has the end of its log.
     """
     browser = find_browser()
     if browser is None:
@@ -103,15 +100,16 @@ def open_lab(folder: Path, notebook_paths: Sequence[Path]) -> Iterator[Lab]:
     with _start_jupyterlab(folder, notebook_paths) as (address, token), sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=browser)
         try:
-            yield Lab(address, token, chromium.new_page(viewport=WINDOW))
+            yield Lab(address, token, chromium.new_page(viewport=VIEW))
         finally:
             chromium.close()
 
 
 @contextlib.contextmanager
 def _start_jupyterlab(folder: Path, notebook_paths: Sequence[Path]) -> Iterator[tuple[str, str]]:
-    """Yield the address and the token of a JupyterLab with separate settings, which is ended after the block."""
-    root, jupyter = folder / "root", folder / "jupyter"
+    """Yield the address and the token of a JupyterLab with separate settings; it ends with the block."""
+    root = folder / "root"
+    jupyter = folder / "jupyter"
     shutil.copytree(lessons.FIGURES, root / "figures")
     (root / "notebooks").mkdir()
     for path in notebook_paths:
@@ -121,9 +119,9 @@ def _start_jupyterlab(folder: Path, notebook_paths: Sequence[Path]) -> Iterator[
         nbformat.write(notebook, root / "notebooks" / path.name)
     for name, values in _SETTINGS.items():
         files.write_text(jupyter / "settings" / f"{name}.jupyterlab-settings", json.dumps(values))
-    with socket.socket() as unused:
-        unused.bind((HOST, 0))
-        port = unused.getsockname()[1]
+    with socket.socket() as free:
+        free.bind((HOST, 0))
+        port = free.getsockname()[1]
     address, token = f"http://{HOST}:{port}", secrets.token_hex(16)
     names = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime"}
     names |= {"JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces", "IPYTHONDIR": "ipython"}
@@ -142,10 +140,10 @@ def _start_jupyterlab(folder: Path, notebook_paths: Sequence[Path]) -> Iterator[
 
 
 def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
-    """Wait until `address` can be opened.
+    """Wait until a server replies at `address`.
 
     Raises:
-        RuntimeError: the server has ended, or the address cannot be opened in time.
+        RuntimeError: the server has ended, or does not reply in time.
     """
     deadline = time.monotonic() + START
     while server.poll() is None and time.monotonic() < deadline:
@@ -153,15 +151,15 @@ def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
             urllib.request.urlopen(address, timeout=5).close()
             return
         time.sleep(0.2)
-    raise RuntimeError(f"JupyterLab did not start; the end of its log:\n{log.read_text()[-3000:]}")
+    raise RuntimeError(f"JupyterLab does not reply; the end of its log:\n{log.read_text()[-3000:]}")
 
 
 class Lab:
-    """A JupyterLab in a page of a browser, with one open lesson at a time."""
+    """JupyterLab in a browser, with one open lesson at a time."""
 
     def __init__(self, address: str, token: str, page: Page) -> None:
         self.address, self.token, self.page = address, token, page
-        self._outside_addresses: list[str] = []  # requested by the page, although they are not on this machine
+        self._remote_addresses: list[str] = []  # addresses outside this machine that the page requested
         self._script_errors: list[str] = []
         page.set_default_timeout(1000 * SETTLE)
         page.on("request", self._note_request)
@@ -170,15 +168,15 @@ class Lab:
     def _note_request(self, request: Request) -> None:
         parts = urlsplit(request.url)
         if parts.scheme in {"http", "https"} and parts.hostname != HOST:
-            self._outside_addresses.append(request.url)
+            self._remote_addresses.append(request.url)
 
     def run(self, stem: str) -> None:
-        """Open a lesson in a new workspace, run all its cells and wait until the last has ended.
+        """Open a lesson in a fresh window, run all its cells and wait until the last has ended.
 
         Raises:
             playwright.sync_api.TimeoutError: there is no kernel, or the cells have not ended in time.
         """
-        self._outside_addresses.clear()
+        self._remote_addresses.clear()
         self._script_errors.clear()
         self.page.goto(f"{self.address}/lab/tree/notebooks/{stem}.ipynb?reset&token={self.token}", timeout=1000 * START)
         session = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session"
@@ -197,15 +195,15 @@ class Lab:
         self.page.evaluate("jupyterapp.shell.currentWidget.sessionContext.shutdown()")
 
     def find_faults(self) -> list[str]:
-        """Return the faults of the open lesson: errors, warnings, dialogs, missing pictures, foreign requests."""
+        """Return the faults of the open lesson: errors, warnings, dialogs, missing pictures."""
         faults = []
         for name, selector in _FAULTS.items():
             elements = self.page.locator(selector).all()
             faults += [f"{name}: {(element.text_content() or '')[:300]}" for element in elements]
         empty = "[...document.images].filter(image => !image.naturalWidth).map(image => image.outerHTML.slice(0, 100))"
         faults += [f"a picture that is missing: {image}" for image in self.page.evaluate(empty)]
-        faults += [f"an error of a script: {error}" for error in self._script_errors]
-        return faults + [f"a request to another machine: {address}" for address in self._outside_addresses]
+        faults += [f"an error of a script: {message}" for message in self._script_errors]
+        return faults + [f"a request to another machine: {address}" for address in self._remote_addresses]
 
     def find_explorers(self) -> list[Explorer]:
         """Return the open lesson's explorers in order."""
@@ -214,7 +212,7 @@ class Lab:
 
 
 class Explorer:
-    """Controls above a picture, in the page."""
+    """Controls above a picture, as they are in the page."""
 
     def __init__(self, page: Page, box: Locator) -> None:
         self.page, self.box = page, box
@@ -222,11 +220,11 @@ class Explorer:
         self.controls = [_find_control(element) for element in box.locator("> :not(img)").all()]
 
     def save_screenshot(self, path: Path) -> None:
-        """Write a screenshot of controls and picture."""
+        """Write an image of controls and picture as they are on screen."""
         self.box.screenshot(path=path)
 
     def read_picture(self) -> str:
-        """Return the picture's bytes as text, for comparisons."""
+        """Return the picture's bytes as text, to compare."""
         script = """async picture => {
             const bytes = new Uint8Array(await (await fetch(picture.src)).arrayBuffer());
             return Array.from(bytes, byte => byte.toString(16)).join(" ");
@@ -247,9 +245,9 @@ class Explorer:
         return flaws + [f"Tab does not reach {control.label!r}" for control in not_reached]
 
     def move(self, control: Slider | Buttons, num_presses: int) -> list[float]:
-        """Return the milliseconds from each press to the changed picture, while `control` is moved there and back.
+        """Move `control` away and back; return the milliseconds from each press to the changed picture.
 
-        Presses that do not change the picture are left out: between two thresholds there may be no box. If no small
+        A press that does not change the picture is left out: between two thresholds there may be no box. If no small
         step changes it, the control is moved to its ends.
         """
         self.picture.evaluate(_WATCH)
@@ -260,16 +258,16 @@ class Explorer:
         return [time for time in times if time]
 
     def _press(self, target: Locator, key: str) -> float | None:
-        """Return the milliseconds from the press to the changed picture on screen; `None` if it has not changed."""
+        """Return the milliseconds until the change by this key was on screen, or None if the picture is as before."""
         target.press(key)
         self.page.wait_for_function("watch.isSettled()")
         return self.page.evaluate("watch.shown && watch.shown - watch.pressed")
 
 
 class Slider:
-    """A slider with its label and its readout.
+    """Slider with its label and its readout.
 
-    `walk` and `leap` yield the next press; each press has been made when the next one is requested.
+    `walk` and `leap` yield the next press; the caller has made each press when it requests the next.
     """
 
     def __init__(self, element: Locator) -> None:
@@ -285,15 +283,15 @@ class Slider:
         return self.element.locator(".widget-readout").inner_text()
 
     def walk(self, num_presses: int) -> Iterator[tuple[Locator, str]]:
-        """Yield at most `num_presses` presses to the right, as many back, and the same to the left."""
+        """Yield at most `num_presses` to the right, as many back, and the same to the left."""
         for away, back in (("ArrowRight", "ArrowLeft"), ("ArrowLeft", "ArrowRight")):
-            values = [self.read()]
-            while len(values) <= num_presses:
+            places = [self.read()]
+            while len(places) <= num_presses:
                 yield self.targets, away
-                if self.read() == values[-1]:
-                    break  # the end of the slider
-                values.append(self.read())
-            for _ in values[1:]:
+                if self.read() == places[-1]:
+                    break  # its end
+                places.append(self.read())
+            for _ in places[1:]:
                 yield self.targets, back
 
     def leap(self) -> Iterator[tuple[Locator, str]]:
@@ -301,14 +299,14 @@ class Slider:
         start = self.read()
         yield self.targets, "End"
         yield self.targets, "Home"
-        while (value := self.read()) != start:
+        while (place := self.read()) != start:
             yield self.targets, "ArrowRight"
-            if self.read() == value:
-                break  # the end: no step has the value of the start
+            if self.read() == place:
+                break  # no step leads to the value at the start
 
 
 class Buttons:
-    """A row of buttons with its label; one of them is down."""
+    """Row of buttons with its label; one of them is down."""
 
     def __init__(self, element: Locator) -> None:
         self.element, self.label = element, element.locator("> label").inner_text()
@@ -323,22 +321,22 @@ class Buttons:
         return self.element.locator("button.mod-active").inner_text()
 
     def walk(self, num_presses: int) -> Iterator[tuple[Locator, str]]:
-        """Yield a press on each other button and then on the first, repeated until there are at least `num_presses`."""
+        """Yield a press on each button, the first one last, again until there are `num_presses` or more."""
         first = self.read()
-        buttons = sorted(self.targets.all(), key=lambda button: button.inner_text() == first)  # the first one last
+        buttons = sorted(self.targets.all(), key=lambda button: button.inner_text() == first)
         for _ in range(math.ceil(num_presses / len(buttons))):
             yield from ((button, "Space") for button in buttons)
 
     def leap(self) -> Iterator[tuple[Locator, str]]:
-        """Yield nothing, because `walk` has pressed every button."""
+        """Yield nothing, because `walk` presses every button."""
         return iter(())
 
 
 def _find_control(element: Locator) -> Slider | Buttons:
-    """Return the control in `element`.
+    """Return the slider or the row of buttons in `element`.
 
     Raises:
-        ValueError: it is neither a slider nor a row of buttons.
+        ValueError: it is a control of another kind.
     """
     for kind in (Slider, Buttons):
         if kind(element).targets.count():

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from benchmarks.timing import NUM_TURNS, time_call
+from benchmarks.timing import NUM_TURNS, print_measurements, time_call
 from helpers import runtime, training
 from helpers.digits.batches import Batch, DigitBatches, build_loader
 from helpers.digits.dataset import DigitDataset
@@ -112,5 +112,4 @@ class WaitingBatches:
 
 
 if __name__ == "__main__":
-    for name, value in measure().items():
-        print(f"{name:34} {value:.3f}")
+    print_measurements(measure())

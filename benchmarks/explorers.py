@@ -9,6 +9,7 @@ import os
 import statistics
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 from benchmarks import browser
 from helpers import paths
@@ -25,10 +26,14 @@ def measure() -> dict[str, float]:
     if browser.find_browser() is None:
         print(browser.HOW_TO_GET_A_BROWSER)
         return {}
-    os.environ.setdefault(paths.PROFILE_VARIABLE, "smoke")
+    profile = os.environ.get(paths.PROFILE_VARIABLE, "smoke")
     lesson_paths = lessons.find_lessons()
     results = {}
-    with tempfile.TemporaryDirectory() as folder, browser.open_lab(Path(folder), lesson_paths) as lab:
+    with (
+        mock.patch.dict(os.environ, {paths.PROFILE_VARIABLE: profile}),
+        tempfile.TemporaryDirectory() as folder,
+        browser.open_lab(Path(folder), lesson_paths) as lab,
+    ):
         for path in lesson_paths:
             lab.run(path.stem)
             for number, explorer in enumerate(lab.find_explorers(), start=1):

@@ -92,9 +92,7 @@ def main() -> None:
     """Write the record to a file and print its times."""
     parser = argparse.ArgumentParser(description="Measure the assignment's full budget on this machine.")
     parser.add_argument("lessons", nargs="*", default=LESSONS, help=f"their numbers (default: {' '.join(LESSONS)})")
-    parser.add_argument(
-        "--kernel", default="python3", help="as papermill's -k (see `workbook kernel --help`)"
-    )
+    parser.add_argument("--kernel", default="python3", help="as papermill's -k (see `workbook kernel --help`)")
     parser.add_argument("--profile", choices=paths.PROFILES, default="full", help="the budget (default: full)")
     arguments = parser.parse_args()
     record = measure(arguments.lessons, arguments.profile, arguments.kernel)

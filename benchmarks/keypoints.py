@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from benchmarks.timing import NUM_TURNS, time_call, time_steps
+from benchmarks.timing import NUM_TURNS, print_measurements, time_call, time_steps
 from helpers import runtime
 from helpers.keypoints import recipes
 from helpers.keypoints.codecs import HeatmapCodec
@@ -121,5 +121,4 @@ def _measure_steps(figures: KeypointDataset, device: torch.device) -> dict[str, 
 
 
 if __name__ == "__main__":
-    for name, value in measure().items():
-        print(f"{name:34} {value:.3f}")
+    print_measurements(measure())

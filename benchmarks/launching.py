@@ -20,7 +20,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from benchmarks.timing import NUM_TURNS, time_call
+from benchmarks.timing import NUM_TURNS, print_measurements, time_call
 from helpers import runtime, training
 from helpers.cuda_graphs import ReplayedStep, Step
 from helpers.detection.dataset import ShapeDetectionDataset
@@ -169,5 +169,4 @@ class _TupleOutput(nn.Module):
 
 
 if __name__ == "__main__":
-    for name, value in measure().items():
-        print(f"{name:40} {value:.3f}")
+    print_measurements(measure())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -26,6 +26,12 @@ class StepTimes(NamedTuple):
 
     bare: float  # seconds per step
     ratio: float  # full step / bare step, of the same turn
+
+
+def print_measurements(measurements: Mapping[str, float]) -> None:
+    """Print a line with name and number for each measurement; `benchmarks.full_budget` parses such lines."""
+    for name, value in measurements.items():
+        print(f"{name:40} {value:.3f}", flush=True)
 
 
 def time_call(function: Callable[[], object], device: torch.device) -> float:

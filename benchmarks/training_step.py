@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import torch
 
-from benchmarks.timing import time_call, time_steps
+from benchmarks.timing import print_measurements, time_call, time_steps
 from helpers import runtime
 from helpers.detection.anchors import generate_anchors
 from helpers.detection.batches import match_dataset
@@ -77,5 +77,4 @@ def _peak_operations(device: torch.device) -> float:
 
 
 if __name__ == "__main__":
-    for name, value in measure().items():
-        print(f"{name:28} {value:.3f}")
+    print_measurements(measure())

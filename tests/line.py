@@ -1,4 +1,4 @@
-"""A small training task, and a process that trains it: what the tests of training and of checkpoints share.
+"""Small training task, network and training process, shared by the tests of training, checkpoints and CUDA graphs.
 
 As a program, `python -m tests.line FOLDER MOMENT COUNT SAVE_EVERY PAUSE` trains in FOLDER. It kills itself with SIGKILL
 instead of call number COUNT of MOMENT ("step" or "rename"); with COUNT 0 it runs to its end.
@@ -13,9 +13,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from helpers import checkpoints, paths
 from helpers.training import TrainingConfig, train
@@ -23,32 +25,54 @@ from helpers.training import TrainingConfig, train
 CONFIG = TrainingConfig(epochs=3, batch_size=4, optimizer="adamw", learning_rate=0.05, weight_decay=0.1, seed=7)
 
 
+class Points(NamedTuple):
+    """Points of a line."""
+
+    inputs: Float[Tensor, "B 1"]
+    targets: Float[Tensor, "B 1"]
+
+
 class LineTask:
-    """Points on a line: batches in an order drawn from the generator, so that a lost generator state would show."""
+    """Points on a line: batches in an order drawn from the generator, so that a lost generator state would show.
+
+    Args:
+        scores: measure of each epoch in place of the agreement with the line.
+        pause: seconds added to each validation.
+        device: of the points.
+        count: number of points; one that batches do not divide gives a shorter last batch.
+    """
 
     monitor = "agreement"
     replayable = True
 
-    def __init__(self, scores: list[float] | None = None, pause: float = 0.0) -> None:
-        self.inputs = torch.linspace(-1, 1, 16).unsqueeze(1)
+    def __init__(
+        self,
+        scores: list[float] | None = None,
+        pause: float = 0.0,
+        device: torch.device = torch.device("cpu"),  # noqa: B008 - a constant
+        count: int = 16,
+    ) -> None:
+        inputs = torch.linspace(-1, 1, count, device=device).unsqueeze(1)
+        self.points = Points(inputs, 3 * inputs)
         self.scores = None if scores is None else iter(scores)
-        self.pause = pause  # seconds that each validation takes longer
+        self.pause = pause
 
     def batches(self, epoch, batch_size, generator):
-        return self.inputs[torch.randperm(16, generator=generator)].split(batch_size)
+        order = torch.randperm(len(self.points.inputs), generator=generator).to(self.points.inputs.device)
+        return [Points(*(column[rows] for column in self.points)) for rows in order.split(batch_size)]
 
     def losses(self, model, batch):
-        error = (model(batch).float() - 3 * batch).square().mean()
+        error = (model(batch.inputs).float() - batch.targets).square().mean()
         return {"loss": error, "twice": 2 * error}
 
     def validate(self, model):
         time.sleep(self.pause)
-        score = next(self.scores) if self.scores else -(model(self.inputs) - 3 * self.inputs).abs().mean().item()
-        return {"agreement": score}
+        distance = (model(self.points.inputs) - self.points.targets).abs().mean().item()
+        return {"agreement": next(self.scores) if self.scores else -distance}
 
 
 def build_network() -> nn.Module:
-    """Return a small network with all that a checkpoint could forget: running statistics and random dropout."""
+    """Return a small network with what a checkpoint or a recording could lose: running statistics, random dropout."""
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(1, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 1))
 

@@ -52,16 +52,16 @@ def draw_random_case(seed: int, num_images: int = 30) -> tuple[TrueBoxes, list[D
 
 
 def evaluate_with_pycocotools(truth: TrueBoxes, detections: list[Detections]) -> dict[str, float]:
-    """Returns the same numbers from pycocotools, which reads records made one by one."""
-    annotations, found = [], []
+    """Return the same numbers from pycocotools, with records made in a loop."""
+    annotations, results = [], []
     for owner, (x1, y1, x2, y2), label, evaluated in zip(*(column.tolist() for column in truth), strict=True):
         area = (x2 - x1) * (y2 - y1) if evaluated else 1e12
         record = {"image_id": owner, "category_id": label, "bbox": [x1, y1, x2 - x1, y2 - y1], "area": area}
         annotations.append({**record, "id": len(annotations) + 1, "iscrowd": 0})
-    for image, one in enumerate(detections):
-        for (x1, y1, x2, y2), score, label in zip(*(column.tolist() for column in one), strict=True):
+    for image, image_detections in enumerate(detections):
+        for (x1, y1, x2, y2), score, label in zip(*(column.tolist() for column in image_detections), strict=True):
             box = [x1, y1, x2 - x1, y2 - y1]
-            found.append({"image_id": image, "category_id": label, "bbox": box, "score": score})
+            results.append({"image_id": image, "category_id": label, "bbox": box, "score": score})
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = {
@@ -70,7 +70,7 @@ def evaluate_with_pycocotools(truth: TrueBoxes, detections: list[Detections]) ->
             "annotations": annotations,
         }
         coco.createIndex()
-        evaluation = COCOeval(coco, coco.loadRes(found), "bbox")
+        evaluation = COCOeval(coco, coco.loadRes(results), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -96,7 +96,7 @@ def test_classes_are_named_by_their_labels_in_whatever_order_the_names_come():
     assert evaluate_boxes(truth, detections, backwards) == evaluate_boxes(truth, detections, NAMES)
 
 
-def test_what_nothing_can_be_measured_on_is_minus_one():
+def test_a_number_without_ground_truth_is_minus_one():
     metrics = evaluate_boxes(build_truth((0, BOX, 1)), [build_detections((BOX, 0.9, 1), (FAR_BOX, 0.8, 2))], NAMES)
     undefined = {name for name, value in metrics.items() if value == -1}
     others = {f"{kind}_{name}" for kind in ("ap", "ap50") for name in ("two", "seven")}
@@ -113,16 +113,16 @@ def test_without_any_image_nothing_can_be_measured():
     assert set(evaluate_boxes(build_truth(), [], NAMES).values()) == {-1.0}
 
 
-def test_an_object_that_does_not_count_forgives_one_detection_and_no_second():
+def test_one_detection_of_an_ignored_object_is_ignored_and_a_second_is_a_false_positive():
     truth = build_truth((0, BOX, 1, False), (0, FAR_BOX, 1))
     once = build_detections((BOX, 0.9, 1), (FAR_BOX, 0.8, 1))
     twice = build_detections((BOX, 0.9, 1), (BOX, 0.85, 1), (FAR_BOX, 0.8, 1))
     neither = build_detections((FAR_BOX, 0.8, 1))
-    ap50 = [evaluate_boxes(truth, [found], NAMES)["ap50"] for found in (once, twice, neither)]
+    ap50 = [evaluate_boxes(truth, [image_detections], NAMES)["ap50"] for image_detections in (once, twice, neither)]
     assert ap50 == pytest.approx([1.0, 0.5, 1.0])
 
 
 def test_above_keeps_the_best_first():
-    found = build_detections((BOX, 0.9, 1), (FAR_BOX, 0.5, 2), (BOX, 0.2, 7))
-    assert found.above(0.5).labels.tolist() == [1, 2]
-    assert found.above(0.95).boxes.shape == (0, 4)
+    detections = build_detections((BOX, 0.9, 1), (FAR_BOX, 0.5, 2), (BOX, 0.2, 7))
+    assert detections.above(0.5).labels.tolist() == [1, 2]
+    assert detections.above(0.95).boxes.shape == (0, 4)

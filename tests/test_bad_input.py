@@ -32,7 +32,7 @@ def read_points(folder, dialect):
 
 
 def edit(name, change):
-    """Returns a function that applies `change` to the parsed document `name` of a dataset."""
+    """Return a function that applies `change` to the parsed document `name` of a dataset."""
 
     def apply(folder):
         document = json.loads((folder / name).read_text())
@@ -90,7 +90,7 @@ def drop_keypoint(document):
 
 
 def set_number(index, value):
-    """Returns a change of one number of the second figure's triples x, y, v."""
+    """Return a change of one number of the second figure's triples x, y, v."""
 
     def change(document):
         document["annotations"][1]["keypoints"][index] = value
@@ -112,7 +112,7 @@ def reverse_names(document):
 
 
 def scale_points(scale, offset, num_figures):
-    """Returns a change of the first figures' points from pixels into shares of the image."""
+    """Return a change of the first figures' points from pixels into shares of the image."""
 
     def change(document):
         for record in document["images"][:num_figures]:
@@ -131,8 +131,8 @@ def duplicate_figure(document):
 
 
 FILE_KINDS = {
-    "missing file": (lambda folder: (folder / COCO).unlink(), COCO, ["missing", "make data"]),
-    "empty file": (rewrite(COCO, b""), COCO, ["empty", "make data"]),
+    "missing file": (lambda folder: (folder / COCO).unlink(), COCO, ["missing", "workbook data"]),
+    "empty file": (rewrite(COCO, b""), COCO, ["empty", "workbook data"]),
     "blank file": (rewrite(COCO, b" \n"), COCO, ["empty"]),
     "not JSON": (rewrite(COCO, b"images: []"), COCO, ["not JSON", "line 1"]),
     "JSON that breaks off": (cut(COCO, 500), COCO, ["not JSON"]),
@@ -145,9 +145,9 @@ FILE_KINDS = {
     "record not an object": (edit(COCO, lambda d: {**d, "images": [7]}), COCO, ["image", "record 1", "int"]),
 }
 IMAGE_KINDS = {
-    "missing image": (lambda folder: (folder / IMAGE).unlink(), IMAGE, ["missing", "make data"]),
+    "missing image": (lambda folder: (folder / IMAGE).unlink(), IMAGE, ["missing", "workbook data"]),
     "empty image": (rewrite(IMAGE, b""), IMAGE, ["no PNG image"]),
-    "truncated PNG": (cut(IMAGE, 900), IMAGE, ["truncated", "make data"]),
+    "truncated PNG": (cut(IMAGE, 900), IMAGE, ["truncated", "workbook data"]),
     "foreign image file": (rewrite(IMAGE, b"GIF?" * 50), IMAGE, ["no PNG image"]),
     "wrong image size": (repaint(IMAGE, lambda image: image.resize((200, 224))), IMAGE, ["(224, 200)", "(224, 224)"]),
     "wrong image mode": (repaint(IMAGE, lambda image: image.convert("L")), IMAGE, ["mode is L", "RGB"]),
@@ -185,8 +185,8 @@ RECORD_KINDS = {
 }
 DIALECT_KINDS = {
     "x2 < x1": ("handout", edit(HANDOUT, swap_corners), HANDOUT, ["annotation 0", "x2 <= x1", "2 of"]),
-    "xywh where xyxy is claimed": ("handout", copy(COCO, HANDOUT), HANDOUT, ["[x1, y1, x2, y2]", "dialect='coco'"]),
-    "xyxy where xywh is claimed": ("coco", copy(HANDOUT, COCO), COCO, ["[x, y, width, height]", "dialect='handout'"]),
+    "xywh where xyxy is declared": ("handout", copy(COCO, HANDOUT), HANDOUT, ["[x1, y1, x2, y2]", "dialect='coco'"]),
+    "xyxy where xywh is declared": ("coco", copy(HANDOUT, COCO), COCO, ["[x, y, width, height]", "dialect='handout'"]),
 }
 POINT_KINDS = {
     "too few keypoints": ("handout", edit(POINTS, drop_keypoint), ["image 1", "5 pairs"]),
@@ -263,7 +263,7 @@ POINT_KINDS = {
         edit(PEOPLE, set_record("annotations", 1, keypoints=[1, 2])),
         ["annotation 2", "5 tr"],
     ),
-    "pairs where triples are claimed": ("coco", edit(PEOPLE, drop_visibility), ["annotation 2", "5 triples x, y, v"]),
+    "pairs where triples are declared": ("coco", edit(PEOPLE, drop_visibility), ["annotation 2", "5 triples x, y, v"]),
     "unlabelled keypoint": ("coco", edit(PEOPLE, set_number(2, 0)), ["annotation 2", "v = 0"]),
     "scores for labels": ("coco", edit(PEOPLE, set_number(5, 0.9)), ["annotation 2", "number 2", "v = 0.9"]),
     "two figures in an image": ("coco", edit(PEOPLE, duplicate_figure), ["image 0", "2 figures", "exactly one"]),
@@ -284,14 +284,14 @@ POINT_KINDS = {
         ["image 2", "(128, 64)", "(128, 128)"],
     ),
     "no category": ("coco", edit(PEOPLE, lambda d: {**d, "categories": []}), ["annotation 1", "category_id 1"]),
-    "triples where pairs are claimed": ("handout", copy(PEOPLE, POINTS), ["'keypoint_names' is missing", "dialect"]),
-    "handout where COCO is claimed": ("coco", copy(POINTS, PEOPLE), ["'annotations' is missing", "dialect"]),
-    "boxes where points are claimed": ("coco", copy(COCO, PEOPLE), ["image 0", "(224, 224)", "(128, 128)"]),
+    "triples where pairs are declared": ("handout", copy(PEOPLE, POINTS), ["'keypoint_names' is missing", "dialect"]),
+    "handout where COCO is declared": ("coco", copy(POINTS, PEOPLE), ["'annotations' is missing", "dialect"]),
+    "boxes where points are declared": ("coco", copy(COCO, PEOPLE), ["image 0", "(224, 224)", "(128, 128)"]),
 }
 
 
 def refused(read, folder, dialect, damage):
-    """Returns the message that `read` gives for a damaged dataset, and checks that reading writes nothing."""
+    """Return the message that `read` gives for a damaged dataset, and checks that reading writes nothing."""
     damage(folder)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     with pytest.raises(DatasetError) as caught:
@@ -320,7 +320,7 @@ def test_a_broken_record_is_refused_by_name(folder, kind):
 
 
 @pytest.mark.parametrize("kind", DIALECT_KINDS)
-def test_boxes_that_cannot_be_what_they_are_claimed_to_be_are_refused(folder, kind):
+def test_boxes_that_cannot_be_what_they_are_declared_to_be_are_refused(folder, kind):
     dialect, damage, name, words = DIALECT_KINDS[kind]
     assert_names(refused(read_boxes, folder, dialect, damage), folder / name, words)
 

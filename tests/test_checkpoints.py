@@ -304,7 +304,7 @@ def test_a_process_that_waits_goes_on_with_the_run_of_a_killed_one_and_removes_i
     leftover = folder / f".{LAST}.killed.partial"
     leftover.write_text("half")
     time.sleep(0.5)
-    assert leftover.exists()  # while the first lives, it may be the first's
+    assert leftover.exists()  # while the first process runs, the file may be its file
     first.kill()
     first.communicate()
     printed, errors = second.communicate()
@@ -312,7 +312,7 @@ def test_a_process_that_waits_goes_on_with_the_run_of_a_killed_one_and_removes_i
     assert sorted(path.name for path in folder.iterdir()) == sorted((BEST, LAST, LOG))
 
 
-def test_files_of_others_in_the_folder_stay(tmp_path):
+def test_foreign_files_in_the_folder_stay(tmp_path):
     names = [".notes.partial", ".results.json.abc.partial", "thesis.txt"]
     for name in names:
         (tmp_path / name).write_text("irreplaceable")
@@ -345,7 +345,7 @@ except OSError as error:
 
 @pytest.fixture
 def public_folder():
-    """A folder that a user without rights can enter, on a file system of its own permissions."""
+    """A folder that a user without rights can enter, on a file system with permissions."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder
@@ -384,8 +384,8 @@ def test_loading_a_finished_run_writes_nothing(tmp_path, monkeypatch):
     def refuse(*arguments, **keywords):
         raise AssertionError("something was written")
 
-    for owner, name in ((os, "replace"), (os, "mkdir"), (os, "unlink"), (tempfile, "mkstemp"), (files, "hold_lock")):
-        monkeypatch.setattr(owner, name, refuse)
+    for module, name in ((os, "replace"), (os, "mkdir"), (os, "unlink"), (tempfile, "mkstemp"), (files, "hold_lock")):
+        monkeypatch.setattr(module, name, refuse)
     _, loaded = run(tmp_path)
     assert loaded == history
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
@@ -393,7 +393,7 @@ def test_loading_a_finished_run_writes_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device of Linux that is always full")
 @pytest.mark.parametrize("name", [BEST, LOG, LAST])
-def test_a_full_disk_is_named_and_the_run_is_resumed_when_there_is_room(tmp_path, monkeypatch, name):
+def test_a_full_disk_is_named_and_the_run_is_resumed_when_there_is_space(tmp_path, monkeypatch, name):
     _, expected = run(tmp_path / "alone")
     make = tempfile.mkstemp
 
@@ -417,7 +417,7 @@ def test_a_full_disk_is_named_and_the_run_is_resumed_when_there_is_room(tmp_path
 
 def test_the_lock_is_free_after_an_error(tmp_path):
     task = LineTask()
-    task.losses = lambda model, batch: {"loss": model(batch).sum() * math.nan}
+    task.losses = lambda model, batch: {"loss": model(batch.inputs).sum() * math.nan}
     with pytest.raises(FloatingPointError):
         run(tmp_path, task=task)
     _, history = run(tmp_path)

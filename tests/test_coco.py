@@ -259,7 +259,7 @@ def edit(path, change):
 
 
 def scale_boxes(rows):
-    """Returns a change of the boxes at `rows` from pixels into shares of the 60 × 40 image."""
+    """Return a change of the boxes at `rows` from pixels into shares of the 60 × 40 image."""
 
     def change(document):
         for row in rows:

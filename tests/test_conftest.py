@@ -1,4 +1,4 @@
-"""The root conftest's repairs of nbval, on a notebook that nbval alone would fail or wait for."""
+"""Changes of nbval by the root conftest, on a notebook that nbval alone would fail or wait for."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from helpers.paths import ROOT
 
 @pytest.fixture
 def check(tmp_path):
-    """Returns a function that runs `pytest --nbval` on cells, each given as its source and its saved outputs."""
+    """Return a function that runs `pytest --nbval` on cells, each given as its source and its saved outputs."""
 
     def run(*cells: tuple[str, list]) -> str:
         path = tmp_path / "tiny.ipynb"

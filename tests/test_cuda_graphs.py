@@ -1,15 +1,13 @@
-"""Recorded steps against plain ones: on a GPU where there is one, and elsewhere with a stand-in for the recorder."""
+"""Recorded steps against plain ones, with a stand-in for the recorder; the last test needs a GPU and no stand-in."""
 
 from __future__ import annotations
 
 import gc
 import weakref
 from functools import partial
-from typing import NamedTuple
 
 import pytest
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -26,55 +24,29 @@ from helpers.keypoints import recipes as keypoints
 from helpers.keypoints import training as keypoint_training
 from helpers.keypoints.dataset import KeypointDataset
 from helpers.training import TrainingConfig
+from tests import line
+from tests.line import LineTask, without_seconds
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 CONFIG = TrainingConfig(epochs=3, batch_size=4, optimizer="sgd", learning_rate=0.02, seed=7)
 
 
-class Points(NamedTuple):
-    inputs: Float[Tensor, "B 1"]
-    targets: Float[Tensor, "B 1"]
-
-
-class LineTask:
-    """Points on a line in batches of two shapes: the last of an epoch is shorter."""
-
-    monitor = "agreement"
-    replayable = True
-
-    def __init__(self, device: torch.device) -> None:
-        inputs = torch.linspace(-1, 1, 18, device=device).unsqueeze(1)
-        self.points = Points(inputs, 3 * inputs)
-
-    def batches(self, epoch, batch_size, generator):
-        order = torch.randperm(18, generator=generator).to(self.points.inputs.device)
-        return [Points(*(column[rows] for column in self.points)) for rows in order.split(batch_size)]
-
-    def losses(self, model, batch):
-        error = (model(batch.inputs).float() - batch.targets).square().mean()
-        return {"loss": error, "twice": 2 * error}
-
-    def validate(self, model):
-        return {"agreement": -self.losses(model, self.points)["loss"].item()}
-
-
 NETWORKS: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-"""All that `build_network` has built: a stand-in for a graph has to know whose gradients it must not touch."""
+"""All networks of `build_network`, among which the stand-in finds the one whose gradients it must not change."""
 
 
 def build_network() -> nn.Module:
-    """Returns a small network with all that a recording could disturb: running statistics and random dropout."""
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Linear(1, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 1))
+    """Return the network of `tests.line`, which has running statistics and random dropout."""
+    network = line.build_network()
     NETWORKS.add(network)
     return network
 
 
 def capture_on_cpu(function):
-    """Stands for `cuda_graphs.capture`, with its traps.
+    """Replace `cuda_graphs.capture` on a CPU, with the side effects of a recording.
 
-    It warms up, which moves running statistics and random generators. Repeated, it fills the places of its first
-    results, which the next repetition overwrites, and leaves all else as it is.
+    The warm-up changes running statistics and random generators. Each repetition writes into the tensors of the first
+    results, which the next repetition overwrites, and changes nothing else.
     """
     for _ in range(3):
         function()
@@ -93,35 +65,37 @@ def capture_on_cpu(function):
 
 def train(folder, device=CPU):
     network = build_network().to(device)
-    history = training.train(network, LineTask(device), CONFIG, folder, identity={})
-    return network.state_dict(), [{name: value for name, value in row.items() if name != "seconds"} for row in history]
+    history = training.train(network, LineTask(device=device, count=18), CONFIG, folder, identity={})
+    return network.state_dict(), without_seconds(history)
 
 
-def replay_everything(monkeypatch, capture) -> list[ReplayedStep]:
-    """Makes training replay on every device what `capture` records, and returns the steps that it will have used."""
-    used = []
-
-    def choose(task, device):
-        used.append(ReplayedStep(partial(training.compute_gradients, task.losses)))
-        return used[-1]
-
+def replay_everything(monkeypatch, capture) -> None:
+    """Make training replay the recordings of `capture`, on every device."""
     monkeypatch.setattr(cuda_graphs, "capture", capture)
-    monkeypatch.setattr(training, "choose_step", choose)
-    return used
+    monkeypatch.setattr(
+        training, "choose_step", lambda task, device: ReplayedStep(partial(training.compute_gradients, task.losses))
+    )
 
 
-def test_a_replayed_training_is_the_plain_one_bit_for_bit(tmp_path, monkeypatch):
+def test_with_a_stand_in_for_the_recorder_a_replayed_training_equals_the_plain_one(tmp_path, monkeypatch):
+    """The copies around a recording are proved here: batches, losses, running statistics and random generators."""
+    recordings = []
+
+    def capture(function):
+        recordings.append(function)
+        return capture_on_cpu(function)
+
     plain_weights, plain_history = train(tmp_path / "plain")
-    used = replay_everything(monkeypatch, capture_on_cpu)
+    replay_everything(monkeypatch, capture)
     weights, history = train(tmp_path / "replayed")
     assert history == plain_history
     assert all(torch.equal(weights[name], plain_weights[name]) for name in plain_weights)
-    assert len(used[0]._recordings) == 2  # a whole batch and the last one: each recorded once in three epochs
+    assert len(recordings) == 2  # a whole batch and the shorter last one, each recorded once in three epochs
 
 
-def test_every_network_has_recordings_of_its_own(monkeypatch):
+def test_every_network_has_separate_recordings(monkeypatch):
     monkeypatch.setattr(cuda_graphs, "capture", capture_on_cpu)
-    task = LineTask(CPU)
+    task = LineTask(count=18)
     plain = partial(training.compute_gradients, task.losses)
     step, batch = ReplayedStep(plain), task.points
     networks = [build_network().eval() for _ in range(2)]
@@ -132,7 +106,7 @@ def test_every_network_has_recordings_of_its_own(monkeypatch):
     assert expected[0] != expected[1]
 
 
-def test_a_step_that_cannot_be_recorded_is_computed_and_a_warning_says_why(tmp_path, monkeypatch):
+def test_a_step_that_cannot_be_recorded_is_computed_with_a_warning_that_has_the_reason(tmp_path, monkeypatch):
     def fail(function):
         function()  # as a warm-up does
         try:
@@ -148,47 +122,61 @@ def test_a_step_that_cannot_be_recorded_is_computed_and_a_warning_says_why(tmp_p
     assert all(torch.equal(weights[name], plain_weights[name]) for name in plain_weights)
 
 
-def test_only_a_gpu_replays_and_only_what_it_can():
-    assert not isinstance(training.choose_step(LineTask(CPU), CPU), ReplayedStep)
-    assert isinstance(training.choose_step(LineTask(CPU), GPU), ReplayedStep)
+def test_only_a_gpu_replays_and_only_a_replayable_task():
+    assert not isinstance(training.choose_step(LineTask(count=18), CPU), ReplayedStep)
+    assert isinstance(training.choose_step(LineTask(count=18), GPU), ReplayedStep)
     assert not isinstance(training.choose_step(object.__new__(DigitTask), GPU), ReplayedStep)
 
 
 @pytest.fixture
 def no_collection():
-    """Leaves only what counts references to free memory."""
+    """Switch the garbage collector off, so that only reference counts free memory."""
     gc.disable()
     yield
     gc.enable()
 
 
-def test_what_is_recorded_is_given_back_when_the_training_ends(tmp_path, monkeypatch, no_collection):
-    """A graph that waits for the garbage collector could be destroyed in the middle of another's recording."""
-    used = replay_everything(monkeypatch, lambda function: (lambda: None, function()))
+def test_the_memory_of_a_recording_is_freed_when_the_training_ends(tmp_path, monkeypatch, no_collection):
+    """A graph that the garbage collector destroys could be destroyed in the middle of another recording."""
+    gradients = []
+
+    def capture(function):
+        losses, recorded_gradients = function()
+        gradients.extend(map(weakref.ref, recorded_gradients))
+        return lambda: None, (losses, recorded_gradients)
+
+    replay_everything(monkeypatch, capture)
     network = build_network()
-    training.train(network, LineTask(CPU), CONFIG, tmp_path, identity={})
-    kept = [weakref.ref(gradient) for one in used[0]._recordings.values() for gradient in one.gradients]
-    assert all(gradient() is not None for gradient in kept)
-    used.clear()
-    assert all(gradient() is None for gradient in kept)
+    is_alive = []
+    training.train(
+        network,
+        LineTask(count=18),
+        CONFIG,
+        tmp_path,
+        identity={},
+        on_epoch_end=lambda row, model: is_alive.append(all(gradient() is not None for gradient in gradients)),
+    )
+    assert is_alive == [True] * CONFIG.epochs
+    assert len(gradients) == 2 * len(list(network.parameters()))
+    assert all(gradient() is None for gradient in gradients)
 
 
-def test_what_could_not_be_recorded_is_given_back_at_once(monkeypatch, no_collection):
-    made = []
+def test_the_memory_of_a_failed_recording_is_freed_at_once(monkeypatch, no_collection):
+    gradients = []
 
     def fail(function):
-        _, gradients = function()
-        made.extend(map(weakref.ref, gradients))
+        _, computed_gradients = function()
+        gradients.extend(map(weakref.ref, computed_gradients))
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(cuda_graphs, "capture", fail)
-    task, network = LineTask(CPU), build_network()
+    task, network = LineTask(count=18), build_network()
     step = ReplayedStep(partial(training.compute_gradients, task.losses))
     with pytest.warns(UserWarning, match="out of memory"):
         step(network, task.points)
     network.zero_grad(set_to_none=True)
-    assert made
-    assert all(gradient() is None for gradient in made)
+    assert gradients
+    assert all(gradient() is None for gradient in gradients)
 
 
 SCENES, FIGURES = ShapeDetectionDataset.draw(4, seed=1), KeypointDataset.draw(4, seed=1)
@@ -205,7 +193,7 @@ LOCALIZERS = {
 
 
 class OnOneDevice(TorchDispatchMode):
-    """Refuses operations on anything that lies elsewhere or goes there, such as a list of indices."""
+    """Refuse operations with a tensor of another device, such as a list of indices."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()
@@ -213,7 +201,8 @@ class OnOneDevice(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
         results = function(*arguments, **(keywords or {}))
-        tensors = [one for one in tree_leaves((arguments, keywords or {}, results)) if isinstance(one, Tensor)]
+        leaves = tree_leaves((arguments, keywords or {}, results))
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         assert all(tensor.device.type == self.device.type for tensor in tensors), function
         return results
 
@@ -239,9 +228,10 @@ def build_detector(recipe):
 )
 @pytest.mark.parametrize("device", [CPU, GPU], ids=str)
 def test_the_losses_of_every_recipe_can_be_replayed(task, build, device, monkeypatch):
-    """Fake tensors have shapes, but no values: whoever asks for one, or for a shape that depends on one, is refused.
+    """Fake tensors have shapes and no values: reading a value, or a shape that depends on one, raises an error.
 
-    They can be on a GPU that is not there, and refuse to meet those of a CPU. Only a backward pass needs the GPU.
+    They can be on a GPU that does not exist, and cannot be combined with those of a CPU. Only a backward pass needs the
+    GPU.
     """
     (batch,) = task.batches(1, 4, torch.Generator().manual_seed(0))
     fakes = FakeTensorMode()
@@ -259,7 +249,7 @@ def test_the_losses_of_every_recipe_can_be_replayed(task, build, device, monkeyp
     assert {value.shape for value in losses.values()} == {torch.Size([])}
 
 
-def test_what_a_graph_could_not_replay_is_refused():
+def test_operations_that_a_graph_cannot_replay_are_refused():
     with FakeTensorMode():
         with pytest.raises(DynamicOutputShapeException):
             torch.ones(3, device=GPU).nonzero()

@@ -1,4 +1,4 @@
-"""pyproject.toml says what the workbook needs; the lock and the conda door must say the same."""
+"""Dependencies: the lock and environment.yml agree with pyproject.toml."""
 
 import itertools
 import re
@@ -24,7 +24,7 @@ PLATFORMS = (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"), ("w
 
 
 def read_lock() -> list[tuple[Requirement, list[str]]]:
-    """Returns each locked requirement with the lines that belong to it."""
+    """Return each locked requirement with the lines that belong to it."""
     entries = re.split(r"^(?=\S)", re.sub(r"^#.*\n", "", LOCK, flags=re.MULTILINE), flags=re.MULTILINE)
     blocks = [entry.splitlines() for entry in entries if entry.strip()]
     return [(Requirement(lines[0].rstrip(" \\")), lines[1:]) for lines in blocks]
@@ -34,7 +34,7 @@ LOCKED = read_lock()
 
 
 def describe_machine(python: str, platform: str, machine: str) -> dict[str, str]:
-    """Returns the marker environment of CPython `python` on `platform`."""
+    """Return the marker environment of CPython `python` on `platform`."""
     system = {"linux": "Linux", "darwin": "Darwin", "win32": "Windows"}[platform]
     return default_environment() | {
         "python_version": python,
@@ -85,11 +85,11 @@ def test_the_lock_names_no_index_and_no_address():
     assert not re.search(r"^\s*(-i\b|-f\b|--(extra-)?index-url|--find-links|--trusted-host)", LOCK, re.MULTILINE)
 
 
-def test_the_conda_door_offers_an_allowed_python_and_this_package_with_its_test_extra():
-    door = yaml.safe_load((ROOT / "environment.yml").read_text())
-    assert door["name"] == PROJECT["name"]
-    assert door["channels"][0] == "conda-forge"
-    *from_conda, from_pip = door["dependencies"]
+def test_environment_yml_has_an_allowed_python_and_this_package_with_its_test_extra():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["name"] == PROJECT["name"]
+    assert environment["channels"][0] == "conda-forge"
+    *from_conda, from_pip = environment["dependencies"]
     python, pip = from_conda
     version = re.fullmatch(r"python=(3\.\d+)", python)  # repo2docker reads this form only
     assert version
@@ -99,26 +99,19 @@ def test_the_conda_door_offers_an_allowed_python_and_this_package_with_its_test_
     assert "test" in EXTRAS
 
 
-def test_every_line_of_the_conda_door_and_every_dependency_carries_its_reason():
-    door = (ROOT / "environment.yml").read_text().splitlines()
-    wanted = [line for line in door if line.lstrip().startswith("- ") and not line.endswith("pip:")]
+def test_every_line_of_environment_yml_and_every_dependency_has_its_reason():
+    environment = (ROOT / "environment.yml").read_text().splitlines()
+    lines = [line for line in environment if line.lstrip().startswith("- ") and not line.endswith("pip:")]
     project = (ROOT / "pyproject.toml").read_text()
-    wanted += [line for line in project.splitlines() if line.startswith('    "') and re.search(r">=\d", line)]
-    assert len(wanted) > len(NEEDED)
-    assert [line for line in wanted if not re.search(r"\S\s+# \S", line)] == []
+    lines += [line for line in project.splitlines() if line.startswith('    "') and re.search(r">=\d", line)]
+    assert len(lines) > len(NEEDED)
+    assert [line for line in lines if not re.search(r"\S\s+# \S", line)] == []
 
 
 def test_the_package_lists_every_folder_of_helpers():
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     folders = {path.parent for path in (ROOT / "helpers").rglob("*.py")}
     assert set(listed) == {".".join(folder.relative_to(ROOT).parts) for folder in folders}
-
-
-def test_the_makefile_documents_the_command_that_made_the_lock():
-    makefile = (ROOT / "Makefile").read_text()
-    command = re.search(r"^\tuv pip compile .*$", makefile, re.MULTILINE)[0]
-    for option in ("--universal", "--generate-hashes", "--no-header", "--all-extras", "--python-version 3.11"):
-        assert option in command
 
 
 def test_the_kernel_called_python3_belongs_to_the_python_that_runs_the_tests():

@@ -1,4 +1,4 @@
-"""Controls above a picture: each change of a value is drawn, and nothing jumps."""
+"""Controls above a picture: each change of a value is drawn, and the panels keep their places."""
 
 import io
 
@@ -13,22 +13,22 @@ from helpers.explorers import LABEL_WIDTH, join
 def build():
     figure = Figure(figsize=(3, 2), layout="constrained")
     ax = figure.subplots()
-    seen = []
+    heights = []
 
     def draw(height: int) -> None:
-        seen.append(height)
+        heights.append(height)
         ax.clear()
         ax.plot([0, height])
-        ax.set_title("\n" * height)  # a layout that is made anew would give way to it
+        ax.set_title("\n" * height)  # a new layout would move the panel down
 
-    return join(figure, {"height": IntSlider(1, min=0, max=3)}, draw), ax, seen
+    return join(figure, {"height": IntSlider(1, min=0, max=3)}, draw), ax, heights
 
 
 def test_every_change_is_drawn_with_the_controls_values():
-    box, _, seen = build()
+    box, _, heights = build()
     before = box.children[-1].value
     box.children[0].value = 3
-    assert seen == [1, 3]
+    assert heights == [1, 3]
     assert box.children[-1].value != before
 
 
@@ -41,7 +41,7 @@ def test_a_control_that_is_moved_back_shows_the_same_picture_in_the_same_place()
     np.testing.assert_array_equal(imread(io.BytesIO(box.children[-1].value)), before)
 
 
-def test_the_title_of_a_square_panel_is_seen_whole():
+def test_the_title_of_a_square_panel_is_not_cut():
     figure = Figure(figsize=(4, 2), layout="constrained")
     ax = figure.subplots()
     ax.set_aspect("equal")

@@ -1,4 +1,4 @@
-"""Mutated files: each is refused by name in one short line, or read as something whole."""
+"""Mutated files: each is refused by name in one short line, or read completely."""
 
 import collections
 import random

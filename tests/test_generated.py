@@ -1,4 +1,4 @@
-"""A generated folder is whole and as described, or made again; what is not ours is left alone."""
+"""Generated folders: complete and as described, or made again; foreign files are left alone."""
 
 import os
 import subprocess
@@ -55,7 +55,7 @@ def test_a_file_of_another_length_is_noticed(folder, damage):
     assert (folder / "numbers" / "1.txt").read_text() == "one"
 
 
-def test_a_folder_of_somebody_else_is_left_alone(folder):
+def test_a_folder_with_foreign_files_is_left_alone(folder):
     (folder / "thesis.txt").write_text("irreplaceable")
     assert ensure_folder(folder, MADE_FROM, PARTS, fail) == folder  # whole, so there is nothing to replace
     (folder / "numbers" / "1.txt").unlink()
@@ -76,7 +76,7 @@ def test_files_that_macos_adds_to_a_folder_do_not_keep_it_from_being_made_again(
         ensure_folder(folder, MADE_FROM, PARTS, write)
 
 
-def test_a_failed_run_leaves_what_was_there(folder):
+def test_a_failed_run_leaves_the_folder_as_it_was(folder):
     (folder / "numbers" / "1.txt").write_text("broken")
 
     def break_off(partial):
@@ -161,7 +161,7 @@ def test_what_another_computer_completed_meanwhile_stays(tmp_path):
         (lambda folder: (folder / "manifest.json").write_text('{"made_from": 3, "file_sizes": 2}'), "is damaged"),
     ],
 )
-def test_a_folder_that_is_made_again_says_why(folder, capsys, change, reason):
+def test_the_reason_why_a_folder_is_made_again_is_printed(folder, capsys, change, reason):
     asked = change(folder)
     made_from = asked if isinstance(asked, dict) else MADE_FROM
     capsys.readouterr()

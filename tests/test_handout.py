@@ -63,7 +63,7 @@ def test_pixels_are_those_of_the_handouts_sample(whole):
             assert_array_equal(np.asarray(drawn), np.asarray(expected))
 
 
-def test_every_file_of_the_plan_is_there(whole):
+def test_every_file_of_the_plan_exists(whole):
     assert {path.name for path in whole.iterdir()} == {"detection", "keypoints", "manifest.json"}
     for name in ("detection", "keypoints"):
         documents = {f"{split}_{kind}.json" for split in ("train", "val") for kind in ("annotations", "coco")}
@@ -175,7 +175,7 @@ def test_looks_change_the_images_and_not_the_truth(folder, tmp_path):
     assert [record["ignored"] for record in records] == [int(record["visibility"] < 1) for record in records]
 
 
-def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
+def test_a_folder_with_foreign_files_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("irreplaceable")
     with pytest.raises(DatasetError, match=r"thesis\.txt"):
         ensure_handout(tmp_path, SMALL)
@@ -210,7 +210,7 @@ def wait_for(condition, process):
     limit = time.monotonic() + 60
     while not condition():
         assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < limit, "the run did not get there within a minute"
+        assert time.monotonic() < limit, "the run did not reach this state within a minute"
         time.sleep(0.001)
 
 
@@ -245,7 +245,7 @@ def test_two_runs_at_once_agree(tmp_path):
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_the_command_says_where_the_data_is_and_that_it_was_there(folder, monkeypatch, capsys):
+def test_the_command_prints_where_the_data_is_and_that_it_existed(folder, monkeypatch, capsys):
     monkeypatch.setattr(paths, "HANDOUT", folder)
     monkeypatch.setattr(handout, "is_complete", lambda folder: True)
     monkeypatch.setattr(handout, "ensure_handout", lambda folder: folder)

@@ -40,9 +40,9 @@ def test_a_difference_is_named_by_its_path_and_both_values(change, line):
 
 @pytest.mark.parametrize("pair", [(1, True), (0, False), (1, 1.0), ("1", 1), (None, "None"), ([], {}), ("", None)])
 def test_values_that_python_or_a_printout_confuses_are_different(pair):
-    found, expected = ({"value": value} for value in pair)
-    assert digest(found) != digest(expected)
-    assert len(list(differences(found, expected))) == 1
+    stored, expected = ({"value": value} for value in pair)
+    assert digest(stored) != digest(expected)
+    assert len(list(differences(stored, expected))) == 1
 
 
 def test_equal_identities_have_no_differences():
@@ -58,8 +58,8 @@ def test_long_values_are_cut_to_the_part_that_differs():
 
 
 def test_many_differences_fit_one_short_line():
-    found, expected = {str(number): 1 for number in range(1000)}, {str(number): 2 for number in range(1000)}
-    line = describe_differences(found, expected)
+    stored, expected = {str(number): 1 for number in range(1000)}, {str(number): 2 for number in range(1000)}
+    line = describe_differences(stored, expected)
     assert len(line) < 320
     assert line.startswith("0 is 1 there and 2 here; 1 is 1 there and 2 here")
     assert line.count(" is ") + int(line.split("; and ")[1].split()[0]) == 1000

@@ -54,7 +54,7 @@ def pack_chunk(name, data):
 
 
 def build_png(height, width, depth=8, colour_type=2, body=b""):
-    """Returns a file with a right header and nothing that could be decoded."""
+    """Return a file with a right header and nothing that could be decoded."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + pack_chunk(b"IHDR", header) + body
 
@@ -68,7 +68,7 @@ def refuse(read, *arguments):
 
 @pytest.fixture
 def no_decoder(monkeypatch):
-    """Makes every call of Pillow fail: what is refused is refused by its header."""
+    """Make every call of Pillow fail: what is refused is refused by its header."""
     monkeypatch.setattr(Image, "open", None)
 
 
@@ -101,7 +101,7 @@ def test_another_mode_is_refused_by_its_header(tmp_path, depth, colour_type, nam
 @pytest.mark.usefixtures("no_decoder")
 def test_another_size_is_refused_by_its_header(tmp_path):
     (tmp_path / "a.png").write_bytes(build_png(4, 5))
-    assert "the image is (4, 5) (height, width), its record says (5, 4)" in refuse(
+    assert "the image is (4, 5) (height, width), but recorded as (5, 4)" in refuse(
         read_image, tmp_path / "a.png", (5, 4), "RGB"
     )
 
@@ -162,7 +162,7 @@ def test_images_that_do_not_fit_into_memory_are_refused_by_the_folder(tmp_path, 
     ["../1.png", "/etc/1.png", "a/../../1.png", "..\\1.png", "C:\\1.png", "C:1.png", "", ".", "a//1.png", "a\0.png",
      "a\nb.png", "\ud800.png", "./1.png", "\\\\host\\share\\1.png"],
 )  # fmt: skip
-def test_names_that_leave_the_folder_are_known(name):
+def test_names_that_leave_the_folder_are_recognised(name):
     assert leaves_folder(name)
 
 

@@ -31,12 +31,12 @@ def find_code(stem: str) -> list[NotebookNode]:
 
 
 def parse(cell: NotebookNode) -> ast.Module:
-    """Returns the syntax tree of a code cell; IPython's own lines (`%matplotlib`, `!ls`) are left out."""
+    """Return the syntax tree of a code cell; IPython's own lines (`%matplotlib`, `!ls`) are left out."""
     return ast.parse("\n".join(line for line in cell.source.splitlines() if not line.startswith(("%", "!"))))
 
 
 def is_check(node: ast.AST) -> bool:
-    """Returns whether `node` can fail: an `assert`, or a call of torch.testing's or numpy.testing's."""
+    """Return whether `node` can fail: an `assert`, or a call of torch.testing's or numpy.testing's."""
     return isinstance(node, ast.Assert) or (
         isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1].startswith("assert_")
     )
@@ -55,7 +55,7 @@ def find_text(stem: str) -> str:
 
 
 def find_sections(stem: str) -> list[tuple[str, list[NotebookNode]]]:
-    """Returns the code cells below each `##` heading, with the heading; what stands before the first has none."""
+    """Return the code cells below each `##` heading, with the heading; what stands before the first has none."""
     sections: list[tuple[str, list[NotebookNode]]] = [("", [])]
     for cell in NOTEBOOKS[stem].cells:
         if cell.cell_type == "markdown":
@@ -78,7 +78,7 @@ def test_a_lesson_opens_with_its_number_and_one_question(stem):
 
 
 @each_lesson
-def test_a_lesson_says_what_you_will_do_how_long_it_takes_and_what_comes_next(stem):
+def test_a_lesson_opens_with_its_aims_its_duration_and_links_to_its_neighbours(stem):
     opening = NOTEBOOKS[stem].cells[0].source
     assert len(re.findall(r"^[-*] ", opening.partition("**You will**")[2], re.MULTILINE)) >= 3
     for profile in ("smoke", "quick", "full"):
@@ -129,7 +129,7 @@ def test_imports_stand_in_the_second_code_cell_only(stem):
 
 
 @each_lesson
-def test_the_third_code_cell_starts_the_run_under_the_lessons_own_name(stem):
+def test_the_third_code_cell_starts_the_run_under_the_name_of_the_lesson(stem):
     cell = find_code(stem)[2]
     assert f'start_run("{stem}", profile, seed)' in cell.source
     assert "nbval-ignore-output" in find_tags(cell)
@@ -229,8 +229,8 @@ def test_a_lesson_ends_with_takeaways_and_three_exercises_with_checks(stem):
 
 @each_lesson
 def test_no_placeholder_is_left_in_a_lessons_text(stem):
-    spoken = re.sub(r"`[^`]*`|\]\([^)]*\)", "", find_text(stem))  # without code and addresses
-    assert re.findall(r"\b(?:TODO|FIXME|TBD|XXX|[A-Z]{7,})\b", spoken) == []
+    text = re.sub(r"`[^`]*`|\]\([^)]*\)", "", find_text(stem))  # without code and addresses
+    assert re.findall(r"\b(?:TODO|FIXME|TBD|XXX|[A-Z]{7,})\b", text) == []
 
 
 @each_lesson
@@ -239,7 +239,7 @@ def test_each_exercise_is_a_text_a_cell_with_the_solution_and_a_check_with_hidde
     tasks = student.find_tasks(NOTEBOOKS[stem])
     rows = [number for number, cell in enumerate(cells) if "nbgrader" in cell.metadata]
     assert [student.find_id(cells[row]) for row in rows] == [
-        name for one in tasks for name in (one.solution, one.check)
+        name for task in tasks for name in (task.solution, task.check)
     ]
     for task, row in zip(tasks, rows[::2], strict=True):
         text, solution, check = cells[row - 1 : row + 2]

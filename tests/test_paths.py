@@ -16,7 +16,7 @@ def test_the_root_is_the_folder_that_holds_pyproject():
 
 
 @pytest.mark.parametrize(("variable", "folder"), [("", paths.DATA / "runs"), ("/elsewhere", Path("/elsewhere"))])
-def test_runs_lie_in_the_workbook_unless_the_environment_says_where(variable, folder):
+def test_runs_lie_in_the_workbook_unless_the_environment_names_a_folder(variable, folder):
     program = "from helpers import paths; print(paths.RUNS)"
     environment = {**os.environ, "PYTHONPATH": str(paths.ROOT), paths.RUNS_VARIABLE: variable}
     printed = subprocess.run(
@@ -32,7 +32,7 @@ def test_the_profile_of_a_run_that_sets_none_is_the_environments_or_else_quick(m
     assert paths.default_profile() == "quick"
 
 
-def test_what_starts_and_watches_runs_does_not_wait_for_pytorch():
+def test_modules_that_start_and_watch_runs_do_not_import_pytorch():
     program = "import sys; from helpers.course.grid import run, worker; print('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(paths.ROOT)}
     printed = subprocess.run(

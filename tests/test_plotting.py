@@ -8,12 +8,6 @@ import pytest
 from helpers import plotting
 
 
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
 def test_a_grid_has_the_requested_axes_and_hides_the_others():
     figure, axes = plotting.image_grid(7, columns=5)
     assert len(axes) == 7
@@ -60,11 +54,6 @@ def test_the_style_file_holds_the_palette_in_its_order():
         plotting.use_style()
         cycle = [colour.lower() for colour in mpl.rcParams["axes.prop_cycle"].by_key()["color"]]
     assert [colour.lstrip("#") for colour in cycle] == [colour.lower().lstrip("#") for colour in plotting.COLOURS]
-
-
-def test_truth_and_prediction_differ_in_colour_and_in_line():
-    assert plotting.TRUTH_COLOUR != plotting.PREDICTION_COLOUR
-    assert plotting.TRUTH_STYLE != plotting.PREDICTION_STYLE
 
 
 def test_variants_are_drawn_top_down_with_a_dot_per_seed_and_their_mean():

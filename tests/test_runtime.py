@@ -3,6 +3,7 @@
 import json
 import platform
 import random
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -59,9 +60,8 @@ def test_equal_seeds_give_equal_numbers_from_all_three_generators():
         runtime.seed_everything(seed)
         return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002 - the global one is meant
 
-    first, again, other = draw(3), draw(3), draw(4)
-    assert first == again
-    assert all(a != b for a, b in zip(first, other, strict=True))
+    assert draw(3) == draw(3)
+    assert all(a != b for a, b in zip(draw(3), draw(4), strict=True))
 
 
 def test_results_hold_the_circumstances_and_the_metrics(run):
@@ -113,7 +113,28 @@ def test_a_cpu_computes_in_bfloat16_exactly_if_it_has_the_instructions(monkeypat
 @pytest.mark.parametrize(("is_supported", "precision"), [(True, torch.bfloat16), (False, torch.float32)])
 def test_a_gpu_computes_in_bfloat16_exactly_if_its_hardware_does(monkeypatch, is_supported, precision):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: is_supported)
-    assert runtime.choose_precision(torch.device("cuda")) == precision
+    device = torch.device("cuda")
+    assert runtime.choose_precision(device) == precision
+    calls = []
+    build = torch.autocast
+    monkeypatch.setattr(
+        torch, "autocast", lambda *values, **options: (calls.append((*values, options)), build("cpu"))[1]
+    )
+    runtime.autocast(device)
+    options = {"enabled": is_supported, "cache_enabled": False}  # a recorded step copies the weights at each replay
+    assert calls == [("cuda", precision, options)]
+
+
+@pytest.mark.parametrize("capability", [(7, 5), (8, 0)])
+def test_a_gpu_that_only_emulates_bfloat16_computes_in_float32(monkeypatch, capability):
+    """By hand: Turing (7.5) emulates bfloat16, Ampere (8.0) multiplies it."""
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(major=capability[0]))
+    expected = torch.bfloat16 if capability >= (8, 0) else torch.float32
+    assert runtime.choose_precision(torch.device("cuda")) == expected
 
 
 @pytest.mark.parametrize(("is_available", "kind"), [(True, "cuda"), (False, "cpu")])
@@ -122,8 +143,8 @@ def test_a_gpu_is_chosen_exactly_if_there_is_one(monkeypatch, is_available, kind
     assert runtime.choose_device().type == kind
 
 
-def test_a_shown_source_is_the_source(capsys):
+def test_the_displayed_source_is_that_of_the_objects(capsys):
     runtime.show_source(files.write_text, runtime.Run)  # outside a notebook, display prints the text alone
-    shown = capsys.readouterr().out
-    assert shown.startswith("def write_text(path: Path, text: str) -> None:")
-    assert "class Run:" in shown
+    output = capsys.readouterr().out
+    assert output.startswith("def write_text(path: Path, text: str) -> None:")
+    assert "class Run:" in output

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 from jaxtyping import TypeCheckError
+from nbformat.v4 import new_notebook
 
+from helpers.course import lessons
 from helpers.paths import ROOT
 from helpers.plotting import plot_image
 
@@ -18,8 +20,10 @@ HELPERS = ROOT / "helpers"
 SHARED = {"paths", "files", "runtime", "coco", "training", "cuda_graphs", "plotting", "average_precision", "generated"}
 SHARED |= {"explorers", "records", "images", "checkpoints", "identity"}
 PACKAGES = {"detection", "keypoints", "digits"}  # they import shared modules, and not each other
-DATA_SETS = {"handout"}  # draws from several packages; lessons import it
+WITHOUT_TORCH = {"paths", "files", "records", "identity", "images", "coco", "generated"}
+DATA_SETS = {"handout"}  # imports several packages; lessons import it
 COURSE = "course"  # runs the course: imports everything, and is imported by nothing that a lesson imports
+LAYERS = (SHARED, PACKAGES, DATA_SETS, {COURSE})  # from the lowest to the highest
 
 MODULES = sorted(HELPERS.rglob("*.py"))
 SOURCES = [path for path in MODULES if path.name != "__init__.py"]
@@ -39,9 +43,13 @@ def parse(path: Path) -> ast.Module:
 
 
 def find_imports(path: Path) -> Iterator[str]:
-    """Yields the full dotted name of everything `path` imports; `from a import b` yields `a` and `a.b`."""
-    package = path.relative_to(ROOT).parent.parts
-    for node in ast.walk(parse(path)):
+    """Yield the full dotted name of everything `path` imports; `from a import b` yields `a` and `a.b`."""
+    yield from find_imported_names(parse(path), path.relative_to(ROOT).parent.parts)
+
+
+def find_imported_names(tree: ast.Module, package: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield the full dotted name of everything that a module of `package` imports."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -52,19 +60,19 @@ def find_imports(path: Path) -> Iterator[str]:
 
 
 def find_imported_parts(path: Path) -> set[str]:
-    """Returns the parts of `helpers` that `path` imports: names of shared modules and of packages."""
+    """Return the parts of `helpers` that `path` imports: names of shared modules and of packages."""
     return {name.split(".")[1] for name in find_imports(path) if name.startswith("helpers.")}
 
 
 def find_calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
-    """Yields every call with the text of what is called: `torch.load`, `figure.savefig`."""
+    """Yield every call with the text of what is called: `torch.load`, `figure.savefig`."""
     for node in ast.walk(parse(path)):
         if isinstance(node, ast.Call):
             yield ast.unparse(node.func), node
 
 
 def find_attributes(path: Path) -> set[str]:
-    """Returns the names of all attributes that `path` reads, writes or calls."""
+    """Return the names of all attributes that `path` reads, writes or calls."""
     return {node.attr for node in ast.walk(parse(path)) if isinstance(node, ast.Attribute)}
 
 
@@ -84,7 +92,7 @@ def test_a_shared_module_imports_shared_modules_only(path):
 
 
 @each([path for path in SOURCES if path.stem in DATA_SETS and path.parent == HELPERS])
-def test_what_a_lesson_imports_does_not_import_the_course(path):
+def test_a_module_that_a_lesson_imports_does_not_import_the_course(path):
     assert COURSE not in find_imported_parts(path)
 
 
@@ -94,6 +102,75 @@ def test_no_lesson_imports_the_course():
         assert not [
             source for source in sources if f"helpers.{COURSE}" in source or f"helpers import {COURSE}" in source
         ]
+
+
+def find_module(name: str) -> Path | None:
+    """Return the file of the module or package `name`, or `None` if it is not one of `helpers`."""
+    path = ROOT.joinpath(*name.split("."))
+    candidates = [path.with_suffix(".py"), path / "__init__.py"]
+    return next((candidate for candidate in candidates if candidate in MODULES), None)
+
+
+def find_imported_modules(path: Path) -> set[Path]:
+    """Return the files of `helpers` that `path` imports directly."""
+    files = {find_module(name) for name in find_imports(path)}
+    return {file for file in files if file is not None and file != path}
+
+
+def find_needed_modules(paths: set[Path]) -> set[Path]:
+    """Return the files `paths` and all that they import, directly or not."""
+    needed, waiting = set(), set(paths)
+    while waiting:
+        path = waiting.pop()
+        needed.add(path)
+        waiting |= find_imported_modules(path) - needed
+    return needed
+
+
+@each(SOURCES)
+def test_no_module_imports_itself_through_others(path):
+    assert path not in find_needed_modules(find_imported_modules(path))
+
+
+@each(SOURCES)
+def test_imports_between_layers_go_down_so_the_packages_are_on_one_level(path):
+    part = path.relative_to(HELPERS).parts[0].removesuffix(".py")
+    (layer,) = [number for number, parts in enumerate(LAYERS) if part in parts]
+    lower = set().union(*LAYERS[:layer])
+    assert find_imported_parts(path) <= lower | {part} | (SHARED if part in SHARED else set())
+
+
+@each([path for path in SOURCES if path.parent == HELPERS and path.stem in WITHOUT_TORCH])
+def test_a_module_of_files_needs_no_torch(path):
+    imports = {name.split(".")[0] for module in find_needed_modules({path}) for name in find_imports(module)}
+    assert not imports & {"torch", "torchvision"}
+
+
+def find_lesson_imports() -> set[Path]:
+    """Return the files of `helpers` that the lessons import directly."""
+    files = set()
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+            lines = "".join(cell["source"]).splitlines() if cell["cell_type"] == "code" else []
+            tree = ast.parse("\n".join(line for line in lines if not line.startswith(("%", "!"))))
+            files |= {find_module(name) for name in find_imported_names(tree)} - {None}
+    return files
+
+
+def test_the_digest_of_a_lesson_covers_what_a_lesson_can_import_and_nothing_else():
+    covered = set(lessons.describe_run(new_notebook(), "quick")["code"])
+    importable = {name_of(path) for path in MODULES if path.relative_to(HELPERS).parts[0] != COURSE}
+    assert covered == importable | {"helpers/workbook.mplstyle", "requirements.lock"}
+    imported = find_needed_modules(find_lesson_imports())
+    assert len(imported) > len(SHARED)
+    assert {name_of(path) for path in imported} <= covered
+
+
+@each(SOURCES)
+def test_only_the_command_line_and_the_process_of_a_run_are_programs(path):
+    functions = [node.name for node in parse(path).body if isinstance(node, ast.FunctionDef)]
+    is_program = "main" in functions or "__main__" in path.read_text(encoding="utf-8")
+    assert is_program == (name_of(path) in {"helpers/course/cli.py", "helpers/course/grid/run.py"})
 
 
 @each([path for path in MODULES if path.name == "__init__.py"])
@@ -121,14 +198,14 @@ def test_no_module_is_a_bin_for_leftovers():
 
 
 @each(MODULES)
-def test_every_module_says_in_one_sentence_what_it_is(path):
+def test_every_module_has_a_docstring_of_whole_sentences(path):
     docstring = ast.get_docstring(parse(path))
     assert docstring, f"{name_of(path)} has no docstring"
     assert docstring.splitlines()[0].endswith((".", ":", "`"))
 
 
 @each(SOURCES)
-def test_every_public_function_and_class_says_what_it_is(path):
+def test_every_public_function_and_class_has_a_docstring(path):
     public = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     nodes = [node for node in parse(path).body if isinstance(node, public) and not node.name.startswith("_")]
     assert [node.name for node in nodes if not ast.get_docstring(node)] == []
@@ -145,9 +222,38 @@ def test_a_drawing_neither_shows_nor_saves_nor_changes_the_style(path):
     assert not find_attributes(path) & {"show", "savefig", "rcParams", "rc", "rc_context"}
 
 
+def find_fixed_devices(tree: ast.Module) -> list[str]:
+    """Return the calls that choose a GPU themselves: `x.cuda()`, `x.to("cuda")`, `zeros(3, device="cuda:0")`."""
+    calls = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            text = ast.unparse(node.func)
+            values = [*node.args, *(keyword.value for keyword in node.keywords)]
+            literals = [value.value for value in values if isinstance(value, ast.Constant)]
+            names_gpu = any(isinstance(value, str) and value.partition(":")[0] == "cuda" for value in literals)
+            if names_gpu or text.endswith(".cuda") or text == "torch.set_default_device":
+                calls.append(ast.unparse(node))
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("source", "is_fixed"),
+    [
+        ("x.cuda()", True),
+        ("x.to('cuda')", True),
+        ("torch.zeros(3, device='cuda:1')", True),
+        ("torch.set_default_device(device)", True),
+        ("x.to(device)", False),
+        ("device.type == 'cuda' and torch.cuda.synchronize()", False),
+    ],
+)
+def test_a_fixed_device_is_recognised(source, is_fixed):
+    assert bool(find_fixed_devices(ast.parse(source))) == is_fixed
+
+
 @each(MODULES)
 def test_devices_are_arguments(path):
-    assert [text for text, _ in find_calls(path) if text.endswith(".cuda") or text == "torch.set_default_device"] == []
+    assert find_fixed_devices(parse(path)) == []
 
 
 @each(MODULES)
@@ -174,4 +280,4 @@ def test_nothing_reads_pickles(path):
 
 def test_shapes_in_signatures_are_checked_while_the_tests_run():
     with pytest.raises(TypeCheckError):
-        plot_image(torch.zeros(4, 4), None)  # a tensor where an array is asked for
+        plot_image(torch.zeros(4, 4), None)  # a tensor in place of an array

@@ -1,12 +1,10 @@
 """Explorers: their descriptions, and that the picture follows the controls."""
 
-import io
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from matplotlib.pyplot import imread
 
 from helpers.detection.anchors import FEATURE_MAP_SIZES, flatten_predictions, generate_anchors
 from helpers.detection.boxes import decode
@@ -31,27 +29,19 @@ from helpers.detection.receptive_fields import STRIDES, Objects, compute_recepti
 from helpers.detection.recipes import ASSIGNMENT, TUNED
 from helpers.detection.scenes import SceneConfig
 from helpers.detection.training import Detector
+from tests.support import find_control, read_picture
 
 SCENES = ShapeDetectionDataset.draw(6, seed=645)
 
 
-def find_control(box, description):
-    return next(control for control in box.children[:-1] if control.description == description)
-
-
-def see(box) -> np.ndarray:
-    """Return the picture below the controls."""
-    return imread(io.BytesIO(box.children[-1].value))
-
-
 def assert_moves_there_and_back(box, description, value):
     """Fail unless the control changes the picture, and moved back restores it."""
-    before, control = see(box), find_control(box, description)
+    before, control = read_picture(box), find_control(box, description)
     start = control.value
     control.value = value
-    assert not np.array_equal(see(box), before)
+    assert not np.array_equal(read_picture(box), before)
     control.value = start
-    np.testing.assert_array_equal(see(box), before)
+    np.testing.assert_array_equal(read_picture(box), before)
 
 
 # looks

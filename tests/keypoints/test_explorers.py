@@ -1,25 +1,15 @@
 """Explorers: the data for the sliders' values, and figures that follow the sliders."""
 
-import io
 import math
 
 import numpy as np
 import pytest
 import torch
-from matplotlib.pyplot import imread
 
 from helpers.keypoints.ablations import DSNT, JOINT, Row
 from helpers.keypoints.explorers import describe_codec, describe_row, explore_codec, explore_rows, explore_stages
 from helpers.keypoints.metrics import THRESHOLDS
-
-
-def find_control(box, description):
-    return next(control for control in box.children[:-1] if control.description == description)
-
-
-def read_figure(box) -> np.ndarray:
-    """Return the figure below the sliders as pixels."""
-    return imread(io.BytesIO(box.children[-1].value))
+from tests.support import find_control, read_picture
 
 
 def test_argmax_returns_the_centre_of_the_points_cell():
@@ -60,12 +50,12 @@ def test_noise_is_the_same_at_every_call():
 )
 def test_every_slider_of_the_codec_changes_the_figure_and_changes_it_back(description, value):
     box = explore_codec()
-    before, control = read_figure(box), find_control(box, description)
+    before, control = read_picture(box), find_control(box, description)
     start = control.value
     control.value = value
-    assert not np.array_equal(read_figure(box), before)
+    assert not np.array_equal(read_picture(box), before)
     control.value = start
-    np.testing.assert_array_equal(read_figure(box), before)
+    np.testing.assert_array_equal(read_picture(box), before)
 
 
 @pytest.mark.parametrize(("description", "value"), [("stage", 2), ("image", 1)])
@@ -74,9 +64,9 @@ def test_every_slider_of_the_stages_changes_the_figure(description, value):
     images[1, 20:40, 20:40] = 0
     maps = np.random.default_rng(0).random((3, 2, 5, 8, 8))
     box = explore_stages(images, maps, ("early", "middle", "late"))
-    before = read_figure(box)
+    before = read_picture(box)
     find_control(box, description).value = value
-    assert not np.array_equal(read_figure(box), before)
+    assert not np.array_equal(read_picture(box), before)
 
 
 def test_the_options_of_the_stage_slider_are_the_stages_names():
@@ -140,9 +130,9 @@ def test_a_variant_trained_by_dsnt_has_its_own_decoder_and_no_error_of_maps():
 )
 def test_every_control_of_the_rows_changes_the_figure_and_changes_it_back(description, value):
     box = explore_rows(TABLE)
-    before, control = read_figure(box), find_control(box, description)
+    before, control = read_picture(box), find_control(box, description)
     start = control.value
     control.value = value
-    assert not np.array_equal(read_figure(box), before)
+    assert not np.array_equal(read_picture(box), before)
     control.value = start
-    np.testing.assert_array_equal(read_figure(box), before)
+    np.testing.assert_array_equal(read_picture(box), before)

@@ -30,12 +30,6 @@ from helpers.keypoints.metrics import THRESHOLDS, Failure
 from helpers.keypoints.scenes import FigureConfig, draw_scene, paint_figure
 
 
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
-
-
 @pytest.fixture(scope="module")
 def scenes():
     rng = random.Random(641)
