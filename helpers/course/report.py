@@ -22,7 +22,8 @@ import typst
 from nbformat import NotebookNode
 
 from helpers import files, paths
-from helpers.course.lessons import LessonFailed, clean, find_lessons, find_problems, is_up_to_date, read_notebook, show
+from helpers.course.lessons import LessonFailed, find_lessons, find_problems, is_up_to_date, read_notebook, show
+from helpers.course.publishing import clean
 
 REPORTS = paths.DATA / "reports"
 STYLE = Path(__file__).with_name("report.css")
