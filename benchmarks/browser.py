@@ -1,7 +1,8 @@
-"""The lessons in a real JupyterLab, run and moved through a real browser: what tests look at and benchmarks time.
+"""Lessons in a real JupyterLab and a real browser, for tests and for benchmarks.
 
-JupyterLab gets a folder of its own, with copies of the notebooks that hold no outputs: what is seen was made there and
-then, and nothing in the repository is written. What a reader can reach by keyboard is moved by keyboard.
+JupyterLab runs in a separate folder with copies of the notebooks without outputs, so all outputs in the page are of
+this run, and nothing in the repository is written. Controls are moved by keyboard. Several processes may open a
+JupyterLab each: every one has its own port, settings and browser.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ from helpers.course import lessons
 HOW_TO_GET_A_BROWSER = "no Chromium found: apt install chromium, or python -m playwright install chromium"
 HOST = "127.0.0.1"
 VIEW = {"width": 1280, "height": 1000}  # pixels of the browser's window
-START = 120  # seconds for JupyterLab to answer, and for a notebook to have a kernel
+START = 120  # seconds for JupyterLab to start, and for a notebook to have a kernel
 RUN = 900  # seconds for all cells of a lesson
-SETTLE = 20  # seconds for anything else, such as what one press of a key sets going
+SETTLE = 20  # seconds for anything else, such as the effect of one press of a key
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 _SETTINGS = {
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},  # else what is off screen is not in the page
+    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},  # else cells off screen are not in the page
 }
 _WATCH = """picture => {
     const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
@@ -64,7 +65,7 @@ _WATCH = """picture => {
     picture.addEventListener("load", look);
     kernel.anyMessage.connect(hear);
 }"""
-"""Notes when a key is pressed and when the picture that this changes is on screen; and when nothing more will come."""
+"""Records when a key is pressed, when the picture that it changes is on screen, and when no more messages are due."""
 
 
 _FAULTS = {
@@ -76,22 +77,22 @@ _FAULTS = {
     "a widget that is not shown": ".jp-OutputArea-output:text-matches('^(Loading|Error displaying) widget')",
     "a cell that did not run": ".jp-CodeCell .jp-InputArea-prompt:not(:text-matches('[0-9]'))",
 }
-"""What a reader may find in the page where something is wrong."""
+"""Signs in the page that something is wrong, and their selectors."""
 
 
 def find_browser() -> str | None:
-    """Returns the path of a Chromium that this machine has: Playwright's own, or one that is installed; else `None`."""
+    """Return the path of a Chromium on this machine, Playwright's or an installed one, or None."""
     with sync_playwright() as playwright:
-        own = playwright.chromium.executable_path
-    return own if Path(own).exists() else next(filter(None, map(shutil.which, _BROWSERS)), None)
+        downloaded = playwright.chromium.executable_path
+    return downloaded if Path(downloaded).exists() else next(filter(None, map(shutil.which, _BROWSERS)), None)
 
 
 @contextlib.contextmanager
 def open_lab(folder: Path, notebook_paths: Sequence[Path]) -> Iterator[Lab]:
-    """Starts a JupyterLab in `folder`, with copies of notebooks, and a browser before it; both end with the block.
+    """Start a JupyterLab in `folder` with copies of notebooks, and a browser; both end with the block.
 
     Raises:
-        RuntimeError: there is no browser, or JupyterLab does not start; the message says what it wrote.
+        RuntimeError: there is no browser, or JupyterLab does not start; the message has the end of its log.
     """
     browser = find_browser()
     if browser is None:
@@ -106,8 +107,9 @@ def open_lab(folder: Path, notebook_paths: Sequence[Path]) -> Iterator[Lab]:
 
 @contextlib.contextmanager
 def _start_jupyterlab(folder: Path, notebook_paths: Sequence[Path]) -> Iterator[tuple[str, str]]:
-    """Gives the address and the token of a JupyterLab that lives as long as the block, with settings of its own."""
-    root, own = folder / "root", folder / "jupyter"
+    """Yield the address and the token of a JupyterLab with separate settings; it ends with the block."""
+    root = folder / "root"
+    jupyter = folder / "jupyter"
     shutil.copytree(lessons.FIGURES, root / "figures")
     (root / "notebooks").mkdir()
     for path in notebook_paths:
@@ -116,7 +118,7 @@ def _start_jupyterlab(folder: Path, notebook_paths: Sequence[Path]) -> Iterator[
             cell.outputs, cell.execution_count = [], None
         nbformat.write(notebook, root / "notebooks" / path.name)
     for name, values in _SETTINGS.items():
-        files.write_text(own / "settings" / f"{name}.jupyterlab-settings", json.dumps(values))
+        files.write_text(jupyter / "settings" / f"{name}.jupyterlab-settings", json.dumps(values))
     with socket.socket() as free:
         free.bind((HOST, 0))
         port = free.getsockname()[1]
@@ -126,7 +128,7 @@ def _start_jupyterlab(folder: Path, notebook_paths: Sequence[Path]) -> Iterator[
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", f"--ServerApp.ip={HOST}", f"--ServerApp.port={port}"]
     command += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={root}"]
     command += ["--LabApp.expose_app_in_browser=True", "--ServerApp.allow_root=True"]
-    environment = os.environ | {variable: str(own / name) for variable, name in names.items()}
+    environment = os.environ | {variable: str(jupyter / name) for variable, name in names.items()}
     with (folder / "jupyterlab.log").open("w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         try:
@@ -138,10 +140,10 @@ def _start_jupyterlab(folder: Path, notebook_paths: Sequence[Path]) -> Iterator[
 
 
 def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
-    """Returns when `address` answers.
+    """Wait until a server replies at `address`.
 
     Raises:
-        RuntimeError: the server has ended, or does not answer in time.
+        RuntimeError: the server has ended, or does not reply in time.
     """
     deadline = time.monotonic() + START
     while server.poll() is None and time.monotonic() < deadline:
@@ -149,33 +151,33 @@ def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
             urllib.request.urlopen(address, timeout=5).close()
             return
         time.sleep(0.2)
-    raise RuntimeError(f"JupyterLab does not answer; it said:\n{log.read_text()[-3000:]}")
+    raise RuntimeError(f"JupyterLab does not reply; the end of its log:\n{log.read_text()[-3000:]}")
 
 
 class Lab:
-    """A JupyterLab before a reader's eyes: one lesson at a time."""
+    """JupyterLab in a browser, with one open lesson at a time."""
 
     def __init__(self, address: str, token: str, page: Page) -> None:
         self.address, self.token, self.page = address, token, page
-        self._strangers: list[str] = []  # addresses outside this machine that the page asked for
-        self._complaints: list[str] = []  # of the page's own scripts
+        self._remote_addresses: list[str] = []  # addresses outside this machine that the page requested
+        self._script_errors: list[str] = []
         page.set_default_timeout(1000 * SETTLE)
         page.on("request", self._note_request)
-        page.on("pageerror", lambda error: self._complaints.append(str(error)))
+        page.on("pageerror", lambda error: self._script_errors.append(str(error)))
 
     def _note_request(self, request: Request) -> None:
         parts = urlsplit(request.url)
         if parts.scheme in {"http", "https"} and parts.hostname != HOST:
-            self._strangers.append(request.url)
+            self._remote_addresses.append(request.url)
 
     def run(self, stem: str) -> None:
-        """Opens a lesson in a fresh window, runs all its cells and waits until the last has ended.
+        """Open a lesson in a fresh window, run all its cells and wait until the last has ended.
 
         Raises:
             playwright.sync_api.TimeoutError: there is no kernel, or the cells have not ended in time.
         """
-        self._strangers.clear()
-        self._complaints.clear()
+        self._remote_addresses.clear()
+        self._script_errors.clear()
         self.page.goto(f"{self.address}/lab/tree/notebooks/{stem}.ipynb?reset&token={self.token}", timeout=1000 * START)
         session = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session"
         self.page.wait_for_function(f"{session}?.kernel?.status === 'idle'", timeout=1000 * START)
@@ -189,27 +191,28 @@ class Lab:
         self.page.wait_for_function("[...document.images].every(image => image.complete)")
 
     def close(self) -> None:
-        """Ends the kernel of the open lesson."""
+        """End the kernel of the open lesson."""
         self.page.evaluate("jupyterapp.shell.currentWidget.sessionContext.shutdown()")
 
     def find_faults(self) -> list[str]:
-        """Returns what a reader of the open lesson would stumble over: errors, warnings, dialogs, missing pictures."""
+        """Return the faults of the open lesson: errors, warnings, dialogs, missing pictures."""
         faults = []
         for name, selector in _FAULTS.items():
-            faults += [f"{name}: {found.text_content()[:300]}" for found in self.page.locator(selector).all()]
+            elements = self.page.locator(selector).all()
+            faults += [f"{name}: {(element.text_content() or '')[:300]}" for element in elements]
         empty = "[...document.images].filter(image => !image.naturalWidth).map(image => image.outerHTML.slice(0, 100))"
         faults += [f"a picture that is missing: {image}" for image in self.page.evaluate(empty)]
-        faults += [f"a script's complaint: {complaint}" for complaint in self._complaints]
-        return faults + [f"something from elsewhere: {address}" for address in self._strangers]
+        faults += [f"an error of a script: {message}" for message in self._script_errors]
+        return faults + [f"a request to another machine: {address}" for address in self._remote_addresses]
 
     def find_explorers(self) -> list[Explorer]:
-        """Returns the open lesson's explorers in order."""
+        """Return the open lesson's explorers in order."""
         boxes = self.page.locator(".jp-OutputArea-output .widget-vbox:has(> img.widget-image)")
         return [Explorer(self.page, box) for box in boxes.all()]
 
 
 class Explorer:
-    """Controls above a picture, as a reader meets them."""
+    """Controls above a picture, as they are in the page."""
 
     def __init__(self, page: Page, box: Locator) -> None:
         self.page, self.box = page, box
@@ -217,11 +220,11 @@ class Explorer:
         self.controls = [_find_control(element) for element in box.locator("> :not(img)").all()]
 
     def save_screenshot(self, path: Path) -> None:
-        """Writes what a reader sees of controls and picture."""
+        """Write an image of controls and picture as they are on screen."""
         self.box.screenshot(path=path)
 
     def read_picture(self) -> str:
-        """Returns the picture's bytes as text, to compare."""
+        """Return the picture's bytes as text, to compare."""
         script = """async picture => {
             const bytes = new Uint8Array(await (await fetch(picture.src)).arrayBuffer());
             return Array.from(bytes, byte => byte.toString(16)).join(" ");
@@ -229,7 +232,7 @@ class Explorer:
         return self.picture.evaluate(script)
 
     def find_flaws(self) -> list[str]:
-        """Returns which texts are missing or cut, and which controls Tab does not reach from the first one."""
+        """Return the texts that are missing or cut, and the controls that Tab does not reach from the first one."""
         flaws = []
         for text in self.box.locator("label, button, .widget-readout").all():
             if not text.inner_text() or text.evaluate("element => element.scrollWidth > element.clientWidth"):
@@ -242,10 +245,10 @@ class Explorer:
         return flaws + [f"Tab does not reach {control.label!r}" for control in not_reached]
 
     def move(self, control: Slider | Buttons, num_presses: int) -> list[float]:
-        """Returns the milliseconds from press to changed picture, as `control` goes away and comes back.
+        """Move `control` away and back; return the milliseconds from each press to the changed picture.
 
-        What changes nothing in the picture does not count: between two thresholds there may be no box. Where no small
-        step changes it, the control goes to its ends.
+        A press that does not change the picture is left out: between two thresholds there may be no box. If no small
+        step changes it, the control is moved to its ends.
         """
         self.picture.evaluate(_WATCH)
         times = [self._press(*press) for press in control.walk(num_presses)]
@@ -255,16 +258,16 @@ class Explorer:
         return [time for time in times if time]
 
     def _press(self, target: Locator, key: str) -> float | None:
-        """Returns the milliseconds until what this key changed was on screen; `None` if the picture is as before."""
+        """Return the milliseconds until the change by this key was on screen, or None if the picture is as before."""
         target.press(key)
         self.page.wait_for_function("watch.isSettled()")
         return self.page.evaluate("watch.shown && watch.shown - watch.pressed")
 
 
 class Slider:
-    """A slider with its label and its readout.
+    """Slider with its label and its readout.
 
-    A walk yields what to press next; each press has been made when the next is asked for.
+    `walk` and `leap` yield the next press; the caller has made each press when it requests the next.
     """
 
     def __init__(self, element: Locator) -> None:
@@ -272,16 +275,16 @@ class Slider:
         self.targets = element.locator(".noUi-handle")
 
     def holds_focus(self) -> bool:
-        """Returns whether arrow keys move this slider."""
+        """Return whether arrow keys move this slider."""
         return self.targets.evaluate("handle => handle === document.activeElement")
 
     def read(self) -> str:
-        """Returns the value that a reader sees."""
+        """Return the value in the readout."""
         return self.element.locator(".widget-readout").inner_text()
 
     def walk(self, num_presses: int) -> Iterator[tuple[Locator, str]]:
-        """Yields at most so many presses to the right, as many back, and the same to the left."""
-        for away, home in (("ArrowRight", "ArrowLeft"), ("ArrowLeft", "ArrowRight")):
+        """Yield at most `num_presses` to the right, as many back, and the same to the left."""
+        for away, back in (("ArrowRight", "ArrowLeft"), ("ArrowLeft", "ArrowRight")):
             places = [self.read()]
             while len(places) <= num_presses:
                 yield self.targets, away
@@ -289,51 +292,51 @@ class Slider:
                     break  # its end
                 places.append(self.read())
             for _ in places[1:]:
-                yield self.targets, home
+                yield self.targets, back
 
     def leap(self) -> Iterator[tuple[Locator, str]]:
-        """Yields presses to one end, to the other, and back."""
+        """Yield presses to one end, to the other, and back."""
         start = self.read()
         yield self.targets, "End"
         yield self.targets, "Home"
         while (place := self.read()) != start:
             yield self.targets, "ArrowRight"
             if self.read() == place:
-                break  # no step ends where it started
+                break  # no step leads to the value at the start
 
 
 class Buttons:
-    """A row of buttons with its label; one of them is down."""
+    """Row of buttons with its label; one of them is down."""
 
     def __init__(self, element: Locator) -> None:
         self.element, self.label = element, element.locator("> label").inner_text()
         self.targets = element.locator("button")
 
     def holds_focus(self) -> bool:
-        """Returns whether the space bar presses one of these buttons."""
+        """Return whether the space bar presses one of these buttons."""
         return self.element.evaluate("element => element.contains(document.activeElement)")
 
     def read(self) -> str:
-        """Returns the text of the button that is down."""
+        """Return the text of the button that is down."""
         return self.element.locator("button.mod-active").inner_text()
 
     def walk(self, num_presses: int) -> Iterator[tuple[Locator, str]]:
-        """Yields a press on each other button and one on the first, again until there are `num_presses` or more."""
+        """Yield a press on each button, the first one last, again until there are `num_presses` or more."""
         first = self.read()
-        buttons = sorted(self.targets.all(), key=lambda button: button.inner_text() == first)  # which is pressed last
+        buttons = sorted(self.targets.all(), key=lambda button: button.inner_text() == first)
         for _ in range(math.ceil(num_presses / len(buttons))):
             yield from ((button, "Space") for button in buttons)
 
     def leap(self) -> Iterator[tuple[Locator, str]]:
-        """Yields nothing: there is no button that `walk` has not pressed."""
+        """Yield nothing, because `walk` presses every button."""
         return iter(())
 
 
 def _find_control(element: Locator) -> Slider | Buttons:
-    """Returns what moves the control in `element`.
+    """Return the slider or the row of buttons in `element`.
 
     Raises:
-        ValueError: nobody has taught this module to move such a control.
+        ValueError: it is a control of another kind.
     """
     for kind in (Slider, Buttons):
         if kind(element).targets.count():

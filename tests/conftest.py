@@ -1,9 +1,35 @@
-"""Every shape written in a signature of `helpers` is checked at each call while the tests run.
+"""Settings of pytest for the tests: shapes in signatures of `helpers` are checked, and tests of a lesson stay together.
 
-The hook works on what is imported after it, so nothing here may import `helpers` earlier.
+The hook works on modules that are imported after it, so no module of `helpers` may be imported before it.
 """
 
+from typing import Any
+
+import pytest
 from jaxtyping import install_import_hook
 
 # The numeric tower lets an int stand where a float is asked for: Python's typing rules do, beartype alone does not.
 install_import_hook("helpers", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Return a scheduler for `--dist loadgroup` in which a group is a lesson and the lesson that loads its models.
+
+    The groups of xdist 3.8 have no effect with pytest 9.2: xdist writes them into node ids, which no longer change.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class GroupScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return find_group(nodeid)
+
+    return GroupScheduling(config, log) if config.getoption("dist") == "loadgroup" else None
+
+
+def find_group(nodeid: str) -> str:
+    """Return the number of the lesson whose models a test needs, or the test itself if its parameter is no lesson."""
+    from helpers.course.lessons import LOADS
+
+    number = nodeid.rpartition("[")[2][:2]
+    return LOADS.get(number, number) if number.isdecimal() else nodeid
