@@ -23,14 +23,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import nbformat
-from playwright.sync_api import Locator, Page, Request, sync_playwright
+from playwright.sync_api import Locator, Page, Request, ViewportSize, sync_playwright
 
 from helpers import files
 from helpers.course import lessons
 
 HOW_TO_GET_A_BROWSER = "no Chromium found: apt install chromium, or python -m playwright install chromium"
 HOST = "127.0.0.1"
-VIEW = {"width": 1280, "height": 1000}  # pixels of the browser's window
+VIEW: ViewportSize = {"width": 1280, "height": 1000}  # pixels of the browser's window
 START = 120  # seconds for JupyterLab to start, and for a notebook to have a kernel
 RUN = 900  # seconds for all cells of a lesson
 SETTLE = 20  # seconds for anything else, such as the effect of one press of a key

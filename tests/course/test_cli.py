@@ -190,13 +190,16 @@ def test_a_data_folder_that_is_a_file_ends_a_command_with_one_line_that_names_it
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_a_broken_notebook_among_the_lessons_stops_no_other_lesson(jobs, notebooks, capfd, monkeypatch):
-    """The lessons write no results, so each run fails; the message names all of them."""
+def test_a_broken_notebook_among_the_lessons_stops_no_other_lesson(jobs, notebooks, capsys, monkeypatch):
+    """The lessons write no results, so each run fails; the message names all of them.
+
+    A kernel that ends right after its start may write to standard error, which `capsys` leaves out.
+    """
     monkeypatch.setenv(paths.RUNS_VARIABLE, str(paths.RUNS))
     (notebooks / BROKEN).write_text("{")
     chosen = ["01", "02"]
     status = cli.main(["run", *chosen, "--profile", "smoke", "--jobs", jobs])
-    captured = capfd.readouterr()
+    captured = capsys.readouterr()
     assert_one_line(status, captured, BROKEN)
     assert "2 of 2 lessons did not finish" in captured.err
     assert "02_anchor_visualization did not finish: it wrote no results.json" in captured.err
