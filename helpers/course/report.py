@@ -1,45 +1,53 @@
-"""Writes a report per assignment, as HTML and as PDF (command: `workbook report`).
+"""Reports of the assignments, as HTML and as PDF (command: `workbook report`).
 
-A report is the executed lessons one after another: their text, and whatever text cells a reader has added, figures,
-tables and numbers. In the HTML file code is folded; on paper it is left out. pandoc reads the notebooks and writes
-both, typst sets the PDF; both come as wheels, and neither needs LaTeX, a browser or a network. The HTML file holds its
-pictures itself, and its formulas are MathML, which browsers draw without a script.
+A report is the executed lessons one after another: their text, text cells that a reader has added, figures, tables and
+numbers. In the HTML file code is folded; the PDF leaves it out. `report_cells` makes sanitised HTML of each cell,
+pandoc (with `report.lua`) makes of it the HTML file and the source of the PDF, and typst typesets the PDF. Both come as
+wheels, and neither needs LaTeX, a browser or a network. The HTML file contains its pictures, and its formulas are
+MathML, which browsers draw without a script.
+
+Nothing in a cell stops a report: what cannot be shown is listed at its end, with lesson and cell.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import re
-import struct
+import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
+from typing import Any, TypeVar
 
-import nbformat
+import matplotlib
 import pypandoc
 import typst
 from nbformat import NotebookNode
 
 from helpers import files, paths
-from helpers.course.lessons import LessonFailed, find_lessons, find_problems, is_up_to_date, read_notebook, show
-from helpers.course.publishing import clean
+from helpers.course.lessons import LessonFailed, clean, find_lessons, find_problems, is_up_to_date, read_notebook, show
+from helpers.course.report_cells import LessonCells, find_unknown_letters, frame, read_text, shorten
 
 REPORTS = paths.DATA / "reports"
 STYLE = Path(__file__).with_name("report.css")
 LAYOUT = Path(__file__).with_name("report.typ")
-FULL_WIDTH = 730  # pixels of a figure that fills the width of a page; a smaller one is smaller in proportion
-_NAVIGATION = re.compile(r"^.*\]\(\.\./README\.md\).*$", flags=re.MULTILINE)  # from file to file, not in a report
-_REMOTE_PICTURE = re.compile(r"!\[([^\]]*)\]\(\s*<?\w+://[^)]*\)")
-_REMOTE_TAG = re.compile(r"<(?:img|script|link|iframe|video|audio|embed|object)\b[^>]*://[^>]*>", flags=re.IGNORECASE)
-
-Document = dict  # pandoc's: {"blocks": [...], ...}
-Block = dict  # one element of it: {"t": type, "c": content}
+FILTER = Path(__file__).with_name("report.lua")
+FONTS = sorted(Path(matplotlib.get_data_path(), "fonts", "ttf").glob("DejaVuSans*.ttf"))  # letters that typst's lack
+PANDOC_LIMIT = 60  # seconds; a report takes about two
+PANDOC_MEMORY = "1g"  # a report takes less than 0.2
+LONGEST_SOURCE = 300  # characters of a line about where outputs are from, or why there is no report
+SECURITY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the browser runs and fetches nothing
+_NAVIGATION = re.compile(r"^.*\]\(\.\./README\.md\).*$", flags=re.MULTILINE)  # links between files, not for a report
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """What one report is about."""
+    """Subject of one report."""
 
     name: str  # of its files
     title: str
@@ -52,188 +60,279 @@ ASSIGNMENTS = (
 )
 
 
-def find_executed(path: Path, profile: str) -> tuple[NotebookNode, str]:
-    """Returns a lesson as it ran, and where that lies.
+@dataclass(frozen=True)
+class Lesson:
+    """An executed lesson."""
 
-    A run at `profile` counts if it is of the lesson as it stands; or else the outputs that are saved in the lesson.
+    path: Path  # of the lesson; the pictures of its text cells are found in its folder
+    notebook: NotebookNode
+    source: str  # in words, where its outputs are from
+
+
+@dataclass(frozen=True)
+class Report:
+    """Files of one report."""
+
+    files: tuple[Path, ...]  # HTML and PDF
+    left_out: list[str]  # a line each: lesson, cell and what was left out
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a report."""
+
+    place: str  # lesson and number
+    html: str  # sanitised
+    text: str  # its source, shown if the HTML cannot be converted
+
+
+T = TypeVar("T")
+Formula = dict[str, str]  # "place", "tex" and "typst" source
+
+
+class ConversionError(Exception):
+    """pandoc or typst refused a document; the message is the reason."""
+
+
+def find_executed(path: Path, profile: str) -> Lesson:
+    """Return a lesson with its outputs.
+
+    A run at `profile` is taken if it is of the lesson as it is now; otherwise the outputs that are saved in the lesson.
+
+    Raises:
+        LessonFailed: a file is no notebook, or not one that Jupyter wrote.
     """
     lesson = read_notebook(path)
     run = paths.RUNS / path.stem / profile / path.name
-    if is_up_to_date(lesson, run, profile):
-        return read_notebook(run), f"the run at {profile}"
-    problems = find_problems(lesson)
-    return lesson, "its saved outputs" + (f", but {'; '.join(problems)}" if problems else "")
+    try:
+        if is_up_to_date(lesson, run, profile):
+            return Lesson(path, clean(read_notebook(run)), f"the run at {profile}")
+        problems = find_problems(lesson)
+        lesson = clean(lesson)
+    except LessonFailed as error:  # of the cell of parameters
+        problems = [str(error)]
+    except (AttributeError, KeyError, TypeError) as error:  # metadata that are no mappings
+        raise LessonFailed(f"{show(path)} has metadata that Jupyter does not write ({shorten(repr(error))})") from error
+    saved = "its saved outputs" + (f", but {'; '.join(problems)}" if problems else "")
+    return Lesson(path, lesson, shorten(saved, LONGEST_SOURCE))
 
 
-def merge(notebooks: Sequence[NotebookNode]) -> NotebookNode:
-    """Returns one notebook with the cells of all, and of their outputs what can be read on paper.
-
-    A source that a cell shows becomes a code cell below it. Pictures from elsewhere become their text: neither who
-    makes a report nor who reads it may need a network.
-    """
+def render_lesson(lesson: Lesson, folder: Path) -> tuple[list[Cell], list[str]]:
+    """Return the cells of a lesson and lines about what was left out; pictures are written into `folder`."""
+    renderer = LessonCells(lesson.path, folder)
     cells = []
-    for notebook in map(clean, notebooks):
-        notebook.cells[0].source = _NAVIGATION.sub("", notebook.cells[0].source)
-        for cell in notebook.cells:
-            cells.append(cell)
-            if cell.cell_type == "markdown":
-                cell.source = _REMOTE_TAG.sub("", _REMOTE_PICTURE.sub(r"\1", cell.source))
-            elif cell.cell_type == "code":
-                sources = [output.data["text/plain"] for output in cell.outputs if _is_source(output)]
-                cell.outputs = [output for output in cell.outputs if _is_legible(output)]
-                cells += [nbformat.v4.new_code_cell(source.strip()) for source in sources]
-    for number, cell in enumerate(cells):
-        cell["id"] = f"cell-{number}"
-    return nbformat.v4.new_notebook(cells=cells, metadata=notebooks[0].metadata)
+    for number, cell in enumerate(lesson.notebook.cells, start=1):
+        if number == 1:
+            cell.source = _NAVIGATION.sub("", cell.source)
+        place, html = renderer.render(number, cell)
+        if number == 1:
+            origin = f"Figures and numbers: {lesson.source}. The text is about a run at quick."
+            html = f'<div id="lesson-{renderer.prefix}"></div>{html}<p><em>{escape(origin)}</em></p>'
+        cells.append(Cell(place, html, read_text(cell.source)))
+    return cells, renderer.left_out
 
 
-def _is_source(output: NotebookNode) -> bool:
-    """Returns whether an output is highlighted code, as `runtime.show_source` displays it."""
-    return "text/latex" in output.get("data", {}) and "highlight" in output.data.get("text/html", "")
-
-
-def _is_legible(output: NotebookNode) -> bool:
-    """Returns whether an output is a result that needs no kernel: neither code nor a widget nor a warning."""
-    widget = "application/vnd.jupyter.widget-view+json" in output.get("data", {})
-    return not (widget or _is_source(output) or output.get("name") == "stderr")
-
-
-def fold_code(source: Block) -> list[Block]:
-    """Returns a block of Python for the screen: one line that opens it."""
-    opened, closed = "<details><summary>Code</summary>", "</details>"
-    return [{"t": "RawBlock", "c": ["html", opened]}, source, {"t": "RawBlock", "c": ["html", closed]}]
-
-
-def leave_out_code(source: Block) -> list[Block]:
-    """Returns what paper shows of a block of Python: nothing."""
-    return []
-
-
-def open_cells(document: Document, treat: Callable[[Block], list[Block]]) -> Document:
-    """Returns the document without the frames of its cells, and with `treat` of the Python in its code cells."""
-    blocks = []
-    for cell in document["blocks"]:
-        framed = cell["t"] == "Div" and "cell" in cell["c"][0][1]
-        is_code = framed and "code" in cell["c"][0][1]
-        for part in cell["c"][1] if framed else [cell]:
-            inside = part["c"][1] if part["t"] == "Div" else [part]
-            is_source = [one["t"] for one in inside] == ["CodeBlock"] and "python" in inside[0]["c"][0][1]
-            blocks += treat(inside[0]) if is_code and is_source else [part]
-    return document | {"blocks": blocks}
-
-
-def settle_links(document: Document, folder: Path, anchors: dict[str, str]) -> None:
-    """Changes links and pictures so that the report needs nothing beside it.
-
-    Links to lessons in the report lead to their headings; links to other files become their text, and so do pictures
-    that are not there. Pictures are found in `folder` and get a width.
-
-    Args:
-        anchors: file name of a lesson -> identifier of its heading.
-    """
-
-    def settle(value: object) -> object:
-        if isinstance(value, list):
-            settled = [settle(one) for one in value]
-            return [part for one in settled for part in (one["c"] if _is_loose(one) else [one])]
-        if not isinstance(value, dict):
-            return value
-        value = {key: settle(one) for key, one in value.items()}
-        if value.get("t") == "Link":
-            target = value["c"][2][0]
-            if target in anchors:
-                value["c"][2][0] = f"#{anchors[target]}"
-            elif "://" not in target and not target.startswith(("#", "mailto:")):
-                return {"t": "Loose", "c": value["c"][1]}
-        if value.get("t") == "Image":
-            picture = folder / value["c"][2][0]
-            if not picture.is_file():
-                return {"t": "Loose", "c": value["c"][1]}
-            value["c"][0][2] = [["width", f"{measure_width(picture):.0%}"]]
-        return value
-
-    document["blocks"] = settle(document["blocks"])
-
-
-def _is_loose(value: object) -> bool:
-    """Returns whether `value` is what is left of a link: text that belongs into the list around it."""
-    return isinstance(value, dict) and value.get("t") == "Loose"
-
-
-def measure_width(picture: Path) -> float:
-    """Returns the share of a page's width that a picture takes: 1 for all but small PNG files."""
-    with open(picture, "rb") as file:
-        start = file.read(24)
-    width = struct.unpack(">I", start[16:20])[0] if start.startswith(b"\x89PNG") else FULL_WIDTH
-    return min(1.0, width / FULL_WIDTH)
-
-
-def find_anchors(document: Document, lesson_paths: Sequence[Path]) -> dict[str, str]:
-    """Returns the identifier of each lesson's heading, by the lesson's file name."""
-    headings = [part for block in document["blocks"] if block["t"] == "Div" for part in block["c"][1]]
-    first = [part["c"][1][0] for part in headings if part["t"] == "Header" and part["c"][0] == 1]
-    return {path.name: name for path in lesson_paths for name in first if name.startswith(f"{int(path.stem[:2]):02d}")}
-
-
-def write_report(
-    assignment: Assignment, notebooks: Sequence[NotebookNode], lesson_paths: Sequence[Path], to: Path
-) -> list[Path]:
-    """Returns the HTML and the PDF file of one assignment, written into the folder `to`.
-
-    Args:
-        notebooks: executed lessons, in order.
-        lesson_paths: of the lessons; pictures in their texts are found beside them.
+def run_pandoc(text: str, *options: str) -> str:
+    """Return what pandoc makes of `text`; it reads no file but its filter, template and style, and no network.
 
     Raises:
-        LessonFailed: pandoc or typst is missing or refuses the text.
+        ConversionError: pandoc refuses the text.
+        OSError: pandoc is missing.
     """
-    to.mkdir(parents=True, exist_ok=True)
-    targets = [to / f"{assignment.name}.{kind}" for kind in ("html", "pdf")]
+    limits = ["+RTS", f"-M{PANDOC_MEMORY}", "-RTS"]
+    command = [pypandoc.get_pandoc_path(), *limits, "--sandbox", f"--lua-filter={FILTER}", *options]
+    try:
+        finished = subprocess.run(command, input=text.encode(), capture_output=True, timeout=PANDOC_LIMIT, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ConversionError(f"pandoc needs more than {PANDOC_LIMIT} s") from error
+    if finished.returncode:
+        raise ConversionError(f"pandoc: {shorten(finished.stderr.decode(errors='replace'))}")
+    return finished.stdout.decode()
+
+
+def run_typst(source: str, folder: Path) -> bytes:
+    """Return the PDF of a typst source whose pictures are in `folder`.
+
+    Raises:
+        ConversionError: typst refuses the source.
+    """
+    (folder / "report.typ").write_text(source, encoding="utf-8")
+    if not (folder / "fonts").exists():
+        (folder / "fonts").mkdir()
+        for font in FONTS:
+            shutil.copy(font, folder / "fonts")
+    try:
+        return typst.compile(folder / "report.typ", root=folder, font_paths=[folder / "fonts"])
+    except RuntimeError as error:
+        raise ConversionError(f"typst: {shorten(str(error))}") from error
+
+
+def find_culprits(parts: Sequence[T], convert: Callable[[Sequence[T]], object]) -> list[tuple[T, str]]:
+    """Return the parts that `convert` refuses, each with the reason, found by halving.
+
+    All parts are returned if each passes alone and they fail only together.
+    """
+    try:
+        convert(parts)
+        return []
+    except ConversionError as error:
+        reason = str(error)
+    if len(parts) == 1:
+        return [(parts[0], reason)]
+    middle = len(parts) // 2
+    culprits = find_culprits(parts[:middle], convert) + find_culprits(parts[middle:], convert)
+    return culprits or [(part, reason) for part in parts]
+
+
+def find_untypeset(formulas: Sequence[Formula], folder: Path) -> list[Formula]:
+    """Return the formulas whose typst source cannot be compiled."""
+
+    def convert(part: Sequence[Formula]) -> None:
+        run_typst("\n\n".join(formula["typst"] for formula in part), folder)
+
+    return [formula for formula, _ in find_culprits(formulas, convert)] if formulas else []
+
+
+def make_files(assignment: Assignment, cells: Sequence[Cell], left_out: list[str], folder: Path) -> tuple[str, bytes]:
+    """Return the HTML and the PDF of a report; lines about what they leave out are added to `left_out`.
+
+    Args:
+        folder: holds the pictures.
+
+    Raises:
+        ConversionError: pandoc or typst refuses the text.
+    """
+    text = run_pandoc("".join(cell.html for cell in cells), "--from=html-auto_identifiers", "--to=json")
+    document = json.loads(text)
+    meta = document["meta"]
+    left_out += [line for line in map(_read_meta, meta["left-out"]["c"]) if line not in left_out]
+    formulas = [{name: _read_meta(value) for name, value in entry["c"].items()} for entry in meta["formulas"]["c"]]
+    order = {cell.place: number for number, cell in enumerate(cells)}
+    left_out.sort(key=lambda line: order.get(line.partition(": ")[0], 0))
+    meta["left-out"] = _write_meta(left_out)
+    title = [f"--metadata=title:{assignment.title}", "--metadata=lang:en"]
+    html = _make_html(document, title, folder)
+
+    untypeset = find_untypeset(formulas, folder)
+    left_out += [f'{formula["place"]}: the formula "{shorten(formula["tex"])}" in the PDF' for formula in untypeset]
+    letters = find_unknown_letters(_strip_tags(cell.html) for cell in cells)
+    left_out += [f"PDF: characters that no font of this machine has: {shorten(letters)}"] if letters else []
+    meta["untypeset"] = _write_meta([formula["tex"] for formula in untypeset])
+    meta["left-out"] = _write_meta(left_out)
+    source = run_pandoc(json.dumps(document), "--from=json", "--to=typst", f"--template={LAYOUT}", *title)
+    return html, run_typst(source, folder)
+
+
+def _make_html(document: dict[str, Any], title: Sequence[str], folder: Path) -> str:
+    """Return the HTML file of a document with its pictures embedded."""
+    head = (
+        f'<meta http-equiv="Content-Security-Policy" content="{SECURITY}">\n<style>\n{STYLE.read_text("utf-8")}</style>'
+    )
+    options = ["--standalone", "--mathml", "--toc", "--toc-depth=2", "--metadata=document-css:false"]
+    html = run_pandoc(
+        json.dumps(document),
+        "--from=json",
+        "--to=html5",
+        *options,
+        f"--variable=header-includes:{head}",
+        *title,
+    )
+
+    def embed(source: re.Match[str]) -> str:
+        picture = folder / source[1]
+        coded = base64.b64encode(picture.read_bytes()).decode()
+        return f'src="data:image/{picture.suffix[1:]};base64,{coded}"'
+
+    return re.sub(r'src="([0-9a-f]{24}\.(?:png|jpeg|gif|webp))"', embed, html)
+
+
+def _read_meta(value: dict[str, Any]) -> str:
+    """Return the text of a value in pandoc's metadata."""
+    if value["t"] == "MetaString":
+        return value["c"]
+    return "".join(" " if part["t"] in ("Space", "SoftBreak") else part["c"] for part in value["c"])
+
+
+def _write_meta(lines: Sequence[str]) -> dict[str, Any]:
+    """Return a list of texts as a value of pandoc's metadata."""
+    return {"t": "MetaList", "c": [{"t": "MetaString", "c": line} for line in lines]}
+
+
+def _strip_tags(html: str) -> str:
+    """Return the text of HTML as far as letters go."""
+    return re.sub(r"<[^>]*>", "", html)
+
+
+def write_report(assignment: Assignment, lessons: Sequence[Lesson], to: Path) -> Report:
+    """Write one assignment's report of executed lessons into the folder `to`, as an HTML and a PDF file.
+
+    Raises:
+        LessonFailed: pandoc or typst is missing, or fails on plain text, or a file cannot be written.
+    """
     with tempfile.TemporaryDirectory(prefix="report_") as name:
         folder = Path(name).resolve()
+        cells: list[Cell] = []
+        left_out: list[str] = []
+        for lesson in lessons:
+            lesson_cells, lines = render_lesson(lesson, folder)
+            cells += lesson_cells
+            left_out += lines
         try:
-            media = ["--extract-media=media", f"--resource-path={lesson_paths[0].parent}"]
-            text = pypandoc.convert_text(nbformat.writes(merge(notebooks)), "json", "ipynb", media, cworkdir=name)
-            document = json.loads(text)
-            settle_links(document, folder, find_anchors(document, lesson_paths))
-            title = [f"--metadata=title={assignment.title}", "--metadata=lang=en"]
-            screen = [
-                "--standalone",
-                "--embed-resources",
-                "--mathml",
-                "--toc",
-                "--toc-depth=2",
-                f"--css={STYLE}",
-                *title,
-            ]
-            paper = [f"--template={LAYOUT}", *title]
-            text = json.dumps(open_cells(document, fold_code))
-            text = pypandoc.convert_text(text, "html5", "json", screen, cworkdir=name)
-            files.write_text(targets[0], text)
-            text = json.dumps(open_cells(document, leave_out_code))
-            text = pypandoc.convert_text(text, "typst", "json", paper, cworkdir=name)
-            (folder / "report.typ").write_text(text, encoding="utf-8")
-            with files.replace_when_complete(targets[1]) as partial:
-                partial.write_bytes(typst.compile(folder / "report.typ", root=folder))
-        except (OSError, RuntimeError) as error:
-            raise LessonFailed(f"no report {assignment.name}: {error}") from error
-    return targets
+            try:
+                html, pdf = make_files(assignment, cells, left_out, folder)
+            except ConversionError:
+                cells, lines = replace_culprits(assignment, cells, folder)
+                left_out += lines
+                html, pdf = make_files(assignment, cells, left_out, folder)
+            html_file, pdf_file = (to / f"{assignment.name}.{kind}" for kind in ("html", "pdf"))
+            files.write_text(html_file, html)
+            with files.replace_when_complete(pdf_file) as partial:
+                partial.write_bytes(pdf)
+        except (OSError, ConversionError) as error:
+            raise LessonFailed(f"no report {assignment.name}: {shorten(str(error), LONGEST_SOURCE)}") from error
+    return Report((html_file, pdf_file), left_out)
+
+
+def replace_culprits(assignment: Assignment, cells: Sequence[Cell], folder: Path) -> tuple[list[Cell], list[str]]:
+    """Return the cells with those that stop pandoc or typst as plain text, and a line about each of these."""
+    culprits = find_culprits(cells, lambda part: make_files(assignment, part, [], folder))
+    replaced = [cell for cell, _ in culprits]
+    plain = [
+        Cell(cell.place, frame(cell.place, f"<pre>{escape(cell.text)}</pre>"), cell.text) if cell in replaced else cell
+        for cell in cells
+    ]
+    return plain, [f"{cell.place}: all but its text ({reason})" for cell, reason in culprits]
 
 
 def write_reports(profile: str) -> None:
-    """Write the reports of all assignments into `REPORTS`, and print where they are and what their numbers are from.
+    """Write the reports of all assignments into `REPORTS`, and print their files and what they leave out.
+
+    A report that fails does not stop the next; its reason is printed to standard error.
 
     Args:
-        profile: of the runs that are reported where they are up to date.
+        profile: of the runs to report, where they are up to date.
 
     Raises:
-        LessonFailed: a lesson cannot be read, or a report cannot be made.
+        LessonFailed: at the end, if a report failed; the message names the reports.
     """
+    failures = []
     for assignment in ASSIGNMENTS:
-        lesson_paths = find_lessons(assignment.lessons)
-        executed = [find_executed(path, profile) for path in lesson_paths]
-        for path, (notebook, source) in zip(lesson_paths, executed, strict=True):
-            print(f"  {path.stem}: {source}", flush=True)
-            notebook.cells[0].source += f"\n\n*Figures and numbers: {source}. The text speaks of a run at quick.*"
-        for target in write_report(assignment, [notebook for notebook, _ in executed], lesson_paths, REPORTS):
-            print(f"{show(target)} ({target.stat().st_size / 1e6:.1f} MB)", flush=True)
+        try:
+            lessons = [find_executed(path, profile) for path in find_lessons(assignment.lessons)]
+            for lesson in lessons:
+                print(f"  {lesson.path.stem}: {lesson.source}")
+            report = write_report(assignment, lessons, REPORTS)
+        except LessonFailed as error:
+            failures.append(assignment.name)
+            print(error, file=sys.stderr)
+        except Exception as error:  # a mistake in this module: the next report does not depend on it
+            failures.append(assignment.name)
+            reason = shorten(f"{type(error).__name__}: {error}", LONGEST_SOURCE)
+            print(f"no report {assignment.name}: {reason}", file=sys.stderr)
+        else:
+            for line in report.left_out:
+                print(f"  left out: {line}")
+            for file in report.files:
+                print(f"{show(file)} ({file.stat().st_size / 1e6:.1f} MB)")
+    if failures:
+        raise LessonFailed(f"reports that could not be made: {', '.join(failures)}")
