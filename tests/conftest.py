@@ -1,10 +1,11 @@
-"""Settings of pytest for the tests: shapes in signatures of `helpers` are checked, and each test leaves nothing behind.
+"""Settings of pytest: shapes in signatures are checked, tests leave nothing behind, tests of a lesson stay together.
 
 The hook works on modules that are imported after it, so no module of `helpers` may be imported before it.
 """
 
 import os
 import sys
+from typing import Any
 
 import pytest
 from jaxtyping import install_import_hook
@@ -36,3 +37,26 @@ def same_variables():
 def find_variables() -> dict[str, str]:
     """Return the environment's variables `WORKBOOK_…`."""
     return {name: value for name, value in os.environ.items() if name.startswith("WORKBOOK_")}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Return a scheduler for `--dist loadgroup` in which a group is a lesson and the lesson that loads its models.
+
+    The groups of xdist 3.8 have no effect with pytest 9.2: xdist writes them into node ids, which no longer change.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class GroupScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return find_group(nodeid)
+
+    return GroupScheduling(config, log) if config.getoption("dist") == "loadgroup" else None
+
+
+def find_group(nodeid: str) -> str:
+    """Return the number of the lesson whose models a test needs, or the test itself if its parameter is no lesson."""
+    from helpers.course.lessons import LOADS
+
+    number = nodeid.rpartition("[")[2][:2]
+    return LOADS.get(number, number) if number.isdecimal() else nodeid

@@ -1,7 +1,10 @@
-"""Every lesson in a real JupyterLab and a real browser: it runs without a blemish, and its explorers follow the keys.
+"""Every lesson in a real JupyterLab and a real browser: it runs without a fault, and keys move its explorers.
 
-The lessons run at the profile in force and find what an earlier run has trained. What is seen is kept in
-`data/runs/browser/`: a picture of every explorer, and the milliseconds from each press of a key to the changed picture.
+The lessons run at the profile of the environment and use the models that an earlier run has trained. The files in
+`data/runs/browser/` are a picture of every explorer, and the milliseconds from each key press to the changed picture.
+
+With `-n 2 --dist loadgroup` two lessons are open at a time. Each process has its own JupyterLab; `tests/conftest.py`
+keeps the tests of a lesson, and the lesson that loads its models, in one process.
 """
 
 import json
@@ -14,31 +17,32 @@ from helpers.course import lessons
 playwright = pytest.importorskip("playwright", reason="no playwright: pip install -e .[test]")
 from benchmarks import browser  # noqa: E402 - it needs playwright
 
-SEEN = paths.RUNS / "browser"
-STEMS = [path.stem for path in lessons.find_lessons()]
+PICTURES = paths.RUNS / "browser"
+LESSONS = lessons.find_lessons()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def lab(tmp_path_factory):
+    """JupyterLab in a browser, one per test process."""
     if browser.find_browser() is None:
         pytest.skip(browser.HOW_TO_GET_A_BROWSER)
-    with browser.open_lab(tmp_path_factory.mktemp("lab"), lessons.find_lessons()) as lab:
+    with browser.open_lab(tmp_path_factory.mktemp("lab"), LESSONS) as lab:
         yield lab
 
 
-@pytest.fixture(scope="module", params=STEMS)
+@pytest.fixture(scope="module", params=[path.stem for path in LESSONS])
 def stem(request, lab):
-    """The lesson that is open in `lab`, all its cells run."""
+    """Name of the lesson that is open in `lab`, all its cells run."""
     lab.run(request.param)
     yield request.param
     lab.close()
 
 
-def test_a_reader_finds_no_error_no_warning_and_nothing_missing(stem, lab):
+def test_a_lesson_has_no_error_no_warning_and_no_missing_picture(stem, lab):
     assert lab.find_faults() == []
 
 
-def test_a_lesson_has_explorers_whose_labels_are_whole_and_whose_controls_tab_reaches(stem, lab):
+def test_a_lesson_has_explorers_whose_labels_are_complete_and_whose_controls_tab_reaches(stem, lab):
     explorers = lab.find_explorers()
     assert explorers
     assert [flaw for explorer in explorers for flaw in explorer.find_flaws()] == []
@@ -47,12 +51,13 @@ def test_a_lesson_has_explorers_whose_labels_are_whole_and_whose_controls_tab_re
 def test_every_control_moves_its_picture_by_keyboard_and_moves_it_back(stem, lab):
     times = {}
     for number, explorer in enumerate(lab.find_explorers(), start=1):
-        explorer.save_screenshot(SEEN / f"{stem[:2]}_explorer_{number}.png")
+        explorer.save_screenshot(PICTURES / f"{stem[:2]}_explorer_{number}.png")
         before = explorer.read_picture()
         for control in explorer.controls:
             value = control.read()
-            moved = explorer.move(control, num_presses=3)
-            assert moved, f"{control.label!r} changes nothing in the picture of explorer {number}"
-            assert (control.read(), explorer.read_picture()) == (value, before), f"{control.label!r} does not come back"
-            times.setdefault(f"explorer {number}", []).extend(map(round, moved))
-    files.write_text(SEEN / f"{stem[:2]}_milliseconds.json", json.dumps(times, indent=2) + "\n")
+            changes = explorer.move(control, num_presses=3)
+            assert changes, f"{control.label!r} changes nothing in the picture of explorer {number}"
+            state = control.read(), explorer.read_picture()
+            assert state == (value, before), f"{control.label!r} of explorer {number} does not come back"
+            times.setdefault(f"explorer {number}", []).extend(map(round, changes))
+    files.write_text(PICTURES / f"{stem[:2]}_milliseconds.json", json.dumps(times, indent=2) + "\n")

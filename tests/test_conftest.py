@@ -77,3 +77,12 @@ def test_side_by_side_a_lesson_follows_the_lesson_whose_models_it_loads(tmp_path
     assert processes["03"] == processes["04"] != processes["05"]
     order = [lesson for _, lesson in passed]
     assert order.index("03") < order.index("04")
+
+
+def test_in_a_browser_a_lesson_and_the_lesson_that_loads_its_models_are_in_one_group(request):
+    settings = request.config.pluginmanager.get_plugin(str(ROOT / "tests" / "conftest.py"))
+    names = ("03_a", "04_b", "07_c", "08_d", "05_e", "06_f")
+    groups = [settings.find_group(f"tests/test_browser.py::test_x[{name}]") for name in names]
+    assert groups == ["03", "03", "07", "07", "05", "06"]
+    assert settings.find_group("tests/test_a.py::test_x") == "tests/test_a.py::test_x"
+    assert settings.find_group("tests/test_a.py::test_x[jpeg]") == "tests/test_a.py::test_x[jpeg]"

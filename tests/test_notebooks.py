@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from helpers.course import lessons, student
+from helpers.course import lessons, publishing, student
 from helpers.paths import ROOT
 
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -164,7 +164,7 @@ def test_a_lesson_is_saved_as_it_ran_from_top_to_bottom_without_an_error(stem):
 
 @each_lesson
 def test_a_lesson_is_small_and_carries_nothing_of_the_machinery_that_ran_it(stem):
-    assert (ROOT / "notebooks" / f"{stem}.ipynb").stat().st_size <= lessons.LARGEST_NOTEBOOK
+    assert (ROOT / "notebooks" / f"{stem}.ipynb").stat().st_size <= publishing.LARGEST_NOTEBOOK
     assert NOTEBOOKS[stem].metadata.kernelspec.name == "python3"
     assert not {"papermill", "widgets", "workbook"} & set(NOTEBOOKS[stem].metadata)
     assert not any({"papermill", "execution"} & set(cell.metadata) for cell in NOTEBOOKS[stem].cells)
@@ -172,7 +172,7 @@ def test_a_lesson_is_small_and_carries_nothing_of_the_machinery_that_ran_it(stem
 
 @each_lesson
 def test_outputs_name_no_folder_and_no_host_of_the_machine_that_ran_it(stem):
-    assert lessons.find_machine_paths(NOTEBOOKS[stem]) == []
+    assert publishing.find_machine_paths(NOTEBOOKS[stem]) == []
     texts = [
         text
         for cell in find_code(stem)

@@ -1,4 +1,4 @@
-"""The command line `workbook`: options, help texts, and one line for each error.
+"""Command line `workbook`: options, help texts, and one line for each error.
 
 This is the only module that imports click. A command imports what it needs when it runs, so that `workbook --help`
 appears at once. A mistake of the user (a missing file, a broken notebook, a folder without the right to write) ends a
@@ -13,7 +13,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ PARTS = ("style", "types", "unit", "lessons", "browser")
 
 
 def is_expected(error: BaseException) -> bool:
-    """Return whether an exception tells of the user's files or input, and not of a defect in the workbook."""
+    """Return whether the cause of an exception is the user's files or input, and not a defect in the workbook."""
     if isinstance(error, BrokenPipeError) or getattr(error, "errno", None) == errno.EPIPE:
         return False  # the reader of a pipe has ended, as in `workbook run | head`: click ends silently
     return isinstance(error, OSError) or any(kind.__name__ in ERRORS for kind in type(error).__mro__)
@@ -45,7 +44,7 @@ def shorten(message: str) -> str:
 
 
 class Workbook(click.Group):
-    """Group of commands that end with one line on standard error when the user can mend the cause."""
+    """Group of commands that end with one line on standard error when the user can remove the cause."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command of a context."""
@@ -64,7 +63,7 @@ class Workbook(click.Group):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a file name that is no text must not stop a message
+        if isinstance(stream, io.TextIOWrapper):  # a file name that is not valid text must not stop a message
             stream.reconfigure(errors="backslashreplace")
     try:
         return workbook.main(arguments, prog_name="workbook", standalone_mode=False) or 0
@@ -91,7 +90,7 @@ def workbook(debug: bool) -> None:
 
 
 def profile_option(purpose: str) -> Callable:
-    """Return the option `--profile`; `purpose` says what it decides."""
+    """Return the option `--profile`; `purpose` is its help text."""
     return click.option(
         "--profile",
         type=click.Choice(paths.PROFILES),
@@ -108,7 +107,7 @@ lessons_argument = click.argument("lessons", nargs=-1, metavar="[NN]...")
 
 @workbook.command(short_help="Make the data, run the lessons and show their results.")
 @lessons_argument
-@profile_option("Budget: smoke runs every line and learns nothing, quick takes minutes, full is the assignment's own.")
+@profile_option("Budget: smoke runs every line and learns nothing, quick takes minutes, full is the assignment's.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of all random choices.")
 @click.option("--force", is_flag=True, help="Run lessons again that are up to date.")
 @click.option("--jobs", type=click.IntRange(1), help="Lessons at a time.  [default: 2 with two cores and 5 GB free]")
@@ -132,9 +131,8 @@ def run(
     import time
 
     from helpers import handout
-    from helpers.course import schedule
-    from helpers.course.lessons import FIGURES, find_lessons, read_settings, summarise
-    from helpers.course.lessons import publish as publish_lesson
+    from helpers.course import publishing, schedule
+    from helpers.course.lessons import FIGURES, find_lessons, read_settings
 
     if publish and (profile, seed) != ("quick", 0):
         raise click.UsageError("only runs at profile quick and seed 0 are published")
@@ -143,7 +141,7 @@ def run(
 
     def publish_if_asked(path: Path, executed: Path) -> None:
         if publish:
-            publish_lesson(executed, path, FIGURES)
+            publishing.publish(executed, path, FIGURES)
 
     started = time.perf_counter()
     lesson_paths = find_lessons(lessons)
@@ -154,7 +152,7 @@ def run(
     except KeyboardInterrupt:
         hint = "interrupted; the same command continues: finished lessons and saved epochs are kept"
         raise KeyboardInterrupt(hint) from None
-    click.echo(summarise(executed))
+    click.echo(publishing.summarise(executed))
     click.echo(f"\nlessons: {len(executed)}, {time.perf_counter() - started:.0f} s")
 
 
@@ -165,7 +163,7 @@ def test(context: click.Context, parts: tuple[str, ...]) -> None:
     """Check style and types, and run the unit tests, every lesson as a test, and the explorers in a browser.
 
     PART chooses among style, types, unit, lessons and browser. Every part runs, whether others fail or not; the last
-    line names those that failed. Types are checked once pyproject.toml has a section [tool.basedpyright].
+    line lists those that failed. In a browser two lessons are open at a time.
 
     \b
     Examples:
@@ -176,10 +174,11 @@ def test(context: click.Context, parts: tuple[str, ...]) -> None:
     side_by_side = ["-n", "2", "--dist", "loadfile"]
     programs = {
         "style": [[*python, "ruff", "check", "."], [*python, "ruff", "format", "--check", "."]],
-        "types": [[*python, "basedpyright"]] if has_type_settings() else [],
+        "types": [[*python, "basedpyright"]],
         "unit": [[*python, "pytest", "tests", "--ignore", "tests/test_browser.py", *side_by_side]],
         "lessons": [[*python, "pytest", "--nbval", "notebooks", *side_by_side]],
-        "browser": [[*python, "pytest", "-rs", "tests/test_browser.py"]],  # last: it loads what the lessons trained
+        # last: it loads what the lessons trained; a group is a lesson with the lessons that load its models
+        "browser": [[*python, "pytest", "-rs", "tests/test_browser.py", "-n", "2", "--dist", "loadgroup"]],
     }
     failed = []
     for part in [part for part in PARTS if not parts or part in parts]:
@@ -194,14 +193,8 @@ def test(context: click.Context, parts: tuple[str, ...]) -> None:
         context.exit(1)
 
 
-def has_type_settings() -> bool:
-    """Return whether pyproject.toml configures basedpyright."""
-    project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    return "basedpyright" in project.get("tool", {})
-
-
 def remove_smoke_runs() -> None:
-    """Remove what smoke runs left, so that lessons under test train their models with the present code."""
+    """Remove the files of smoke runs, so that lessons under test train their models with the present code."""
     for folder in paths.RUNS.glob("*/smoke"):
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -209,7 +202,7 @@ def remove_smoke_runs() -> None:
 def call(program: Sequence[str], **variables: str) -> int:
     """Run a program in the workbook's folder and return its exit status.
 
-    Ctrl-C goes to the program, which may ask or clean up; the command ends after it.
+    Ctrl-C goes to the program, which can clean up; the command ends after it.
     """
     process = subprocess.Popen(program, cwd=paths.ROOT, env={**os.environ, **variables})
     is_interrupted = False
@@ -258,7 +251,7 @@ def kernel(context: click.Context, gpu: int) -> None:
 @workbook.command(short_help="Draw the assignment's two datasets into data/handout/.")
 @click.option("--house-numbers", is_flag=True, help="Draw the house numbers of lesson 7 as well.")
 def data(house_numbers: bool) -> None:
-    """Draw the assignment's two datasets into data/handout/, where they are not there already.
+    """Draw the assignment's two datasets into data/handout/, unless they are complete.
 
     \b
     Example:
@@ -384,7 +377,7 @@ def grid(
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.pass_context
 def bench(context: click.Context, names: tuple[str, ...]) -> None:
-    """Measure the claims about speed, all or those NAMEd, and print them with the values to reach.
+    """Measure the claims about speed, all or those with a NAME, and print them with the values to reach.
 
     \b
     Examples:
@@ -455,7 +448,7 @@ def photos(folder: Path, profile: paths.Profile) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @profile_option("Budget of the training, if lesson 7 has not trained the detector yet.")
 def submission(folder: Path, profile: paths.Profile) -> None:
-    """Write pred.json and pred.csv for the images of FOLDER/test, which need no truth.
+    """Write pred.json and pred.csv for the images of FOLDER/test, which need no annotations.
 
     The detector is lesson 7's, trained on FOLDER/train; FOLDER/valid chooses how detections become numbers.
 

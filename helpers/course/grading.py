@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers import files, paths, plotting
-from helpers.course.lessons import find_code_cells, find_lessons, run_lesson, show
+from helpers.course.execution import run_lesson
+from helpers.course.lessons import find_code_cells, find_lessons, show
 from helpers.course.sandbox import DEFAULT_LIMITS, Attempt, AttemptEnded, Limits, make_workbook, shorten
 from helpers.course.student import Lesson, Task, find_id
 from helpers.course.submissions import Submission, collect_submissions

@@ -1,62 +1,46 @@
-"""Lessons: finding, reading, executing and publishing their notebooks.
-
-papermill executes a notebook. This module adds a line per cell in the terminal, one folder for the files of a run, and
-a rule: a notebook under its final name ran to its end.
+"""Lessons: finding and checking their notebooks, their parameters, and the identity and results of a run.
 
     data/runs/<lesson>/<profile>/
-        <lesson>.ipynb              the executed notebook: whole, from one run, or absent
+        <lesson>.ipynb              the executed notebook: complete, from one run, or absent
         <lesson>.unfinished.ipynb   the cells that a running, failed or killed run has executed so far
         results.json                written by the notebook's last cell
         figures/                    written by the notebook while it runs
+
+`execution` writes these files, `publishing` copies them into the repository.
 """
 
 from __future__ import annotations
 
 import ast
-import contextlib
 import json
 import os
 import re
-import shutil
-import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import nbformat
-import papermill
-from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
-from papermill.exceptions import PapermillExecutionError
-from papermill.iorw import LocalHandler, papermill_io
-from traitlets.config import Config
 
-from helpers import files, paths
 from helpers import identity as identities
+from helpers import paths
 from helpers.identity import Identity
 
 HELPERS = paths.ROOT / "helpers"
 COURSE = "course"  # the folder in HELPERS that no lesson imports: a change there makes no lesson stale
 NOTEBOOKS = paths.ROOT / "notebooks"
 FIGURES = paths.ROOT / "figures"
-LARGEST_NOTEBOOK = 1_000_000  # bytes; above it a repository viewer shows nothing
-HEADLINES = 8  # metrics shown per lesson; a notebook saves its headline numbers first
-KERNEL_STARTS = 3  # tries: of kernels that start in one moment, one may take another's port
-DEFAULTS: Mapping[str, Any] = MappingProxyType({})  # no parameter is given: the notebook's own values hold
+RESULTS = "results.json"  # name of the file with the numbers of a run
+DEFAULTS: Mapping[str, Any] = MappingProxyType({})  # no parameter is given: the notebook's own values are used
 LOADS: Mapping[str, str] = MappingProxyType({"04": "03", "08": "07"})
 """For a lesson's number, the number of the lesson whose trained models it loads. It runs after that lesson.
 
 Lesson 6 is not here: it trains its own networks and loads none of lesson 5.
 """
 NBFORMAT = 4  # major version of the notebook format that the workbook reads and writes
-
-_TQDM_CLOCK = re.compile(r"\[\d\d:\d\d[<,]")
-_ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_FOLDERS = rf"{re.escape(str(paths.ROOT))}|/(?:home|root|Users|tmp|var|opt|usr|mnt)/|[A-Z]:\\"
-_MACHINE_PATH = re.compile(rf"(?<![\w./:])(?:{_FOLDERS})[^\s'\"<>]*")
 
 
 class LessonFailed(Exception):
@@ -73,51 +57,6 @@ class LessonFailed(Exception):
         self.trace = trace
 
 
-@dataclass
-class Progress:
-    """Prints a line per code cell: number, section and first line when it starts, seconds when it ends.
-
-    The three methods are nbclient's hooks of the same moments; they are called for one notebook, in order.
-    """
-
-    total: int  # code cells in the notebook, without the one that papermill puts the parameters in
-    number: int = 0  # of the running or last code cell, from 1
-    section: str = ""  # the last heading passed
-    started: float = field(default=0.0, repr=False)
-
-    def on_cell_start(self, cell: NotebookNode, cell_index: int) -> None:
-        """Remembers the heading of a text cell."""
-        headings = re.findall(r"^#+\s+(.+)$", cell.source, flags=re.MULTILINE) if cell.cell_type == "markdown" else []
-        self.section = headings[-1] if headings else self.section
-
-    def on_cell_execute(self, cell: NotebookNode, cell_index: int) -> None:
-        """Begins the line, so that a long cell is seen while it runs."""
-        is_injected = "injected-parameters" in cell.metadata.get("tags", [])
-        self.number += not is_injected
-        self.started = time.perf_counter()
-        first_line = next((line for line in cell.source.splitlines() if line and not line.startswith("###")), "")
-        place = "given" if is_injected else f"{self.number:3d}/{self.total}"
-        print(
-            f"  {place:>{4 + len(str(self.total))}}  {_fit(self.section, 34)}  {_fit(first_line, 40)}",
-            end="",
-            flush=True,
-        )
-
-    def on_cell_executed(self, cell: NotebookNode, cell_index: int, execute_reply: dict) -> None:
-        """Ends the line."""
-        failed = "  failed" if execute_reply["content"]["status"] == "error" else ""
-        print(f"  {time.perf_counter() - self.started:6.1f} s{failed}", flush=True)
-
-    def describe(self) -> str:
-        """Returns the cell that runs, or ran last, in words."""
-        return f"code cell {self.number} of {self.total}" + (f" ({self.section})" if self.section else "")
-
-
-def _fit(text: str, width: int) -> str:
-    """Returns `text` cut or padded to `width` characters."""
-    return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"
-
-
 def find_lessons(numbers: Sequence[str] = (), folder: Path | None = None) -> list[Path]:
     """Return the notebooks of `folder` in order, or those whose two-digit number or stem is in `numbers`.
 
@@ -132,8 +71,8 @@ def find_lessons(numbers: Sequence[str] = (), folder: Path | None = None) -> lis
     chosen = [stem for stem in lessons if not numbers or stem in numbers or stem[:2] in numbers]
     unknown = [number for number in numbers if not any(number in (stem, stem[:2]) for stem in lessons)]
     if unknown or not chosen:
-        there = ", ".join(lessons) or "none"
-        raise LessonFailed(f"no lesson {', '.join(unknown) or 'at all'} in {show(folder)}; there are: {there}")
+        names = ", ".join(lessons) or "none"
+        raise LessonFailed(f"no lesson {', '.join(unknown) or 'at all'} in {show(folder)}; it holds {names}")
     return [lessons[stem] for stem in chosen]
 
 
@@ -162,7 +101,7 @@ def read_notebook(path: Path, keep_outputs: bool = True) -> NotebookNode:
     version = content["nbformat"]
     if version != NBFORMAT or isinstance(version, bool) or not isinstance(content.get("nbformat_minor", 0), int):
         raise LessonFailed(
-            f"{path}: the notebook has format {_shorten(repr(version), 40)}; only {NBFORMAT} can be read. Open it "
+            f"{path}: the notebook has format {shorten(repr(version), 40)}; only {NBFORMAT} can be read. Open it "
             "in a current JupyterLab and save it again under another name"
         )
     cells = content.get("cells")
@@ -220,7 +159,7 @@ def _read_json(path: Path) -> object:
         raise LessonFailed(f"{path}: {cause} (line {error.lineno}: {error.msg})") from None
     except (ValueError, RecursionError) as error:  # an integer of thousands of digits; brackets nested thousands deep
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise LessonFailed(f"{path}: the file is not JSON that can be read: {_shorten(reason)}") from None
+        raise LessonFailed(f"{path}: the file is not JSON that can be read: {shorten(reason)}") from None
 
 
 def _describe_violation(error: Exception) -> str:
@@ -229,30 +168,11 @@ def _describe_violation(error: Exception) -> str:
     where = f"cell {place[1] + 1}" if place[:1] == ["cells"] and len(place) > 1 else "the notebook"
     field = next((f" (field {name!r})" for name in reversed(place) if isinstance(name, str) and name != "cells"), "")
     message = getattr(error, "message", "") or f"{type(error).__name__}: {error}"
-    return f"{where} is not valid{field}: {_shorten(message)}"
-
-
-def _shorten(value: object, length: int = 160) -> str:
-    """Return `value` as one line of at most `length` characters."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= length else text[: length - 1] + "…"
-
-
-class WholeFiles(LocalHandler):
-    """Makes papermill write notebooks whole or not at all: on a full disk, the last state that found room stays."""
-
-    scheme = "whole:"
-
-    def write(self, buf: str, path: str) -> None:
-        """Writes the text of a notebook."""
-        files.write_text(Path(path.removeprefix(self.scheme)), buf)
-
-
-papermill_io.register(WholeFiles.scheme, WholeFiles())
+    return f"{where} is not valid{field}: {shorten(message)}"
 
 
 def find_code_cells(notebook: NotebookNode) -> list[NotebookNode]:
-    """Returns the notebook's code cells in order."""
+    """Return the notebook's code cells in order."""
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
@@ -308,7 +228,7 @@ def to_json(value: Any) -> Any:
     raise TypeError(f"JSON has no value {value!r}")
 
 
-def describe_run(notebook: NotebookNode, profile: str, parameters: Mapping[str, Any] = DEFAULTS) -> Identity:
+def identify_run(notebook: NotebookNode, profile: str, parameters: Mapping[str, Any] = DEFAULTS) -> Identity:
     """Return the identity of a run: everything that its results depend on.
 
     That is: all parameters, given or the notebook's; the profile; the environment's variables `WORKBOOK_…`; source and
@@ -331,21 +251,21 @@ def describe_run(notebook: NotebookNode, profile: str, parameters: Mapping[str, 
 
 
 def compute_digest(notebook: NotebookNode, profile: str, parameters: Mapping[str, Any] = DEFAULTS) -> str:
-    """Return the digest of `describe_run`: runs with the same digest have the same results."""
-    return identities.digest(describe_run(notebook, profile, parameters))
+    """Return the digest of `identify_run`: runs with the same digest have the same results."""
+    return identities.digest(identify_run(notebook, profile, parameters))
 
 
 def read_settings() -> dict[str, str]:
-    """Returns the environment's variables `WORKBOOK_…` that can change what a lesson computes, such as its photos."""
-    elsewhere = {paths.PROFILE_VARIABLE, paths.RUNS_VARIABLE}  # a parameter, and a place
-    return {name: text for name, text in os.environ.items() if name.startswith("WORKBOOK_") and name not in elsewhere}
+    """Return the environment's variables `WORKBOOK_…` that can change what a lesson computes, such as its photos."""
+    excluded = {paths.PROFILE_VARIABLE, paths.RUNS_VARIABLE}  # a parameter of each run, and a folder
+    return {name: text for name, text in os.environ.items() if name.startswith("WORKBOOK_") and name not in excluded}
 
 
 def find_problems(notebook: NotebookNode) -> list[str]:
-    """Returns why an executed notebook did not really finish; empty when it did.
+    """Return the reasons why an executed notebook is not a finished run; empty if it is one.
 
-    papermill's own status does not tell: it calls the cells after a killed kernel "completed", and an exception that a
-    widget's callback raised ends in the widget's state, not in the cell.
+    papermill's status is not enough: the cells after a killed kernel are "completed" there, and an exception in a
+    widget's callback is stored in the state of the widget, not in the cell.
     """
     problems = []
     for number, cell in enumerate(find_code_cells(notebook), start=1):
@@ -362,21 +282,87 @@ def find_problems(notebook: NotebookNode) -> list[str]:
     return problems
 
 
+@dataclass(frozen=True)
+class Results:
+    """Numbers of a run, as its `results.json` holds them."""
+
+    profile: str = ""
+    seed: int = 0
+    device: str = ""
+    metrics: Mapping[str, Any] = field(default_factory=dict)  # by name, headline numbers first
+
+
+_FIELDS = {
+    "profile": (str, "a text"),
+    "seed": (int, "a whole number"),
+    "device": (str, "a text"),
+    "metrics": (dict, "an object of numbers by name"),
+}
+
+
+def read_results(path: Path) -> Results:
+    """Return the content of a `results.json`; a field that it lacks has the default value of `Results`.
+
+    Raises:
+        LessonFailed: the file cannot be read, is not a JSON object, or a field has another type; the message names it.
+    """
+    remedy = "`save_results` in the last cell of a lesson writes this file: run the lesson again"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LessonFailed(f"{show(path)} cannot be read ({error.strerror or error}); {remedy}") from None
+    except (ValueError, RecursionError) as error:
+        raise LessonFailed(f"{show(path)} is damaged ({shorten(error, 100)}); {remedy}") from None
+    if not isinstance(content, dict):
+        raise LessonFailed(f"{show(path)} holds no JSON object but {shorten(repr(content), 40)}; {remedy}")
+    for name, (kind, words) in _FIELDS.items():
+        value = content.get(name, kind())
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise LessonFailed(f"{show(path)}: {name!r} is {shorten(repr(value), 40)}, not {words}; {remedy}")
+    return Results(**{name: content[name] for name in _FIELDS if name in content})
+
+
+def read_metadata(executed: Path) -> dict[str, Any]:
+    """Return the metadata of a notebook, {} if it cannot be read.
+
+    The cells are not checked, which makes this many times as fast as `read_notebook`.
+    """
+    try:
+        content = json.loads(executed.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    metadata = content.get("metadata") if isinstance(content, dict) else None
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def _read_record(executed: Path) -> dict[str, Any]:
+    """Return what `execution` wrote into an executed notebook about its run; {} for any other notebook."""
+    record = read_metadata(executed).get("workbook")
+    return record if isinstance(record, dict) else {}
+
+
+def find_seed(notebook: NotebookNode, parameters: Mapping[str, Any] = DEFAULTS) -> int:
+    """Return the seed of a run: the given one, or else that of the notebook, or else 0."""
+    return (read_parameters(notebook) | dict(parameters)).get("seed", 0)
+
+
 def is_up_to_date(
     notebook: NotebookNode, executed: Path, profile: str, parameters: Mapping[str, Any] = DEFAULTS
 ) -> bool:
-    """Returns whether `executed` and the `results.json` beside it come from this very notebook, run with these."""
-    seed = (read_parameters(notebook) | dict(parameters)).get("seed", 0)
-    return executed.exists() and is_run(executed, compute_digest(notebook, profile, parameters), seed)
+    """Return whether `executed` and its results come from this notebook, run with this profile and these parameters."""
+    if not executed.exists():
+        return False
+    return is_run(executed, compute_digest(notebook, profile, parameters), find_seed(notebook, parameters))
 
 
 def is_run(executed: Path, digest: str, seed: int) -> bool:
-    """Returns whether `executed` and the `results.json` beside it are there, of the run with this digest and seed."""
+    """Return whether `executed` and the `results.json` beside it are files of the run with this digest and seed."""
+    if _read_record(executed).get("digest") != digest:
+        return False
     try:
-        recorded = _read(executed)["metadata"]["workbook"]
-        # a lesson that is run by hand leaves its results here, too
-        return recorded["digest"] == digest and _read(executed.with_name("results.json")).get("seed", 0) == seed
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):  # missing, damaged, or nobody's
+        # a lesson that is run by hand writes its results into this folder, too
+        return read_results(executed.with_name(RESULTS)).seed == seed
+    except LessonFailed:
         return False
 
 
@@ -386,215 +372,17 @@ def describe_changes(executed: Path, identity: Identity) -> str:
     Args:
         executed: an existing notebook that is not up to date.
     """
-    try:
-        recorded = _read(executed)["metadata"]["workbook"]["identity"]
-        changes = identities.describe_differences(recorded, identity)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):  # damaged, or written by another program
-        return f"{executed.name} does not say what made it"
-    return changes or "results.json is missing, damaged or of another seed"
+    recorded = _read_record(executed).get("identity")
+    if not isinstance(recorded, dict):  # damaged, or written by another program
+        return f"{executed.name} has no record of what made it"
+    changes = identities.describe_differences(recorded, identity)
+    return changes or f"{RESULTS} is missing, damaged or of another seed"
 
 
-def run_lesson(
-    path: Path, folder: Path, profile: str, parameters: Mapping[str, Any] = DEFAULTS, force: bool = False
-) -> Path:
-    """Returns the path of the executed notebook in `folder`, after running the lesson in `path`: see `run_notebook`."""
-    notebook = read_notebook(path)
-    return run_notebook(notebook, path.stem, folder, profile, parameters, force, working_folder=path.parent)
-
-
-def run_notebook(
-    notebook: NotebookNode,
-    stem: str,
-    folder: Path,
-    profile: str,
-    parameters: Mapping[str, Any] = DEFAULTS,
-    force: bool = False,
-    working_folder: Path = NOTEBOOKS,
-) -> Path:
-    """Returns the path of the executed notebook in `folder`, after running it unless it is up to date.
-
-    Checkpoints in `folder` stay, so a lesson that was interrupted continues where its training stopped; what tells a
-    finished run (notebook, results, figures) is removed first, so that what lies there is of one run.
-
-    Args:
-        stem: names the notebook in `folder`.
-        parameters: replace the notebook's own values, in a cell below them.
-        working_folder: the kernel starts there.
-
-    Raises:
-        LessonFailed: a cell failed, the kernel died, the disk is full, a widget swallowed an error, or no results were
-            written.
-    """
-    executed, unfinished = folder / f"{stem}.ipynb", folder / f"{stem}.unfinished.ipynb"
-    if not force and is_up_to_date(notebook, executed, profile, parameters):
-        print(f"{stem} · {profile} · up to date", flush=True)
-        return executed
-    print(" · ".join([stem, profile, *(f"{name} {value}" for name, value in parameters.items())]), flush=True)
-    identity = describe_run(notebook, profile, parameters)
-    if not force and executed.exists():
-        print(f"  out of date: {describe_changes(executed, identity)}", flush=True)
-    progress = Progress(total=sum(bool(cell.source.strip()) for cell in find_code_cells(notebook)))
-    remaining = f"The cells that ran are in {show(unfinished)}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(folder / "figures", ignore_errors=True)
-        for leftover in (executed, unfinished, folder / "results.json"):
-            leftover.unlink(missing_ok=True)
-        finished = _execute(notebook, unfinished, profile, parameters, working_folder, progress)
-        problems = find_problems(finished)
-        if not (folder / "results.json").exists():
-            problems.append("it wrote no results.json")
-        if problems:
-            raise LessonFailed(f"{stem} did not finish: {'; '.join(problems)}", remaining=remaining)
-        seed = (read_parameters(notebook) | dict(parameters)).get("seed", 0)
-        made_by = {"profile": profile, "seed": seed, "digest": identities.digest(identity), "identity": identity}
-        finished.metadata["workbook"] = made_by
-        files.write_text(executed, nbformat.writes(finished))
-        unfinished.unlink()
-    except PapermillExecutionError as error:
-        trace = _ANSI_COLOUR.sub("", "\n".join(error.traceback)) + "\n"
-        reason = f"{stem} failed in {progress.describe()}: {error.ename}: {error.evalue}"
-        raise LessonFailed(reason, trace, remaining) from None
-    except DeadKernelError:
-        print(flush=True)
-        reason = f"{stem}: the kernel died in {progress.describe()}; out of memory?"
-        raise LessonFailed(reason, remaining=remaining) from None
-    except OSError as error:  # papermill saves after each cell
-        print(flush=True)
-        raise LessonFailed(f"{stem} stopped in {progress.describe()}: {error}", remaining=remaining) from None
-    return executed
-
-
-def _execute(
-    notebook: NotebookNode,
-    unfinished: Path,
-    profile: str,
-    parameters: Mapping[str, Any],
-    working_folder: Path,
-    progress: Progress,
-) -> NotebookNode:
-    """Returns the executed notebook; papermill keeps what it has so far in `unfinished`."""
-    for attempt in range(1, KERNEL_STARTS + 1):
-        try:
-            with set_variable(paths.PROFILE_VARIABLE, profile):  # for the kernel; a parameter would add a cell
-                return papermill.execute_notebook(
-                    notebook,
-                    f"{WholeFiles.scheme}{unfinished}",
-                    parameters=dict(parameters) or None,
-                    kernel_name="python3",
-                    cwd=working_folder,  # as Jupyter and nbval do
-                    progress_bar=False,
-                    config=Config(
-                        KernelManager={"transport_encryption": "auto"}
-                    ),  # or each kernel's start prints a warning
-                    coalesce_streams=True,  # sixty prints become one output, not sixty
-                    on_cell_start=progress.on_cell_start,
-                    on_cell_execute=progress.on_cell_execute,
-                    on_cell_executed=progress.on_cell_executed,
-                )
-        except RuntimeError as error:
-            if "kernel_info" not in str(error) or attempt == KERNEL_STARTS:
-                raise
-            print(f"the kernel died before it answered, next try: {error}", flush=True)
-            time.sleep(attempt)
-    raise AssertionError("the last try returns or raises")
-
-
-@contextlib.contextmanager
-def set_variable(name: str, text: str) -> Iterator[None]:
-    """Set an environment variable and restore it at the end; papermill passes a kernel no other environment."""
-    before = os.environ.get(name)
-    os.environ[name] = text
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = before
-
-
-def clean(notebook: NotebookNode) -> NotebookNode:
-    """Returns an executed notebook as it is committed: sources, outputs, counts and ids; no trace of the machinery.
-
-    A progress bar needs its widget's state to show more than 0 %, so the bars of measurement cells are dropped; nbval
-    does not compare these cells.
-    """
-    from nbstripout import strip_output
-
-    keys = ("papermill", "widgets", "workbook")
-    cell_keys = ("papermill", "execution")
-    extra_keys = [f"metadata.{key}" for key in keys] + [f"cell.metadata.{key}" for key in cell_keys]
-    notebook = strip_output(notebook, keep_output=True, keep_count=True, keep_id=True, extra_keys=extra_keys)
-    for cell in notebook.cells:
-        if not cell.metadata.get("tags", True):
-            del cell.metadata["tags"]  # papermill gives every cell an empty list
-        if "nbval-ignore-output" in cell.metadata.get("tags", []):
-            is_bar = [
-                "application/vnd.jupyter.widget-view+json" in output.get("data", {})
-                and _TQDM_CLOCK.search(output.data.get("text/plain", ""))
-                for output in cell.outputs
-            ]
-            cell.outputs = [output for output, bar in zip(cell.outputs, is_bar, strict=True) if not bar]
-    return notebook
-
-
-def find_machine_paths(notebook: NotebookNode) -> list[str]:
-    """Returns the absolute paths in the notebook's outputs, each with its cell: elsewhere they mean nothing."""
-    machine_paths = []
-    for number, cell in enumerate(find_code_cells(notebook), start=1):
-        for output in cell.outputs:
-            data = output.get("data", {})
-            texts = [output.get("text", ""), *(data[kind] for kind in data if kind.startswith("text/"))]
-            machine_paths += [f"code cell {number}: {path}" for text in texts for path in _MACHINE_PATH.findall(text)]
-    return machine_paths
-
-
-def publish(executed: Path, notebook: Path, figures: Path) -> None:
-    """Writes a finished `quick` run of seed 0 into the repository: the notebook, cleaned, and the lesson's figures.
-
-    Raises:
-        LessonFailed: the run is of another budget or seed, shows this machine's paths or is too large; nothing is
-            written then.
-    """
-    finished = read_notebook(executed)
-    recorded = finished.metadata.get("workbook", {})
-    if (recorded.get("profile"), recorded.get("seed")) != ("quick", 0) or find_problems(finished):
-        raise LessonFailed(f"{show(executed)} is not a finished run at profile quick and seed 0: it is not published")
-    cleaned = clean(finished)
-    if machine_paths := find_machine_paths(cleaned):
-        raise LessonFailed(f"{executed.stem} shows paths of this machine: {'; '.join(machine_paths)}")
-    text = nbformat.writes(cleaned) + "\n"
-    if (size := len(text.encode())) > LARGEST_NOTEBOOK:
-        raise LessonFailed(f"{executed.stem} has {size:,} bytes, over {LARGEST_NOTEBOOK:,}: make its figures smaller")
-    files.write_text(notebook, text)
-    new = sorted((executed.parent / "figures").glob("*.png"))
-    figures.mkdir(exist_ok=True)
-    for old in figures.glob(f"{executed.stem[:2]}_*.png"):
-        old.unlink()
-    for figure in new:
-        shutil.copyfile(figure, figures / figure.name)
-    print(f"published {show(notebook)} ({size / 1e3:.0f} kB), figures: {len(new)}", flush=True)
-
-
-def summarise(executed: Sequence[Path]) -> str:
-    """Returns where each run's notebook, figures and results lie, and its headline numbers."""
-    lines = []
-    for path in executed:
-        results = _read(path.with_name("results.json"))
-        num_figures = len(list((path.parent / "figures").glob("*.png")))
-        lines += ["", f"{path.stem} · {results['profile']} · seed {results['seed']} · {results['device']}"]
-        lines += [f"  notebook  {show(path)}", f"  results   {show(path.with_name('results.json'))}"]
-        lines += [f"  figures   {show(path.parent / 'figures')}/ ({num_figures})"] if num_figures else []
-        metrics = list(results["metrics"].items())
-        lines += [f"    {name:<36} {value:10.4g}" for name, value in metrics[:HEADLINES]]
-        lines += [f"    … and {len(metrics) - HEADLINES} more in results.json"] if len(metrics) > HEADLINES else []
-    return "\n".join(lines)
-
-
-def _read(path: Path) -> dict:
-    """Returns the content of a `results.json`, or of a notebook, unchecked: that is many times as fast."""
-    return json.loads(path.read_text(encoding="utf-8"))
+def shorten(value: object, length: int = 160) -> str:
+    """Return `value` as one line of at most `length` characters."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def show(path: Path) -> str:

@@ -26,7 +26,8 @@ from typing import Any
 import psutil
 
 from helpers import paths
-from helpers.course.lessons import DEFAULTS, LessonFailed, find_loaded, run_lesson, set_variable
+from helpers.course.execution import run_lesson, set_variable
+from helpers.course.lessons import DEFAULTS, LessonFailed, find_loaded
 
 THREADS = "OMP_NUM_THREADS"
 LESSON_MEMORY = 2.5e9  # bytes that a lesson needs at most, kernel and loaders together
@@ -88,7 +89,7 @@ class Schedule:
             self.executed[path] = outcome.executed
             return
         self.failures[path] = outcome.reason
-        for dependent in [other for other in self.waiting if find_loaded(other, [path])]:
+        for dependent in [candidate for candidate in self.waiting if find_loaded(candidate, [path])]:
             self.waiting.remove(dependent)
             self.failures[dependent] = f"{dependent.stem} did not run: it loads the models of {path.stem}"
 
@@ -170,8 +171,11 @@ def _run_one(path: Path, request: Request) -> Outcome:
     except LessonFailed as failure:
         if failure.trace:
             print(failure.trace, flush=True)
-        print(f"{path.stem} · failed", flush=True)
-        return Outcome(None, str(failure))
+        reason = str(failure)
+    except OSError as error:
+        reason = f"{path.stem}: {error}"
+    print(f"{path.stem} · failed", flush=True)
+    return Outcome(None, reason)
 
 
 def _run_side_by_side(schedule: Schedule, request: Request, jobs: int) -> Generator[tuple[Path, Outcome], None, None]:
@@ -221,7 +225,7 @@ class LessonProcess:
             stderr=subprocess.PIPE,
             encoding="utf-8",
             errors="replace",
-            start_new_session=True,  # Ctrl-C in a terminal reaches the caller alone, which then interrupts this one
+            start_new_session=True,  # Ctrl-C in a terminal reaches the caller alone, which then stops this process
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
         )
 
@@ -232,15 +236,15 @@ class LessonProcess:
         for line in self.process.stderr:
             with _PRINTING:
                 print(f"{self.path.stem[:2]}  {line.rstrip()}", flush=True)
-        answer = self.process.stdout.read()
+        reply = self.process.stdout.read()
         status = self.process.wait()
-        if not answer:
+        if not reply:
             return Outcome(None, f"{self.path.stem}: its process ended early, with status {status}; out of memory?")
-        content = json.loads(answer)
+        content = json.loads(reply)
         return Outcome(content["executed"] and Path(content["executed"]), content["reason"])
 
     def interrupt(self) -> None:
-        """Tell the process to end; returns at once."""
+        """Make the process end, without waiting for it."""
         assert self.process.stdin is not None
         with contextlib.suppress(OSError):
             self.process.stdin.close()
@@ -261,7 +265,7 @@ def serve() -> None:
     All that is printed meanwhile goes to standard error.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a caller may have let its children ignore it
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
@@ -273,11 +277,9 @@ def serve() -> None:
         outcome = _run_one(path, Request(**request))
     except KeyboardInterrupt:
         outcome = Outcome(None, f"{path.stem} was interrupted")
-    except OSError as error:
-        outcome = Outcome(None, f"{path.stem}: {error}")
     executed = None if outcome.executed is None else str(outcome.executed)
-    answers.write(json.dumps({"executed": executed, "reason": outcome.reason}))
-    answers.close()
+    replies.write(json.dumps({"executed": executed, "reason": outcome.reason}))
+    replies.close()
 
 
 class WholeLines(io.TextIOBase):
@@ -307,6 +309,7 @@ def _end_with_standard_input() -> None:
 
 
 def _kill(processes: Sequence[psutil.Process]) -> None:
+    """Kill the processes that are still running."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()

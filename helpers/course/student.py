@@ -3,7 +3,7 @@
 One source serves instructor and student. Each exercise is a pair of cells that carry nbgrader's metadata: a solution
 cell, whose `### BEGIN SOLUTION` … `### END SOLUTION` the student replaces, and below it a check cell, whose
 `### BEGIN HIDDEN TESTS` … `### END HIDDEN TESTS` the student does not see. nbconvert writes the copy with the
-preprocessors of nbgrader, so that other tools that know it can read it, too; its database is not needed.
+preprocessors of nbgrader, so that other tools for nbgrader can read it, too; its database is not needed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ raise NotImplementedError("no solution yet")"""
 MARKER = re.compile(r"^\s*###\s*(BEGIN|END)\b.*$", flags=re.MULTILINE)
 
 _STEPS = (
-    preprocessors.CheckCellMetadata,  # refuses an identifier that stands twice
+    preprocessors.CheckCellMetadata,  # refuses an identifier that is used twice
     preprocessors.LockCells,  # a check cell can be neither edited nor deleted in Jupyter
     preprocessors.ClearSolutions,  # refuses a solution outside a solution cell
     preprocessors.ClearOutput,
@@ -44,17 +44,17 @@ class Task:
 
     number: int  # from 1, in the order of the lesson
     solution: str  # identifier of the cell that the student fills in
-    check: str  # identifier of the cell that tells whether it is right
-    points: float  # for a check that passes; else none
+    check: str  # identifier of the cell that checks it
+    points: float  # if the check passes, else 0
 
 
 def find_id(cell: NotebookNode) -> str | None:
-    """Returns the identifier by which nbgrader knows a cell, or None for a cell that belongs to no task."""
+    """Return the nbgrader identifier of a cell, or None for a cell that belongs to no task."""
     return cell.metadata.get("nbgrader", {}).get("grade_id")
 
 
 def find_tasks(notebook: NotebookNode) -> list[Task]:
-    """Returns the lesson's tasks in order.
+    """Return the lesson's tasks in order.
 
     Raises:
         LessonFailed: a solution cell is not followed by a check cell, or a check cell follows none.
@@ -75,21 +75,22 @@ def find_tasks(notebook: NotebookNode) -> list[Task]:
 
 
 def make_copy(notebook: NotebookNode) -> NotebookNode:
-    """Returns the student's copy: no solution, no hidden test, no output; every check cell in its place.
+    """Return the student's copy: no solution, no hidden test, no output; every check cell in its place.
 
     Raises:
-        LessonFailed: the source's markers or metadata are broken, and something would have been given away.
+        LessonFailed: the source's markers or metadata are broken, so a solution or a hidden test could be in the copy.
     """
     config = Config()
     config.NotebookExporter.preprocessors = list(_STEPS)
     config.ClearSolutions.code_stub = {"python": STUB}
     try:
         text, _ = NotebookExporter(config=config).from_notebook_node(notebook)
-    except Exception as error:  # nbgrader raises RuntimeError, and errors of its own and of jsonschema's
+    except Exception as error:  # RuntimeError, and exceptions of nbgrader and jsonschema
         raise LessonFailed(f"no student copy: {error}") from error
     copy = nbformat.reads(text, as_version=4)
-    if left := [line[0] for cell in copy.cells for line in MARKER.finditer(cell.source)]:
-        raise LessonFailed(f"no student copy: {left[0].strip()!r} is no marker that nbgrader knows")
+    for cell in copy.cells:
+        if marker := MARKER.search(cell.source):
+            raise LessonFailed(f"no student copy: {marker[0].strip()!r} is not a marker of nbgrader")
     return copy
 
 
@@ -99,7 +100,7 @@ class Lesson:
 
     stem: str  # name of its notebook
     notebook: NotebookNode  # the source, with solutions and hidden tests
-    copy: NotebookNode  # what the student got
+    copy: NotebookNode  # the student's, without solutions
     tasks: list[Task]
 
     @classmethod
@@ -117,12 +118,12 @@ class Lesson:
 
     @property
     def points(self) -> float:
-        """What the lesson's tasks are worth together."""
+        """Sum of the points of the lesson's tasks."""
         return sum(task.points for task in self.tasks)
 
     @property
     def stubs(self) -> dict[str, str]:
-        """What stands in the solution cells of the student's copy, by identifier."""
+        """Sources of the solution cells in the student's copy, by identifier."""
         sources = {find_id(cell): cell.source for cell in find_code_cells(self.copy)}
         return {task.solution: sources[task.solution] for task in self.tasks}
 

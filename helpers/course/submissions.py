@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nbconvert.exporters.exporter import ResourcesDict
 from nbgrader.preprocessors import DeduplicateIds
 
 from helpers.course.lessons import LessonFailed, find_code_cells, read_notebook
@@ -67,11 +68,11 @@ def _read_submission(entry: Path, lessons: Sequence[Lesson]) -> Submission:
 
 
 def _read_cells(path: Path) -> list[tuple[str | None, str]]:
-    """Return identifier and source of each code cell; of several cells with one identifier the last one keeps it."""
+    """Return identifier and source of each code cell; of cells with one identifier the last keeps it."""
     if path.stat().st_size > LARGEST_SUBMISSION:
         raise ValueError(f"over {LARGEST_SUBMISSION / 1e6:.0f} MB")
     notebook = read_notebook(path, keep_outputs=False)
-    notebook, _ = DeduplicateIds().preprocess(notebook, {})
+    notebook, _ = DeduplicateIds().preprocess(notebook, ResourcesDict())
     return [(find_id(cell), str(cell.source)) for cell in find_code_cells(notebook)]
 
 

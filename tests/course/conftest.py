@@ -6,13 +6,14 @@ from uuid import uuid4
 import nbformat
 import psutil
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell
 
 from helpers.course import sandbox, student
 from helpers.course.grading import grade_lesson
 from helpers.course.sandbox import Limits
 from helpers.course.student import Lesson
 from helpers.course.submissions import Submission
+from tests.course.tiny import make_notebook
 
 QUICK = Limits(cell=3.0, memory=1.5e9)
 
@@ -30,15 +31,14 @@ def make_source(number="09"):
     cells = [new_code_cell("import os, time\nfrom pathlib import Path"), new_code_cell("start = 2")]
     for task, (solution, check) in TASKS.items():
         shared = {"schema_version": 3, "task": False}
-        own = {"grade_id": f"{number}-{task}-solution", "solution": True, "grade": False, "locked": False}
+        settings = {"grade_id": f"{number}-{task}-solution", "solution": True, "grade": False, "locked": False}
         source = f"### BEGIN SOLUTION\n{solution}\n### END SOLUTION"
-        cells.append(new_code_cell(source, metadata={"nbgrader": shared | own}))
-        own = {"grade_id": f"{number}-{task}-check", "solution": False, "grade": True, "locked": True}
+        cells.append(new_code_cell(source, metadata={"nbgrader": shared | settings}))
+        settings = {"grade_id": f"{number}-{task}-check", "solution": False, "grade": True, "locked": True}
         source = check.format("### BEGIN HIDDEN TESTS\n", "### END HIDDEN TESTS")
-        cells.append(new_code_cell(source, metadata={"nbgrader": shared | own | {"points": 2 + task}}))
+        cells.append(new_code_cell(source, metadata={"nbgrader": shared | settings | {"points": 2 + task}}))
     cells.append(new_code_cell('Path("results.json").write_text("1")'))
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    return new_notebook(cells=cells, metadata=kernel)
+    return make_notebook(*cells)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def lesson(tmp_path_factory):
 
 @pytest.fixture
 def no_process_remains(monkeypatch):
-    """Checks after the test that every process of its attempts has ended."""
+    """Check after the test that every process of its attempts has ended."""
     marks = []
 
     def remember():

@@ -9,27 +9,21 @@ import subprocess
 import sys
 
 import click
-import nbformat
 import pytest
 from click.testing import CliRunner
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_markdown_cell
 
 from helpers import handout, paths
 from helpers.course import cli, grading, lessons, report, student
+from tests.course.tiny import make_parameters, write_notebook
 
 HELPERS = paths.ROOT / "helpers"
 BROKEN = "01_dataset_generation.ipynb"
-
-
-def write_notebook(path):
-    cells = [new_markdown_cell("# 01 · A lesson"), new_code_cell("profile = None\nseed = 0")]
-    cells[1].metadata["tags"] = ["parameters"]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
+ENSURE_HANDOUT = handout.ensure_handout
 
 
 def change(**fields):
-    """Returns a function that changes fields of the code cell of a notebook."""
+    """Return a function that changes fields of the code cell of a notebook."""
 
     def damage(path):
         document = json.loads(path.read_text())
@@ -84,11 +78,11 @@ COMMANDS = {
 
 @pytest.fixture
 def notebooks(tmp_path, monkeypatch):
-    """Lessons of two cells, in the place of the workbook's; nothing is written elsewhere."""
+    """Replace the lessons by ones of two cells, and every folder that commands write to by a temporary one."""
     folder = tmp_path / "notebooks"
     folder.mkdir()
     for path in sorted((paths.ROOT / "notebooks").glob("*.ipynb")):
-        write_notebook(folder / path.name)
+        write_notebook(folder / path.name, new_markdown_cell("# 01 · A lesson"), make_parameters())
     monkeypatch.setattr(lessons, "NOTEBOOKS", folder)
     monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(student, "COPIES", tmp_path / "copies")
@@ -157,7 +151,7 @@ MISSING = {
     "no lesson of that number": (["run", "99"], "99"),
     "no lesson to copy": (["student", "99"], "99"),
     "no lesson to grade": (["grade", ".", "99"], "99"),
-    "no submissions": (["grade", "{folder}/nobody"], "nobody"),
+    "no submissions": (["grade", "{folder}/nowhere"], "nowhere"),
     "no digitStruct.mat": (["svhn", "{folder}/digitStruct.mat", "{folder}", "{folder}/out"], "digitStruct.mat"),
     "no photos": (["photos", "{folder}/nowhere", "--profile", "smoke"], "nowhere"),
     "no test split": (["submission", "{folder}/nowhere", "--profile", "smoke"], "nowhere"),
@@ -180,6 +174,37 @@ def test_a_folder_that_cannot_be_written_is_named_in_one_line(notebooks, capfd, 
     assert_one_line(cli.main(COMMANDS["run"]), capfd.readouterr(), "file")
 
 
+@pytest.mark.parametrize("command", ["run", "student", "grid", "data"])
+def test_a_data_folder_that_is_a_file_ends_a_command_with_one_line_that_names_it(
+    command, notebooks, capfd, monkeypatch
+):
+    data = notebooks.parent / "data"
+    data.write_text("")
+    monkeypatch.setattr(paths, "RUNS", data / "runs")
+    monkeypatch.setattr(paths, "HANDOUT", data / "handout")
+    monkeypatch.setattr(student, "COPIES", data / "student")
+    if command == "data":
+        monkeypatch.setattr(handout, "ensure_handout", ENSURE_HANDOUT)
+    arguments = [text.format(notebook=notebooks / BROKEN) for text in COMMANDS.get(command, [command])]
+    assert_one_line(cli.main(arguments), capfd.readouterr(), "data")
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_broken_notebook_among_the_lessons_stops_no_other_lesson(jobs, notebooks, capsys, monkeypatch):
+    """The lessons write no results, so each run fails; the message names all of them.
+
+    A kernel that ends right after its start may write to standard error, which `capsys` leaves out.
+    """
+    monkeypatch.setenv(paths.RUNS_VARIABLE, str(paths.RUNS))
+    (notebooks / BROKEN).write_text("{")
+    chosen = ["01", "02"]
+    status = cli.main(["run", *chosen, "--profile", "smoke", "--jobs", jobs])
+    captured = capsys.readouterr()
+    assert_one_line(status, captured, BROKEN)
+    assert "2 of 2 lessons did not finish" in captured.err
+    assert "02_anchor_visualization did not finish: it wrote no results.json" in captured.err
+
+
 def test_a_long_message_is_cut_in_its_middle_and_put_on_one_line():
     short = cli.shorten("a.png\nis " + "x" * 2000 + " wrong: do this")
     assert len(short) <= cli.LONGEST_MESSAGE
@@ -200,7 +225,7 @@ def test_a_defect_of_the_workbook_is_not_taken_for_a_mistake_of_the_user(noteboo
         cli.main(["student"])
 
 
-def test_an_unknown_option_command_or_choice_is_told_by_click(capsys):
+def test_an_unknown_option_command_or_choice_ends_with_status_2(capsys):
     for arguments in (["run", "--bogus"], ["walk"], ["run", "--profile", "fast"], ["run", "--seed", "-1"], ["grade"]):
         assert cli.main(arguments) == 2
         assert "Error: " in capsys.readouterr().err
@@ -274,7 +299,7 @@ def test_no_module_needs_what_windows_lacks():
 
 
 def record_programs(monkeypatch, statuses=None):
-    """Returns the programs that are called instead of running them; each ends with its status, or 0."""
+    """Return the programs that are called instead of running them; each ends with its status, or 0."""
     programs = []
 
     def call(program, **variables):
@@ -285,7 +310,7 @@ def record_programs(monkeypatch, statuses=None):
     return programs
 
 
-def test_the_tests_run_style_first_and_the_browser_last_two_files_at_a_time(monkeypatch, tmp_path, capsys):
+def test_the_tests_run_style_first_and_the_browser_last_on_two_cores(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(paths, "RUNS", tmp_path)
     (tmp_path / "03_lesson" / "smoke").mkdir(parents=True)
     (tmp_path / "03_lesson" / "quick").mkdir()
@@ -293,11 +318,11 @@ def test_the_tests_run_style_first_and_the_browser_last_two_files_at_a_time(monk
     assert cli.main(["test"]) == 0
     lines = [" ".join(program) for program, _ in programs]
     assert lines[:2] == ["ruff check .", "ruff format --check ."]
-    assert ("basedpyright" in lines) == cli.has_type_settings()
-    assert lines[-3:] == [
+    assert lines[2:] == [
+        "basedpyright",
         "pytest tests --ignore tests/test_browser.py -n 2 --dist loadfile",
         "pytest --nbval notebooks -n 2 --dist loadfile",
-        "pytest -rs tests/test_browser.py",
+        "pytest -rs tests/test_browser.py -n 2 --dist loadgroup",
     ]
     assert all(variables == {"OMP_NUM_THREADS": "1"} for _, variables in programs)
     assert [path.name for path in (tmp_path / "03_lesson").iterdir()] == ["quick"]  # lessons train anew
@@ -309,14 +334,6 @@ def test_the_tests_name_the_parts_that_failed_and_run_the_others(monkeypatch, tm
     assert cli.main(["test", "unit", "style"]) == 1
     assert [program[0] for program, _ in programs] == ["ruff", "ruff", "pytest"]
     assert capsys.readouterr().err == "failed: style\n"
-
-
-def test_types_are_checked_once_they_are_configured(monkeypatch, tmp_path):
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
-    (tmp_path / "pyproject.toml").write_text("[tool.ruff]\n")
-    assert not cli.has_type_settings()
-    (tmp_path / "pyproject.toml").write_text('[tool.basedpyright]\ninclude = ["helpers"]\n')
-    assert cli.has_type_settings()
 
 
 @pytest.mark.parametrize("command", ["lab", "kernel", "bench"])
@@ -343,8 +360,8 @@ def test_ctrl_c_waits_for_the_program_that_a_command_has_started():
     )
     outer = (
         "import sys\nfrom helpers.course import cli\n"
-        f"cli.has_type_settings = lambda: cli.call([sys.executable, '-c', {inner!r}])\n"
-        "sys.exit(cli.main(['test', 'types']))"
+        f"cli.remove_smoke_runs = lambda: cli.call([sys.executable, '-c', {inner!r}])\n"
+        "sys.exit(cli.main(['test', 'lessons']))"
     )
     environment = {**os.environ, "PYTHONPATH": str(paths.ROOT)}
     with subprocess.Popen(

@@ -18,7 +18,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 from helpers import paths
-from helpers.course import cli, lessons, report, report_cells
+from helpers.course import cli, lessons, publishing, report, report_cells
 from helpers.course.report import Assignment
 
 TINY = Assignment("tiny", "A tiny assignment", ("01", "02"))
@@ -670,7 +670,7 @@ def make_lessons(folder):
         nbformat.write(notebook, path)
     (folder / "picture.png").write_bytes(base64.b64decode(draw(100)))
     return [
-        report.Lesson(path, lessons.clean(notebook), "saved")
+        report.Lesson(path, publishing.clean(notebook), "saved")
         for path, notebook in zip(lesson_paths, notebooks, strict=True)
     ]
 

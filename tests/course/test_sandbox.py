@@ -14,14 +14,14 @@ def test_what_a_solution_prints_costs_nothing(attempt):
 
 def test_a_process_that_a_solution_started_is_ended_with_it(attempt):
     loose = "import subprocess\nsubprocess.Popen(['sleep', '600'], start_new_session=True)\nfirst = 1"
-    assert [mark.points for mark in attempt(loose)] == [3, 4]  # the fixture looks for what is left
+    assert [mark.points for mark in attempt(loose)] == [3, 4]  # the fixture looks for remaining processes
 
 
 def test_an_attempt_has_a_folder_and_a_temporary_folder_of_its_own_at_smoke(tmp_path, attempt):
     report = tmp_path / "report.json"
-    lines = ["import json, tempfile", "seen = [os.getcwd(), tempfile.gettempdir(), os.environ['WORKBOOK_PROFILE']]"]
+    lines = ["import json, tempfile", "places = [os.getcwd(), tempfile.gettempdir(), os.environ['WORKBOOK_PROFILE']]"]
     first = "\n".join(
-        [*lines, f"Path({str(report)!r}).write_text(json.dumps(seen))", "Path('mine').touch()", "first = 1"]
+        [*lines, f"Path({str(report)!r}).write_text(json.dumps(places))", "Path('mine').touch()", "first = 1"]
     )
     assert attempt(first)[0].passed
     folder, temporary, profile = json.loads(report.read_text())

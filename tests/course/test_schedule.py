@@ -10,16 +10,15 @@ import sys
 import time
 from pathlib import Path
 
-import nbformat
 import psutil
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from helpers import handout, paths
 from helpers.course import cli, lessons, schedule
 from helpers.course.schedule import Outcome, Request, Schedule
+from tests.course.tiny import is_running, make_parameters, wait_until, write_notebook
 
-KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 ALL = [Path(f"{number:02d}_lesson.ipynb") for number in range(1, 9)]
 SAVE = """\
 import json, os, pathlib, threading
@@ -44,14 +43,13 @@ def notebooks(tmp_path, monkeypatch):
 
 
 def write_lesson(folder, stem, source):
-    parameters = new_code_cell("profile = None\nseed = 0", metadata={"tags": ["parameters"]})
-    cells = [new_markdown_cell(f"# {stem}"), parameters, new_code_cell(source)]
-    cells.append(new_code_cell(f"STEM = {stem!r}\n{SAVE}"))
-    nbformat.write(new_notebook(cells=cells, metadata=KERNEL), folder / f"{stem}.ipynb")
+    save = new_code_cell(f"STEM = {stem!r}\n{SAVE}")
+    cells = [new_markdown_cell(f"# {stem}"), make_parameters(), new_code_cell(source), save]
+    write_notebook(folder / f"{stem}.ipynb", *cells)
 
 
 def run_all(plan, jobs, failing=()):
-    """Returns the order in which lessons start, when `jobs` run at a time and the first to start ends first."""
+    """Return the order in which lessons start, when `jobs` run at a time and the first to start ends first."""
     started, running = [], []
     while True:
         while len(running) < jobs and (path := plan.start_next(loaded_first=jobs > 1)) is not None:
@@ -138,8 +136,8 @@ def test_side_by_side_every_line_has_its_lessons_number_and_the_results_are_thos
         assert cli.main(["run", "--profile", "smoke", "--seed", "4", "--jobs", jobs, "--force"]) == 0
         printed = capfd.readouterr()
         assert printed.err == ""
-        found = sorted(paths.RUNS.glob("*/smoke/results.json"))
-        results[jobs] = [json.loads(path.read_text())["metrics"] for path in found]
+        written = sorted(paths.RUNS.glob("*/smoke/results.json"))
+        results[jobs] = [json.loads(path.read_text())["metrics"] for path in written]
         lines = printed.out[: printed.out.index("01_first · smoke · seed 4 · CPU")].splitlines()
         if jobs == "2":
             assert lines[0] == "lessons at a time: 2, OMP_NUM_THREADS 1"
@@ -209,18 +207,6 @@ handout.ensure_handout = lambda: None
 sys.exit(cli.main(["run", "--profile", "smoke", "--jobs", sys.argv[2]]))"""
 
 
-def wait_until(condition, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return value
-
-
-def is_gone(process):
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-
-
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C otherwise")
 @pytest.mark.parametrize(("jobs", "how"), [("1", "Ctrl-C"), ("2", "Ctrl-C"), ("2", "kill")])
 def test_ctrl_c_ends_the_command_with_one_line_and_leaves_nothing_running(notebooks, jobs, how):
@@ -238,8 +224,8 @@ def test_ctrl_c_ends_the_command_with_one_line_and_leaves_nothing_running(notebo
         start_new_session=True,
     ) as process:
         wait_until(lambda: len([path for path in notebooks.iterdir() if path.name.isdecimal()]) == int(jobs))
-        family = psutil.Process(process.pid).children(recursive=True)
-        assert len(family) >= int(jobs)
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) >= int(jobs)
         if how == "kill":
             process.kill()
         else:
@@ -247,7 +233,7 @@ def test_ctrl_c_ends_the_command_with_one_line_and_leaves_nothing_running(notebo
         started = time.monotonic()
         _, errors = process.communicate(timeout=60)
         assert time.monotonic() - started < schedule.PATIENCE + 5
-    wait_until(lambda: all(map(is_gone, family)), 30)
+    wait_until(lambda: not any(map(is_running, children)), "every process ends", 30)
     if how == "Ctrl-C":
         assert process.returncode == 130
         hint = "interrupted; the same command continues: finished lessons and saved epochs are kept"

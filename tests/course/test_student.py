@@ -1,15 +1,16 @@
-"""The students' copies: nothing is given away, and every check is kept."""
+"""Students' copies: no solution and no hidden test is in them, every visible check is."""
 
 import json
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
 from helpers.course import cli, lessons, student
 from helpers.paths import ROOT
+from tests.course.tiny import make_notebook, read_notebook
 
-SOURCES = {path.stem: nbformat.read(path, as_version=4) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+SOURCES = {path.stem: read_notebook(path) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
 each_lesson = pytest.mark.parametrize("stem", SOURCES)
 
 SOLUTION = "given = 2\n### BEGIN SOLUTION\nanswer = 42\n### END SOLUTION"
@@ -17,15 +18,14 @@ CHECK = 'assert answer > 40, "too small"\n### BEGIN HIDDEN TESTS\nassert answer 
 
 
 def make_cell(source, name, solution, **settings):
-    """Returns a code cell with nbgrader's metadata: a solution cell, or a check cell worth 3 points."""
+    """Return a code cell with nbgrader's metadata: a solution cell, or a check cell worth 3 points."""
     nbgrader = {"schema_version": 3, "grade_id": name, "solution": solution, "grade": not solution}
     nbgrader |= {"locked": not solution, "task": False} | ({} if solution else {"points": 3}) | settings
     return new_code_cell(source, metadata={"nbgrader": nbgrader}, outputs=[new_output("stream", text="42\n")])
 
 
 def make_lesson(*cells):
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    return new_notebook(cells=[new_markdown_cell("# Text"), new_code_cell("start = 1"), *cells], metadata=kernel)
+    return make_notebook(new_markdown_cell("# Text"), new_code_cell("start = 1"), *cells)
 
 
 def make_exercise():
@@ -98,9 +98,9 @@ def test_no_marker_no_solution_and_no_output_is_left_in_a_lessons_copy(stem):
 @each_lesson
 def test_a_lessons_copy_differs_from_its_source_in_the_task_cells_only(stem):
     source, copy = SOURCES[stem], student.make_copy(SOURCES[stem])
-    own = {name for task in student.find_tasks(source) for name in (task.solution, task.check)}
-    for ours, theirs in zip(source.cells, copy.cells, strict=True):
-        assert (ours.source != theirs.source) == (student.find_id(ours) in own)
+    task_cells = {name for task in student.find_tasks(source) for name in (task.solution, task.check)}
+    for source_cell, copied_cell in zip(source.cells, copy.cells, strict=True):
+        assert (source_cell.source != copied_cell.source) == (student.find_id(source_cell) in task_cells)
 
 
 @each_lesson
@@ -112,7 +112,7 @@ def test_a_lesson_has_three_tasks_of_ten_points_whose_checks_are_kept(stem):
     assert all("assert" in checks[task.check] for task in tasks)
 
 
-def test_the_command_writes_a_copy_per_lesson_and_says_what_it_is_worth(tmp_path, monkeypatch, capsys):
+def test_the_command_writes_a_copy_per_lesson_and_prints_its_points(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(student, "COPIES", tmp_path)
     assert cli.main(["student", "01", "02"]) == 0
     assert [path.stem[:2] for path in sorted(tmp_path.iterdir())] == ["01", "02"]

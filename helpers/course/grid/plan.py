@@ -18,7 +18,6 @@ import csv
 import hashlib
 import io
 import itertools
-import json
 import logging
 import os
 import re
@@ -26,12 +25,12 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import dask
+import dask.config
 import matplotlib
 import nbformat
 from dask.system import CPU_COUNT
@@ -46,7 +45,7 @@ from helpers.course.grid import run, worker
 from helpers.course.grid.values import read_value, show_text, show_value, split_values
 from helpers.course.grid.worker import Job, Outcome
 
-NAME_DIGITS = 16  # of a digest; enough to tell a million runs apart
+NAME_DIGITS = 16  # of a digest; enough to distinguish a million runs
 READABLE_LENGTH = 100  # characters of the lesson and its parameters in the name of a table
 RUN_MEMORY = 4e9  # bytes that one run may need; limits the default number of local workers
 CONNECT_SECONDS = 20.0  # time limit for the connection to a scheduler
@@ -66,7 +65,7 @@ SHOWN_VALUE = 40  # characters of a value in a message or figure
 
 
 class GridError(Exception):
-    """The requested grid is not possible; the message names the cause and the remedy."""
+    """The requested grid is not possible; the message has the cause and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +110,11 @@ class Grid:
         return lessons.is_run(self.find_executed(job), job.digest, job.parameters.get("seed", 0))
 
 
-def read_grid(texts: Sequence[str], known: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+def read_grid(texts: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     """Return the values of each parameter in texts like `sigma=1,2` or `sizes=[1,2]`; texts of one name add up.
 
     Args:
-        known: the notebook's own parameters.
+        defaults: the notebook's parameters with their default values.
 
     Raises:
         GridError: a parameter is unknown, or one of its values is empty or cannot be read.
@@ -124,8 +123,8 @@ def read_grid(texts: Sequence[str], known: Mapping[str, Any]) -> dict[str, tuple
     for text in texts:
         name, _, values = text.partition("=")
         shown = show_text(repr(text), 100)
-        if name not in known:
-            names = show_text(", ".join(known) or "none", 200)
+        if name not in defaults:
+            names = show_text(", ".join(defaults) or "none", 200)
             raise GridError(f"the notebook has no parameter {show_text(repr(name), 100)}; it has {names}")
         try:
             parts = split_values(values)
@@ -149,18 +148,18 @@ def plan_grid(path: Path, texts: Sequence[str]) -> Grid:
     """
     notebook = lessons.read_notebook(path, keep_outputs=False)
     try:
-        known = lessons.read_parameters(notebook)
+        defaults = lessons.read_parameters(notebook)
     except lessons.LessonFailed as error:
         raise GridError(f"{path}: {error}") from None
-    if taken := sorted(known.keys() & set(COLUMNS)):
-        raise GridError(f"{path}: the table already has a column {taken[0]!r}; rename the parameter")
-    given = read_grid(texts, known)
+    if clashes := sorted(defaults.keys() & set(COLUMNS)):
+        raise GridError(f"{path}: the table already has a column {clashes[0]!r}; rename the parameter")
+    given = read_grid(texts, defaults)
     given.setdefault("profile", (paths.default_profile(),))
     for profile in given["profile"]:
         if profile not in paths.PROFILES:
             shown = show_text(repr(profile), SHOWN_VALUE)
             raise GridError(f"the profile is {shown}; choose one of {', '.join(paths.PROFILES)}")
-    for seed in given.get("seed", (known.get("seed", 0),)):
+    for seed in given.get("seed", (defaults.get("seed", 0),)):
         if isinstance(seed, bool) or not paths.is_seed(seed):
             raise GridError(f"the seed is {show_text(repr(seed), SHOWN_VALUE)}; {paths.SEED_REMEDY}")
     combinations = (dict(zip(given, values, strict=True)) for values in itertools.product(*given.values()))
@@ -168,13 +167,13 @@ def plan_grid(path: Path, texts: Sequence[str]) -> Grid:
     shared["working_folder"] = str(path.absolute().parent)
     jobs = []
     for combination in combinations:
-        parameters = known | combination
+        parameters = defaults | combination
         digest = lessons.compute_digest(notebook, parameters["profile"], parameters)
         jobs.append(Job(digest[:NAME_DIGITS], parameters=parameters, digest=digest, **shared))
     return Grid(path.absolute(), given, tuple(jobs))
 
 
-def run_jobs(client: Client, grid: Grid, jobs: Sequence[Job]) -> Iterator[tuple[Job, str]]:
+def run_jobs(client: Client, grid: Grid, jobs: Sequence[Job]) -> Generator[tuple[Job, str], None, None]:
     """Yield each of `jobs` when it ends, with the reason why it did not finish, or "".
 
     The files that a worker wrote to its own disk have been copied here by then. If a worker dies, Dask gives its run to
@@ -233,13 +232,15 @@ def fetch(client: Client, future: Future, job: Job, outcome: Outcome) -> None:
     )
     if not missing:
         return
-    addresses = next(iter(client.who_has([future]).values()))
+    # Dask annotates the results of both calls as coroutines; for a client that is not asynchronous they are dicts.
+    hosts = cast(dict[str, list[str]], client.who_has([future]))
+    addresses = next(iter(hosts.values()))
     for path in missing:
         size, modified = outcome.files[path]
         with files.replace_when_complete(folder / path) as partial, open(partial, "wb") as file:
             for offset in range(0, size, PART_BYTES):
-                parts = client.run(worker.read_part, job.name, path, offset, PART_BYTES, workers=addresses[:1])
-                file.write(*parts.values())
+                reply = client.run(worker.read_part, job.name, path, offset, PART_BYTES, workers=addresses[:1])
+                file.write(*cast(dict[str, bytes], reply).values())
         os.utime(folder / path, ns=(modified, modified))
     if not outcome.reason:
         for unfinished in folder.rglob("*.unfinished.ipynb"):  # of an earlier attempt
@@ -255,16 +256,17 @@ def describe_run(grid: Grid, job: Job, reason: str = "") -> Row:
 
     Args:
         reason: why it failed.
+
+    Raises:
+        LessonFailed: the results of a finished run are damaged.
     """
     row = {"run": job.name, **job.parameters, "state": "failed" if reason else "missing", "reason": show_text(reason)}
     if not reason and grid.is_finished(job):
         executed = grid.find_executed(job)
-        results, notebook = (
-            json.loads(path.read_text(encoding="utf-8")) for path in (executed.with_name("results.json"), executed)
-        )
-        seconds = round(notebook["metadata"]["papermill"]["duration"], 1)
-        row |= {"state": "finished", "run_seconds": seconds, "device": show_text(str(results.get("device", "")))}
-        for name, value in results.get("metrics", {}).items():
+        results = lessons.read_results(executed.with_name(lessons.RESULTS))
+        seconds = round(lessons.read_metadata(executed).get("papermill", {}).get("duration", 0.0), 1)
+        row |= {"state": "finished", "run_seconds": seconds, "device": show_text(results.device)}
+        for name, value in results.metrics.items():
             row[f"metric {name}" if name in row else name] = value
     return row
 
@@ -323,8 +325,9 @@ def draw_figure(path: Path, grid: Grid, rows: Sequence[Row], metric: str | None)
     finished = [row for row in rows if row["state"] == "finished"]
     if not finished:
         return ""
-    known = {*grid.jobs[0].parameters, *COLUMNS}
-    metrics = [name for name in finished[0] if name not in known and all(is_number(row.get(name)) for row in finished)]
+    not_metrics = {*grid.jobs[0].parameters, *COLUMNS}
+    numeric = [name for name in finished[0] if all(is_number(row.get(name)) for row in finished)]
+    metrics = [name for name in numeric if name not in not_metrics]
     if metric is not None and metric not in metrics:
         names = show_text(", ".join(metrics) or "none", 300)
         raise GridError(f"the runs have no metric {show_text(repr(metric), 100)}; they have {names}")
@@ -364,7 +367,7 @@ def connect(scheduler: str | None, num_workers: int | None, num_runs: int) -> It
     """Yield a client of the cluster at the address `scheduler`, or of a temporary one on this machine.
 
     A local worker has its share of the cores and executes one run at a time. By default there is one for each GPU, or
-    else as many as cores and memory allow, but not more than runs.
+    else as many as cores and memory allow, but not more than there are runs.
 
     Raises:
         GridError: there is no cluster at this address, or its certificates are not those of Dask's configuration here.
@@ -408,9 +411,9 @@ def _connect_to(scheduler: str) -> Client:
     info = client.scheduler_info(n_workers=-1)
     print(f"cluster at {scheduler} · dashboard {client.dashboard_link if info['services'] else 'none'}", flush=True)
     if not is_encrypted:
-        print("not encrypted: whoever reaches this address can run code as the user of its workers", flush=True)
+        print("not encrypted: anyone who reaches this address can run code as the user of its workers", flush=True)
     if not info["workers"]:
-        print("it has no worker yet: the runs start when one connects", flush=True)
+        print("it has no worker yet: the runs start when a worker connects", flush=True)
     return client
 
 
@@ -464,33 +467,24 @@ def run_grid(
         metric: that the figure shows; None takes the first that the parameters change.
 
     Raises:
-        GridError: a mistake of the caller; nothing has been run, but for an unknown `metric`.
+        GridError: a mistake of the caller; nothing has been run, except where only `metric` is unknown.
+        LessonFailed: the notebook cannot be read, or the results of a finished run are damaged.
     """
     if num_workers is not None and scheduler is not None:
         raise GridError("a cluster has its own workers: give a number of workers or a scheduler, not both")
     if num_workers is not None and num_workers < 1:
         raise GridError(f"the number of workers is {num_workers}; at least 1 is needed")
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # the table says more about failed runs
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # the table has the reasons of failed runs
     grid = plan_grid(notebook, parameters)
     rows = {job.name: describe_run(grid, job) for job in grid.jobs}
     missing = [job for job in grid.jobs if rows[job.name]["state"] != "finished"]
-    before = len(rows) - len(missing)
-    print(f"{grid.stem} · {show_text(grid.describe())} · runs: {len(rows)}, finished before: {before}", flush=True)
+    counts = f"runs: {len(rows)}, finished before: {len(rows) - len(missing)}"
+    print(f"{grid.stem} · {show_text(grid.describe())} · {counts}", flush=True)
     table = grid.find_table()
     if missing:
-        with (
-            connect(scheduler, num_workers, len(missing)) as client,
-            tqdm(total=len(rows), initial=before, desc="runs", unit="run") as bar,
-            contextlib.closing(run_jobs(client, grid, missing)) as ended,
-        ):
-            for job, reason in ended:
-                rows[job.name] = describe_run(grid, job, reason)
-                if reason:
-                    bar.write(_describe_failure(grid, job, rows[job.name]["reason"]))
-                bar.set_postfix(failed=sum(row["state"] == "failed" for row in rows.values()))
-                bar.update()
-                with contextlib.suppress(OSError):  # a full disk may have room again after the next run
-                    write_table(table, list(rows.values()))
+        with connect(scheduler, num_workers, len(missing)) as client:
+            write_table(table, list(rows.values()))  # a folder that cannot be written is an error before the first run
+            _run_missing(client, grid, missing, rows)
     states = [row["state"] for row in rows.values()]
     print(f"finished {states.count('finished')}, failed {states.count('failed')}")
     try:
@@ -502,6 +496,23 @@ def run_grid(
         print(f"the table or its figure could not be written: {error}", file=sys.stderr)
         return False
     return states.count("finished") == len(states)
+
+
+def _run_missing(client: Client, grid: Grid, missing: Sequence[Job], rows: dict[str, Row]) -> None:
+    """Execute the missing runs, show their progress, and update their rows and the table as they end."""
+    before = len(rows) - len(missing)
+    with (
+        tqdm(total=len(rows), initial=before, desc="runs", unit="run") as bar,
+        contextlib.closing(run_jobs(client, grid, missing)) as ended,
+    ):
+        for job, reason in ended:
+            rows[job.name] = describe_run(grid, job, reason)
+            if reason:
+                bar.write(_describe_failure(grid, job, rows[job.name]["reason"]))
+            bar.set_postfix(failed=sum(row["state"] == "failed" for row in rows.values()))
+            bar.update()
+            with contextlib.suppress(OSError):  # a full disk may have space again after the next run
+                write_table(grid.find_table(), list(rows.values()))
 
 
 def _describe_failure(grid: Grid, job: Job, reason: str) -> str:

@@ -4,7 +4,7 @@ Command: `python -m helpers.course.grid.run PARENT`, started by `helpers.course.
 process id. The job (JSON, the arguments of `run_job`) is read from standard input. The reason why the run did not
 finish is written to standard output; it is empty for a finished run.
 
-    data/runs/grids/<name>/             all files of one run; the lesson's own `data/runs`
+    data/runs/grids/<name>/             all files of one run; the `data/runs` of its lesson
         <lesson>.log                    a line per cell, and the errors
         <lesson>/<profile>/             as in `helpers.course.lessons`: notebook, results.json, figures, checkpoints
 """
@@ -12,6 +12,7 @@ finish is written to standard output; it is empty for a finished run.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import platform
@@ -33,10 +34,10 @@ import nbformat
 import psutil
 
 from helpers import paths
-from helpers.course import lessons
+from helpers.course import execution, lessons
 
 LOCK = ".lock"
-POLL = 0.5  # seconds between two checks of the parent, and between two tries to get a GPU
+POLL = 0.5  # seconds between two checks of the parent, and between two attempts to get a GPU
 SAVING_SECONDS = 10.0  # time for a stopped run to save its notebook
 
 
@@ -47,7 +48,8 @@ def main() -> None:
     exit_with_parent(int(sys.argv[1]))
     job = json.loads(sys.stdin.buffer.read())
     report = os.dup(1)  # kernels do not inherit the copy, so standard output closes when this process ends
-    sys.stdout.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         reason = run_job(**job)
     except KeyboardInterrupt:
@@ -138,11 +140,11 @@ def _run(
     changed = {name: parameters[name] for name in defaults if not is_same(parameters[name], defaults[name])}
     start = Path(working_folder) if Path(working_folder).is_dir() else lessons.NOTEBOOKS
     try:
-        lessons.run_notebook(notebook, stem, Path(folder, stem, profile), profile, changed, working_folder=start)
+        execution.run_notebook(notebook, stem, Path(folder, stem, profile), profile, changed, working_folder=start)
     except lessons.LessonFailed as failure:
         print(failure.trace, failure, sep="\n", flush=True)
         return failure.reason
-    except Exception as error:  # an error of the machinery is the reason of this run, not the end of the grid
+    except Exception as error:  # an error of the program fails this run, not the grid
         traceback.print_exc()
         return f"{stem}: {type(error).__name__}: {error}"
     return ""

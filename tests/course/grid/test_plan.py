@@ -15,7 +15,6 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 from types import SimpleNamespace
 from unittest.mock import create_autospec
 
@@ -29,9 +28,9 @@ from nbformat.v4 import new_code_cell, new_notebook
 from helpers import paths
 from helpers.course import cli, lessons
 from helpers.course.grid import plan, worker
+from tests.course import tiny
+from tests.course.tiny import PATIENCE, is_running, wait_until
 
-KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-LONG = 300  # seconds: a busy machine needs far longer than an idle one
 SOURCES = (
     """\
 profile = None
@@ -50,7 +49,7 @@ with open(notes / "begun", "a") as file:
 if mode == "wait":
     while not (notes / "go on").exists():
         time.sleep(0.05)
-if not (notes / "mended").exists():
+if not (notes / "fixed").exists():
     if mode == "raise":
         raise ValueError("two is not three")
     if mode == "die":
@@ -65,31 +64,16 @@ results = {"profile": os.environ["WORKBOOK_PROFILE"], "seed": seed, "device": "C
 
 
 def write_notebook(folder):
-    """Write a notebook that records each start in `folder` and fails as its parameter `mode` says; return its path."""
+    """Write a notebook that records its starts in `folder` and fails as parameter `mode` selects; return its path."""
     cells = [new_code_cell(source.replace("NOTES", repr(str(folder)))) for source in SOURCES]
     cells[0].metadata["tags"] = ["parameters"]
-    path = folder / "tiny.ipynb"
-    nbformat.write(new_notebook(cells=cells, metadata=KERNEL), path)
-    return path
+    return tiny.write_notebook(folder / "tiny.ipynb", *cells)
 
 
 def read_notes(folder):
     """Return the record of each start of a run, in order."""
     path = folder / "begun"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def wait_until(condition, what):
-    """Wait until `condition` returns something true, and return that."""
-    deadline = time.monotonic() + LONG
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"{what} within {LONG} s"
-        time.sleep(0.05)
-    return value
-
-
-def is_gone(pid):
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def read_table(runs):
@@ -132,7 +116,7 @@ def use_certificates(variables):
 def cluster(tmp_path_factory):
     """Start a scheduler and two workers with separate folders; yield its address and the workers' folders.
 
-    The options are those of README. The client in this process has the certificates, too.
+    The options are those of `docs/running.md`. The client in this process has the certificates, too.
     """
     certificates = tmp_path_factory.mktemp("certificates")
     client_variables = write_certificates(certificates)
@@ -192,7 +176,7 @@ class Call:
         self.status = cli.main(["grid", *arguments])
 
     def wait(self):
-        self.thread.join(LONG)
+        self.thread.join(PATIENCE)
         return self.status
 
 
@@ -202,10 +186,13 @@ def test_two_hosts_share_a_grid_and_a_failure_costs_only_its_own_run(cluster, ru
     call = Call(*grid, "--scheduler", cluster.address)
     (waiting,) = wait_until(lambda: [note for note in read_notes(tmp_path) if note["mode"] == "wait"], "a run waits")
     wait_until(lambda: len(read_notes(tmp_path)) == 4, "the other host begins all others")
-    victim = psutil.Process(waiting["run"]).ppid()
-    assert victim in cluster.folders
-    os.kill(victim, signal.SIGKILL)
-    wait_until(lambda: is_gone(waiting["kernel"]) and is_gone(waiting["run"]), "nothing survives its worker")
+    worker_pid = psutil.Process(waiting["run"]).ppid()
+    assert worker_pid in cluster.folders
+    os.kill(worker_pid, signal.SIGKILL)
+    wait_until(
+        lambda: not is_running(waiting["kernel"]) and not is_running(waiting["run"]),
+        "run and kernel end with their worker",
+    )
     (tmp_path / "go on").touch()
     assert call.wait() == 1
 
@@ -240,7 +227,7 @@ def test_two_hosts_share_a_grid_and_a_failure_costs_only_its_own_run(cluster, ru
     assert figure.stem.startswith("tiny_profile=smoke_mode=raise,finish,die,wait_seed=1_")
 
     # the same call executes only the missing runs
-    (tmp_path / "mended").touch()
+    (tmp_path / "fixed").touch()
     before = len(beginnings)
     assert cli.main(["grid", *map(str, grid), "--scheduler", cluster.address]) == 0
     assert sorted(note["mode"] for note in read_notes(tmp_path)[before:]) == ["die", "raise"]
@@ -263,10 +250,10 @@ def test_a_full_disk_fails_its_run_with_the_reason_and_keeps_what_was_written(cl
     table = read_table(runs)
     assert "No space left on device" in table["fill", "2"]["reason"]
     assert table["finish", "2"]["state"] == "finished"
-    kept = nbformat.read(runs / "grids" / full.name / "tiny/smoke/tiny.unfinished.ipynb", as_version=4)
-    assert kept.cells[2].outputs[0].text == "begun\n"
+    unfinished = nbformat.read(runs / "grids" / full.name / "tiny/smoke/tiny.unfinished.ipynb", as_version=4)
+    assert unfinished.cells[2].outputs[0].text == "begun\n"
 
-    (tmp_path / "mended").touch()
+    (tmp_path / "fixed").touch()
     assert cli.main(["grid", *arguments]) == 0
     assert [note["mode"] for note in read_notes(tmp_path)].count("finish") == 1
 
@@ -282,13 +269,13 @@ def test_a_killed_local_worker_is_replaced_and_ctrl_c_stops_everything_and_the_s
         _, waiting = wait_until(lambda: (notes := read_notes(tmp_path))[1:] and notes, "both runs begin")
         psutil.Process(waiting["run"]).parent().kill()
         wait_until(lambda: len(read_notes(tmp_path)) == 3, "the run begins anew")
-        family = psutil.Process(caller.pid).children(recursive=True)
-        sockets = [connection for process in (psutil.Process(caller.pid), *family) for connection in listen(process)]
+        children = psutil.Process(caller.pid).children(recursive=True)
+        sockets = [connection for process in (psutil.Process(caller.pid), *children) for connection in listen(process)]
         os.killpg(caller.pid, signal.SIGINT)  # as a terminal does
-        assert caller.wait(LONG) == 130
+        assert caller.wait(PATIENCE) == 130
     assert len(sockets) > 3
     assert {address.ip for address in sockets} == {"127.0.0.1"}
-    wait_until(lambda: all(is_gone(process.pid) for process in family), "nothing is left running")
+    wait_until(lambda: not any(map(is_running, children)), "every process ends")
     assert {note["threads"] for note in read_notes(tmp_path)} == {str(plan.CPU_COUNT)}  # one worker: all cores
     assert {mode: row["state"] for (mode, _), row in read_table(runs).items()} == {
         "finish": "finished",
@@ -314,9 +301,9 @@ def test_nothing_keeps_running_when_the_caller_is_killed_and_the_same_call_compl
     grid = [write_notebook(tmp_path), "-p", "profile=smoke", "-p", "mode=finish,wait", "-p", "seed=4"]
     with running("helpers.course.cli", "grid", *grid, "--workers", "1", WORKBOOK_RUNS=str(runs)) as caller:
         wait_until(lambda: len(read_notes(tmp_path)) == 2, "both runs begin")
-        family = psutil.Process(caller.pid).children(recursive=True)
+        children = psutil.Process(caller.pid).children(recursive=True)
         caller.kill()
-        wait_until(lambda: all(is_gone(process.pid) for process in family), "nothing is left running")
+        wait_until(lambda: not any(map(is_running, children)), "every process ends")
     (tmp_path / "go on").touch()
     assert cli.main(["grid", *map(str, grid)]) == 0
     assert [note["mode"] for note in read_notes(tmp_path)] == ["finish", "wait", "wait"]
@@ -329,7 +316,7 @@ def test_the_runs_of_a_killed_caller_stop_on_the_hosts_of_a_cluster(cluster, run
     with running("helpers.course.cli", "grid", *grid, *options, **variables) as caller:
         (waiting,) = wait_until(lambda: read_notes(tmp_path), "the run begins")
         caller.kill()
-        wait_until(lambda: is_gone(waiting["kernel"]) and is_gone(waiting["run"]), "the run has stopped")
+        wait_until(lambda: not is_running(waiting["kernel"]) and not is_running(waiting["run"]), "the run has stopped")
 
 
 def test_no_other_user_of_this_machine_can_reach_the_processes_of_a_local_grid():
@@ -339,21 +326,21 @@ def test_no_other_user_of_this_machine_can_reach_the_processes_of_a_local_grid()
         address = client.scheduler.address
         assert address.startswith("tls://127.0.0.1:")
         plain = {"address": address.replace("tls", "tcp")}
-        other = {"address": address, "security": Security.temporary()}
-        for options in (plain, other):
+        wrong_certificate = {"address": address, "security": Security.temporary()}
+        for options in (plain, wrong_certificate):
             with pytest.raises(OSError, match=r"closed|certificate"), Client(**options, timeout=2):
                 pass
         processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
         ports = {socket_address.port for process in processes for socket_address in listen(process)}
         assert len(ports) >= 3
         for port in ports:
-            assert not answers_a_stranger(port), f"port {port} accepts a client without certificate"
+            assert not accepts_an_outsider(port), f"port {port} accepts a client without certificate"
         assert client.submit(sum, [1, 2]).result() == 3  # these attempts disturb nothing
     with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as unprotected:
-        assert answers_a_stranger(int(unprotected.scheduler_address.rpartition(":")[2]))  # the check can fail
+        assert accepts_an_outsider(int(unprotected.scheduler_address.rpartition(":")[2]))  # the check can fail
 
 
-def answers_a_stranger(port):
+def accepts_an_outsider(port):
     """Return whether a process accepts Dask's messages at `port`, without encryption or without our certificate."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -386,18 +373,18 @@ def test_a_cluster_with_tls_names_what_is_missing(cluster, runs, tmp_path, capsy
     assert not runs.exists()
 
 
-KNOWN = {"profile": None, "seed": 0, "sigma": 2, "data_dir": None}
+DEFAULTS = {"profile": None, "seed": 0, "sigma": 2, "data_dir": None}
 
 
 def test_values_of_a_parameter_are_separated_by_commas_or_given_one_by_one():
-    given = plan.read_grid(["sigma=1,2.5,x,True,None", "seed=7", "sigma=[1,2]", "sigma=1,x"], KNOWN)
+    given = plan.read_grid(["sigma=1,2.5,x,True,None", "seed=7", "sigma=[1,2]", "sigma=1,x"], DEFAULTS)
     assert given == {"sigma": (1, 2.5, "x", True, None, [1, 2]), "seed": (7,)}
     assert [type(value) for value in given["sigma"]] == [int, float, str, bool, type(None), list]
 
 
 def test_a_value_that_is_given_twice_is_one_run_and_equal_values_of_different_types_are_several():
-    assert plan.read_grid(["seed=1,1,2", "seed=2"], KNOWN) == {"seed": (1, 2)}
-    assert len(plan.read_grid(['sigma=1,1.0,True,"1",[1],nan,nan'], KNOWN)["sigma"]) == 6
+    assert plan.read_grid(["seed=1,1,2", "seed=2"], DEFAULTS) == {"seed": (1, 2)}
+    assert len(plan.read_grid(['sigma=1,1.0,True,"1",[1],nan,nan'], DEFAULTS)["sigma"]) == 6
 
 
 @pytest.mark.parametrize(
@@ -419,7 +406,7 @@ def test_a_value_that_is_given_twice_is_one_run_and_equal_values_of_different_ty
     ],
 )
 def test_a_mistake_is_refused_in_a_short_message_before_anything_starts(texts, message, tmp_path, capsys, runs):
-    notebook = new_notebook(cells=[new_code_cell("\n".join(f"{name} = {value!r}" for name, value in KNOWN.items()))])
+    notebook = new_notebook(cells=[new_code_cell("\n".join(f"{name} = {value!r}" for name, value in DEFAULTS.items()))])
     notebook.cells[0].metadata["tags"] = ["parameters"]
     nbformat.write(notebook, tmp_path / "tiny.ipynb")
     arguments = [word for text in texts for word in ("-p", text)]
@@ -528,7 +515,7 @@ def test_the_name_of_a_run_depends_on_what_changes_its_results_and_on_nothing_el
     notebook = nbformat.read(path, as_version=4)
     notebook.cells[1].outputs = [nbformat.v4.new_output("stream", text="42")]
     nbformat.write(notebook, path)
-    assert name("profile=quick") in names  # an output is no source
+    assert name("profile=quick") in names  # an output is not part of the identity
     notebook.cells[1].source += " "
     nbformat.write(notebook, path)
     names.add(name("profile=quick"))
@@ -577,6 +564,49 @@ def test_a_table_that_cannot_be_written_fails_the_call_and_not_the_runs(tmp_path
     (runs / "grids").write_text("a file where a folder should be")
     assert cli.main(["grid", str(path), "-p", "profile=smoke"]) == 1
     assert "could not be written" in capsys.readouterr().err
+
+
+def finish_run(grid, results):
+    """Write the files of a finished run of the first job, with this text as its results; return their path."""
+    executed = grid.find_executed(grid.jobs[0])
+    executed.parent.mkdir(parents=True)
+    record = {"workbook": {"digest": grid.jobs[0].digest}, "papermill": {"duration": 1.25}}
+    nbformat.write(new_notebook(metadata=record), executed)
+    executed.with_name("results.json").write_text(results)
+    return executed.with_name("results.json")
+
+
+def test_a_finished_run_has_its_seconds_device_and_metrics_in_its_row(tmp_path, runs):
+    grid = plan.plan_grid(write_notebook(tmp_path), ["profile=smoke"])
+    finish_run(grid, '{"seed": 0, "device": "CPU", "metrics": {"answer": 4.5, "mode": 1}}')
+    row = plan.describe_run(grid, grid.jobs[0])
+    assert (row["state"], row["run_seconds"], row["device"]) == ("finished", 1.2, "CPU")
+    assert (row["answer"], row["mode"], row["metric mode"]) == (4.5, "finish", 1)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"metrics": [1]}', '{"seed": "0"}', '{"metrics": {}, "device": 3}'])
+def test_a_run_with_damaged_results_is_missing_and_if_they_become_damaged_later_they_are_named(
+    text, tmp_path, runs, monkeypatch, capsys
+):
+    path = write_notebook(tmp_path)
+    grid = plan.plan_grid(path, ["profile=smoke"])
+    results = finish_run(grid, text)
+    assert plan.describe_run(grid, grid.jobs[0])["state"] == "missing"
+    monkeypatch.setattr(lessons, "is_run", lambda *arguments: True)
+    assert cli.main(["grid", str(path), "-p", "profile=smoke"]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(str(results))
+    assert printed.count("\n") == 1
+    assert len(printed) < 500
+
+
+def test_a_folder_of_runs_that_cannot_be_written_ends_the_command_before_the_first_run(tmp_path, runs, capsys):
+    runs.write_text("a file where a folder should be")
+    assert cli.main(["grid", str(write_notebook(tmp_path)), "-p", "profile=smoke", "--workers", "1"]) == 1
+    printed = capsys.readouterr().err
+    assert str(runs) in printed
+    assert printed.count("\n") == 1
+    assert read_notes(tmp_path) == []
 
 
 def test_a_file_is_fetched_only_where_it_is_not_already(tmp_path, runs):

@@ -5,19 +5,18 @@ import os
 import subprocess
 import sys
 import threading
-import time
 
 import filelock
 import nbformat
 import psutil
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell
 
 from helpers import paths
-from helpers.course import lessons
+from helpers.course import execution, lessons
 from helpers.course.grid import run
+from tests.course.tiny import is_running, make_notebook, make_parameters, wait_until
 
-KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 SAVE = """\
 folder = pathlib.Path(os.environ["WORKBOOK_RUNS"], "tiny", os.environ["WORKBOOK_PROFILE"])
 (folder / "results.json").write_text(json.dumps({"seed": seed, "metrics": {}}))"""
@@ -25,9 +24,8 @@ folder = pathlib.Path(os.environ["WORKBOOK_RUNS"], "tiny", os.environ["WORKBOOK_
 
 def write_job(source, folder, defaults="", **parameters):
     """Return the arguments of `run_job` for a notebook with `source` in its second cell."""
-    cells = [new_code_cell(f"profile = None\nseed = 0\n{defaults}", metadata={"tags": ["parameters"]})]
-    cells += [new_code_cell(f"import json, os, pathlib\n{source}"), new_code_cell(SAVE)]
-    notebook = new_notebook(cells=cells, metadata=KERNEL)
+    first = make_parameters(f"profile = None\nseed = 0\n{defaults}")
+    notebook = make_notebook(first, new_code_cell(f"import json, os, pathlib\n{source}"), new_code_cell(SAVE))
     parameters = lessons.read_parameters(notebook) | {"profile": "smoke"} | parameters
     digest = lessons.compute_digest(notebook, "smoke", parameters)
     shared = {"stem": "tiny", "variables": {}, "working_folder": "/not/on/this/host", "folder": str(folder)}
@@ -84,7 +82,6 @@ def test_values_reach_the_notebook_as_they_are_and_defaults_stay_what_they_are(t
         "long": "x" * 10**5,
         "infinite": float("-inf"),
     }
-    defaults = "text = nested = None\ntext = nested = long = infinite = None\n"
     defaults = "\n".join(f"{name} = None" for name in given) + "\nsize: tuple = (1, 2)\nrate = 1 / 128"
     source = "assert json.loads(EXPECTED) == dict(text=text, nested=nested, long=long, infinite=infinite)\n"
     source = source.replace("EXPECTED", repr(json.dumps(given))) + "assert size == (1, 2) and rate == 1 / 128"
@@ -98,8 +95,8 @@ def test_a_callers_settings_replace_those_of_this_host(tmp_path):
     assert execute(job, **here) == (0, "")  # the digest was computed without these variables
     (executed,) = tmp_path.rglob("tiny.ipynb")
     assert nbformat.read(executed, as_version=4).cells[2].outputs[0].text == "[]\n"
-    other = job | {"variables": {"WORKBOOK_SOME": "of the caller"}, "folder": str(tmp_path / "other")}
-    assert "has other helpers" in execute(other)[1]  # the digest was computed without this one, too
+    differing = job | {"variables": {"WORKBOOK_SOME": "of the caller"}, "folder": str(tmp_path / "other")}
+    assert "has other helpers" in execute(differing)[1]  # the digest was computed without this one, too
 
 
 def test_a_worker_with_other_code_runs_nothing(tmp_path, environment):
@@ -110,7 +107,7 @@ def test_a_worker_with_other_code_runs_nothing(tmp_path, environment):
 
 def test_a_run_waits_for_another_process_that_executes_the_same_run(tmp_path, environment, monkeypatch):
     called = threading.Event()
-    monkeypatch.setattr(lessons, "run_notebook", lambda *arguments, **options: called.set())
+    monkeypatch.setattr(execution, "run_notebook", lambda *arguments, **options: called.set())
     with filelock.FileLock(tmp_path / run.LOCK):
         thread = threading.Thread(target=lambda: run.run_job(**write_job("", tmp_path)))
         thread.start()
@@ -157,17 +154,6 @@ def test_a_run_whose_parent_died_before_it_started_does_not_execute_its_notebook
     process = start(write_job("import time; time.sleep(600)", tmp_path), parent=parent.pid)
     assert process.wait(60) != 0
     assert not list(tmp_path.rglob("results.json"))
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def is_running(process):
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def test_the_visible_gpus_are_those_of_the_environment_or_of_the_driver(monkeypatch, tmp_path):

@@ -4,14 +4,13 @@ import csv
 import io
 import math
 
-import nbformat
 import papermill
 import pytest
 from click.testing import CliRunner
-from nbformat.v4 import new_code_cell, new_notebook
 from papermill.cli import papermill as command
 
 from helpers.course.grid import values
+from tests.course.tiny import make_parameters, write_notebook
 
 VALUES = [
     *[0, 1, -1, 1.0, -0.5, 1e22, math.inf, -math.inf, math.nan, True, False, None, 10**30],
@@ -51,7 +50,7 @@ def test_different_values_are_never_shown_alike():
     assert all(shown)
 
 
-def test_no_spreadsheet_takes_a_shown_text_for_a_formula_and_no_terminal_obeys_it():
+def test_no_shown_text_is_a_formula_in_a_spreadsheet_or_a_command_to_a_terminal():
     texts = [value for value in VALUES if isinstance(value, str | list | dict)]
     for text in map(values.show_value, texts):
         assert text[:1] not in tuple("=+-@\t\r\n")
@@ -100,10 +99,9 @@ def test_a_value_is_a_number_or_a_json_or_python_literal_or_else_text(text, valu
     "text", ["True", "False", "None", "1", "-1", "+1", "007", "1_0", ".5", "1e3", "nan", "-inf", "x", "a b"]
 )
 def test_a_plain_value_means_what_it_means_to_papermill_itself(text, tmp_path):
-    """Oracle: the command papermill, which writes what it has read into the notebook."""
-    cell = new_code_cell("x = 0", metadata={"tags": ["parameters"]})
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(new_notebook(cells=[cell], metadata=kernel), tmp_path / "in.ipynb")
+    """Oracle: the command papermill, which writes the value that it has read into the notebook."""
+    cell = make_parameters("x = 0")
+    write_notebook(tmp_path / "in.ipynb", cell)
     arguments = [str(tmp_path / "in.ipynb"), str(tmp_path / "out.ipynb"), "--prepare-only", "-p", "x", text]
     assert CliRunner().invoke(command, arguments).exit_code == 0
     written = papermill.iorw.load_notebook_node(str(tmp_path / "out.ipynb")).metadata.papermill.parameters["x"]

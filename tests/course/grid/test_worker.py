@@ -3,18 +3,19 @@
 import contextlib
 import json
 import os
+import platform
+from types import SimpleNamespace
 
 import nbformat
 import psutil
 import pytest
-from distributed import Reschedule
-from nbformat.v4 import new_code_cell, new_notebook
+from distributed import Reschedule, Status
+from nbformat.v4 import new_code_cell
 
 from helpers import paths
 from helpers.course import lessons
 from helpers.course.grid import worker
-
-KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+from tests.course.tiny import is_running, make_notebook, make_parameters
 
 
 @pytest.fixture
@@ -35,14 +36,9 @@ begun.with_suffix(".part").rename(begun)
 print("begun", flush=True)
 time.sleep(600)"""
     parameters = {"profile": "smoke", "seed": seed}
-    cells = [new_code_cell("profile = None\nseed = 0", metadata={"tags": ["parameters"]}), new_code_cell(source)]
-    notebook = new_notebook(cells=cells, metadata=KERNEL)
+    notebook = make_notebook(make_parameters(), new_code_cell(source))
     digest = lessons.compute_digest(notebook, "smoke", parameters)
     return worker.Job(digest[:16], "tiny", nbformat.writes(notebook), parameters, {}, digest, "")
-
-
-def is_running(process):
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def test_a_cancelled_run_stops_with_its_kernel_and_keeps_its_notebook(runs):
@@ -77,7 +73,7 @@ def test_a_run_that_is_killed_gives_the_reason_and_its_kernel_is_killed(runs):
 
     def kill_when_begun():
         polls.append(begun.exists())
-        if polls.count(True) == 2:  # by then the worker knows the kernel
+        if polls.count(True) == 2:  # by then the worker has listed the kernel
             psutil.Process(int(begun.read_text())).parent().kill()
         return True
 
@@ -86,7 +82,7 @@ def test_a_run_that_is_killed_gives_the_reason_and_its_kernel_is_killed(runs):
     kernel = int(begun.read_text())
     with contextlib.suppress(psutil.NoSuchProcess):
         psutil.Process(kernel).wait(10)
-    assert not psutil.pid_exists(kernel) or not is_running(psutil.Process(kernel))
+    assert not is_running(kernel)
 
 
 def test_a_run_that_cannot_start_gives_the_last_line_of_its_error(runs, monkeypatch, tmp_path):
@@ -116,6 +112,52 @@ def test_a_file_is_read_in_parts(runs):
     folder.mkdir(parents=True)
     (folder / "tiny.log").write_bytes(b"0123456789")
     assert [worker.read_part("abc", "tiny.log", offset, 4) for offset in (0, 4, 8)] == [b"0123", b"4567", b"89"]
+
+
+class FakeWorker:
+    """Worker of Dask with one task, in the state that a test sets."""
+
+    def __init__(self):
+        self.status = Status.running
+        self.state = SimpleNamespace(tasks={"key": SimpleNamespace(state="executing")})
+
+    def get_current_task(self):
+        return "key"
+
+
+def test_a_task_returns_reason_host_and_files_of_its_run(runs, monkeypatch):
+    job = make_job(5)
+    folder = worker.find_folder(job.name)
+    folder.mkdir(parents=True)
+    (folder / "tiny.log").write_text("1234")
+    monkeypatch.setattr(worker, "get_worker", FakeWorker)
+    monkeypatch.setattr(worker, "run_process", lambda job, is_wanted: f"{job.stem} failed, wanted: {is_wanted()}")
+    outcome = worker.execute(job)
+    assert outcome.reason == "tiny failed, wanted: True"
+    assert outcome.host == platform.node()
+    assert outcome.files["tiny.log"][0] == 4
+
+
+@pytest.mark.parametrize("change", ["cancelled", "forgotten", "closing", "closed", "failed"])
+def test_a_run_is_no_longer_wanted_when_its_task_is_cancelled_or_its_worker_closes(change, runs, monkeypatch):
+    fake = FakeWorker()
+    wanted = []
+
+    def run_process(job, is_wanted):
+        wanted.append(is_wanted())
+        if change == "cancelled":
+            fake.state.tasks["key"].state = "cancelled"
+        elif change == "forgotten":
+            fake.state.tasks.clear()
+        else:
+            fake.status = Status[change]
+        wanted.append(is_wanted())
+        return ""
+
+    monkeypatch.setattr(worker, "get_worker", lambda: fake)
+    monkeypatch.setattr(worker, "run_process", run_process)
+    worker.execute(make_job(6))
+    assert wanted == [True, False]
 
 
 def test_a_job_is_unchanged_by_json():

@@ -1,0 +1,50 @@
+"""Tiny notebooks for the tests of the course, and functions that wait for processes."""
+
+import contextlib
+import time
+from pathlib import Path
+
+import nbformat
+import psutil
+from nbformat.v4 import new_code_cell, new_notebook
+
+KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+PATIENCE = 300.0  # seconds: a busy machine needs far longer than an idle one
+
+
+def make_parameters(source="profile = None\nseed = 0"):
+    """Return a parameters cell."""
+    return new_code_cell(source, metadata={"tags": ["parameters"]})
+
+
+def make_notebook(*cells):
+    """Return a notebook of these cells for the kernel of this Python."""
+    return new_notebook(cells=list(cells), metadata=dict(KERNEL))
+
+
+def write_notebook(path, *cells):
+    """Write a notebook of these cells and return its path."""
+    nbformat.write(make_notebook(*cells), path)
+    return Path(path)
+
+
+def read_notebook(path):
+    """Return a notebook as it is in its file."""
+    return nbformat.read(path, as_version=4)
+
+
+def wait_until(condition, what="the condition", seconds=PATIENCE):
+    """Wait until `condition` returns something true, and return that."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"{what} within {seconds:g} s"
+        time.sleep(0.05)
+    return value
+
+
+def is_running(process):
+    """Return whether a process, given as such or by its id, has not ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = process if isinstance(process, psutil.Process) else psutil.Process(process)
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
