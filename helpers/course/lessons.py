@@ -182,6 +182,9 @@ def read_notebook(path: Path, keep_outputs: bool = True) -> NotebookNode:
     if not notebook.cells:
         raise LessonFailed(f"{path}: the notebook has no cells")
     for number, cell in enumerate(notebook.cells, start=1):
+        task = cell.metadata.get("nbgrader", {})
+        if not isinstance(task, dict):
+            raise LessonFailed(f"{path}: cell {number} is not valid (field 'nbgrader'): {_shorten(repr(task))}")
         try:
             json.dumps(cell, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
@@ -273,7 +276,8 @@ def read_parameters(notebook: NotebookNode) -> dict[str, Any]:
     try:
         statements = ast.parse(source).body
     except (SyntaxError, ValueError) as error:
-        raise LessonFailed(f"the parameters cell is not valid Python: {error}; write lines like `seed = 0`") from None
+        reason = _shorten(error)
+        raise LessonFailed(f"the parameters cell is not valid Python: {reason}; write lines like `seed = 0`") from None
     parameters = {}
     for statement in statements:
         match statement:
@@ -399,6 +403,10 @@ def run_lesson(
 ) -> Path:
     """Returns the path of the executed notebook in `folder`, after running the lesson in `path`: see `run_notebook`."""
     notebook = read_notebook(path)
+    try:
+        read_parameters(notebook)
+    except LessonFailed as error:
+        raise LessonFailed(f"{path}: {error}") from None
     return run_notebook(notebook, path.stem, folder, profile, parameters, force, working_folder=path.parent)
 
 
@@ -435,6 +443,8 @@ def run_notebook(
         print(f"  out of date: {describe_changes(executed, identity)}", flush=True)
     progress = Progress(total=sum(bool(cell.source.strip()) for cell in find_code_cells(notebook)))
     remaining = f"The cells that ran are in {show(unfinished)}"
+    for name in ("papermill", "widgets"):  # of an earlier execution
+        notebook.metadata.pop(name, None)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(folder / "figures", ignore_errors=True)

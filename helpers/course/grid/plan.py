@@ -162,7 +162,7 @@ def plan_grid(path: Path, texts: Sequence[str]) -> Grid:
             raise GridError(f"the profile is {shown}; choose one of {', '.join(paths.PROFILES)}")
     for seed in given.get("seed", (known.get("seed", 0),)):
         if isinstance(seed, bool) or not paths.is_seed(seed):
-            raise GridError(f"the seed is {show_text(repr(seed), SHOWN_VALUE)}; {paths.SEED_REMEDY}")
+            raise GridError(f"{show_text(f'the seed is {seed!r}', SHOWN_VALUE)}; {paths.SEED_REMEDY}")
     combinations = (dict(zip(given, values, strict=True)) for values in itertools.product(*given.values()))
     shared = {"stem": path.stem, "notebook": nbformat.writes(notebook), "variables": lessons.read_settings()}
     shared["working_folder"] = str(path.absolute().parent)

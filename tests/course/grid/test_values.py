@@ -116,6 +116,12 @@ def test_brackets_that_are_no_literal_are_refused_with_a_remedy(text):
         values.read_value(text)
 
 
+@pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', "{'a': 1, 'a': None}", '[{"b": {"a": 1, "a": 1}}]'])
+def test_a_key_that_comes_twice_is_refused(text):
+    with pytest.raises(ValueError, match="the key 'a' comes twice; keep one of the two"):
+        values.read_value(text)
+
+
 def test_a_text_that_is_not_unicode_is_refused():
     with pytest.raises(ValueError, match="not valid Unicode"):
         values.read_value("a\udcff")
