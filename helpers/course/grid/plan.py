@@ -43,7 +43,7 @@ from tqdm import tqdm
 from helpers import files, paths, plotting
 from helpers.course import lessons
 from helpers.course.grid import run, worker
-from helpers.course.grid.values import read_value, show_text, show_value, split_values
+from helpers.course.grid.values import read_value, show_short, show_text, show_value, split_values
 from helpers.course.grid.worker import Job, Outcome
 
 NAME_DIGITS = 16  # of a digest; enough to tell a million runs apart
@@ -85,7 +85,7 @@ class Grid:
     def describe(self) -> str:
         """Return the parameters and their values in words."""
         return " ".join(
-            f"{name}={','.join(show_text(show_value(value), SHOWN_VALUE) for value in values)}"
+            f"{name}={','.join(show_short(value, SHOWN_VALUE) for value in values)}"
             for name, values in self.given.items()
         )
 
@@ -506,5 +506,5 @@ def run_grid(
 
 def _describe_failure(grid: Grid, job: Job, reason: str) -> str:
     """Return the parameters of a failed run, its reason and its log."""
-    parameters = ", ".join(f"{name} {show_text(show_value(job.parameters[name]), SHOWN_VALUE)}" for name in grid.given)
+    parameters = ", ".join(f"{name} {show_short(job.parameters[name], SHOWN_VALUE)}" for name in grid.given)
     return f"failed with {parameters}: {reason}\n  {lessons.show(worker.find_folder(job.name) / f'{job.stem}.log')}"

@@ -119,6 +119,12 @@ def show_value(value: Any) -> str:
     return text if text.isprintable() else json.dumps(value)
 
 
+def show_short(value: Any, length: int) -> str:
+    """Return the text of `show_value`, cut to `length`."""
+    text = show_value(value)
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
 def show_text(text: str, length: int = 500) -> str:
     """Return a message on one line, without control characters, cut to `length`; never a spreadsheet's formula."""
     text = " ".join("".join(character if character.isprintable() else " " for character in text).split())

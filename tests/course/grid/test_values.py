@@ -63,7 +63,8 @@ def test_no_spreadsheet_takes_a_shown_text_for_a_formula_and_no_terminal_obeys_i
 
 
 def test_negative_numbers_stay_numbers():
-    assert values.show_value(-1) == "-1"
+    assert values.show_value(-1) == values.show_short(-1, 40) == "-1"
+    assert values.show_short("x" * 1000, 40) == "x" * 39 + "…"
     assert values.show_value(-0.5) == "-0.5"
     assert values.show_value("-1") == '"-1"'
 
