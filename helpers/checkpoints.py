@@ -17,6 +17,7 @@ import contextlib
 import hashlib
 import io
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,7 @@ def read_log(path: Path) -> list[Row]:
     Raises:
         CheckpointError: the file is missing, truncated or not a training log.
     """
+    _refuse_device(path)
     try:
         history = json.loads(path.read_text(encoding="utf-8"))["history"]
     except OSError as error:
@@ -229,6 +231,7 @@ def read_checkpoint(path: Path, identity: Identity, device: torch.device, names:
     Raises:
         CheckpointError: names the file, what is wrong with it, and the remedy.
     """
+    _refuse_device(path)
     try:
         content = memoryview(path.read_bytes())
     except FileNotFoundError as error:
@@ -249,9 +252,19 @@ def read_checkpoint(path: Path, identity: Identity, device: torch.device, names:
     missing = sorted({"identity", *names} - state.keys()) if isinstance(state, dict) else ["identity"]
     if missing:
         raise CheckpointError(f"{path} is incomplete: it lacks {', '.join(map(repr, missing))}; {REMEDY}")
-    if difference := identities.describe_differences(state["identity"], identity):
+    try:
+        stored = identities.normalise(dict(state["identity"]))
+    except (TypeError, ValueError) as error:  # a tensor in the place of a JSON value
+        raise CheckpointError(f"{path} holds an identity that is no JSON ({type(error).__name__}); {REMEDY}") from error
+    if difference := identities.describe_differences(stored, identity):
         raise CheckpointError(f"{path} was made with other settings: {difference}; {REMEDY}")
     return state
+
+
+def _refuse_device(path: Path) -> None:
+    """Raise a `CheckpointError` for a pipe, a socket or a device: reading one may never end."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise CheckpointError(f"{path} cannot be read: it is no regular file; {REMEDY}")
 
 
 def _compute_digest(archive: memoryview) -> bytes:
@@ -266,7 +279,11 @@ def _load_weights(model: nn.Module, weights: Any, path: Path) -> None:
     """
     if difference := identities.describe_differences(_describe_weights(weights), _describe_weights(model.state_dict())):
         raise CheckpointError(f"{path} holds the weights of another network: {difference}; {REMEDY}")
-    model.load_state_dict(weights)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:  # of a sparse tensor, for example
+        reason = " ".join(str(error).split())[:120]
+        raise CheckpointError(f"{path} holds weights that cannot be copied ({reason}); {REMEDY}") from error
 
 
 def _describe_weights(weights: Any) -> Identity:
@@ -291,4 +308,6 @@ def _find_problem(history: Any, monitor: str | None = None) -> str:
                 return f"{name!r:.40} of epoch {number} is {value!r:.20}, no number"
         if monitor is not None and monitor not in row:
             return f"epoch {number} lacks {monitor!r}"
+        if monitor is not None and not math.isfinite(row[monitor]):
+            return f"{monitor!r} of epoch {number} is {row[monitor]}"
     return ""

@@ -158,8 +158,11 @@ def are_mostly_outside(boxes: Float64[np.ndarray, "N 4"], sizes: Int64[np.ndarra
 
 
 def are_shares(boxes: Float64[np.ndarray, "N 4"]) -> Bool[np.ndarray, " N"]:
-    """Return which boxes (x1, y1, x2, y2) lie within one pixel of the corner: they are given as shares of the sides."""
-    return np.abs(boxes).max(axis=1, initial=0) <= 1
+    """Return which boxes (x1, y1, x2, y2) lie within one pixel of the corner: they are given as shares of the sides.
+
+    Rounded decimals may add up to a little more than 1.
+    """
+    return np.abs(boxes).max(axis=1, initial=0) <= 1 + _ROUNDING
 
 
 # Writing
@@ -572,7 +575,7 @@ def _read_coco_figures(path: Path, point_names: Sequence[str], image_size: tuple
     records.refuse(
         np.asarray(unlabelled.any(axis=1)),
         lambda row: f"keypoint number {first[row] + 1} is not labelled (v = {labels[row, first[row]]:g})",
-        "every point of this set is labelled, v is 1 or 2: add it or drop the image",
+        "every point of this set is labelled, v is 1 or 2: add it, or take the image's record out",
     )
     numbers = records.column("num_keypoints", count)
     records.refuse(
@@ -624,11 +627,11 @@ def _check_points(
     records.refuse(
         np.ptp(points, axis=1).max(axis=1) == 0,
         lambda row: f"all its keypoints are at {points[row, 0].tolist()}",
-        "a figure has a size, which errors are measured against: correct it or drop the image",
+        "a figure has a size, which errors are measured against: correct it, or take the image's record out",
     )
     largest = np.abs(points).max(axis=(1, 2))
     records.refuse(
-        largest <= 1,
+        largest <= 1 + _ROUNDING,
         lambda row: f"its keypoints, none beyond {largest[row]:g}, are shares of the image's sides and not pixels",
         f"scale them to the {width} × {height} pixels of the image",
     )
@@ -637,7 +640,7 @@ def _check_points(
     records.refuse(
         np.asarray(outside.any(axis=1)),
         lambda row: f"keypoint {point_names[first[row]]} is at {points[row, first[row]].tolist()}",
-        f"it names a pixel of the {width} × {height} image: correct it or drop the image",
+        f"it names a pixel of the {width} × {height} image: correct it, or take the image's record out",
     )
 
 

@@ -106,16 +106,28 @@ def _write_manifest(folder: Path, made_from: Description) -> None:
 
 
 def _refuse_foreign(folder: Path, parts: Sequence[str]) -> None:
-    """Refuse to replace a folder that holds anything but `parts`."""
+    """Refuse to replace a folder that holds anything but `parts`, or in them a file that its manifest does not list."""
     if not folder.exists():
         return
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else {"a file"}
     foreign = sorted(name for name in names - {*parts, MANIFEST} if not is_of_the_system(name))
+    foreign = foreign or _find_unlisted(folder)
     if foreign:
         raise DatasetError(
             f"{folder}: holds {foreign[0]}, which is no part of the data to be made. They would replace the whole "
             "folder: name another one, or move that away"
         )
+
+
+def _find_unlisted(folder: Path) -> list[str]:
+    """Return the files below `folder` that its manifest does not list, without hidden ones; none if it is damaged."""
+    try:
+        listed = set(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["file_sizes"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+    names = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
+    visible = [name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts)]
+    return [name for name in visible if name not in {*listed, MANIFEST}]
 
 
 def is_of_the_system(name: str) -> bool:

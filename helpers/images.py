@@ -26,7 +26,7 @@ Mode = Literal["L", "RGB"]
 
 LARGEST_IMAGE = 2**24
 """Pixels: 50 MB as RGB. Larger images are refused by their headers."""
-_REMEDY = f"{RESTORE}, or take it and its record out"
+_REMEDY = f"{RESTORE}, or move it away and take its record out"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER_LENGTH = 33  # bytes: signature, length, IHDR, 13 bytes of content, checksum
 _COLOUR_TYPES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}

@@ -221,6 +221,7 @@ POINT_KINDS = {
         ["image 0", "shares", "6 of 6", "128 × 128 pixels"],
     ),
     "shares from -1 to 1": ("handout", edit(POINTS, scale_points(2 / 128, -1, 6)), ["image 0", "shares", "6 of 6"]),
+    "shares that rounding leaves above 1": ("handout", edit(POINTS, scale_points(1.004 / 110, 0, 6)), ["shares"]),
     "shares in some records": ("handout", edit(POINTS, scale_points(1 / 128, 0, 2)), ["image 0", "shares", "2 of 6"]),
     "shares in triples": ("coco", edit(PEOPLE, scale_triples), ["annotation 1", "shares", "6 of 6"]),
     "figure without size": (

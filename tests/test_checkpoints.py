@@ -35,7 +35,7 @@ def read_state(path: Path) -> dict:
 
 def write_state(path: Path, state: dict) -> None:
     """Write a checkpoint of any content with a right digest."""
-    checkpoints.write_checkpoint(path, state.pop("identity"), state)
+    checkpoints.write_checkpoint(path, {}, state)  # the identity is that of `state`
 
 
 @pytest.mark.parametrize(
@@ -174,6 +174,19 @@ def test_a_damaged_or_foreign_checkpoint_is_refused_with_its_name_and_a_remedy(t
     assert len(str(refusal.value).replace(str(tmp_path), "")) < 400
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes in a folder are Unix's")
+@pytest.mark.parametrize("name", [LAST, BEST])
+def test_a_pipe_in_the_place_of_a_checkpoint_or_a_log_is_refused_and_not_waited_for(tmp_path, name):
+    run(tmp_path)
+    for file in (name, LOG):
+        (tmp_path / file).unlink()
+        os.mkfifo(tmp_path / file)
+    with pytest.raises(CheckpointError, match=rf"{name} cannot be read: it is no regular file; {REMEDY}"):
+        run(tmp_path)
+    with pytest.raises(CheckpointError, match=rf"{LOG} cannot be read: it is no regular file; {REMEDY}"):
+        read_log(tmp_path / LOG)
+
+
 def test_a_pickle_that_could_run_code_is_refused_even_with_a_right_digest(tmp_path):
     run(tmp_path)
     buffer = io.BytesIO()
@@ -224,6 +237,11 @@ def test_every_single_flipped_bit_is_noticed(tmp_path, name):
         (LAST, lambda state: state["history"][1].pop("agreement"), "damaged history: epoch 2 lacks 'agreement'"),
         (LAST, lambda state: state.update(history=5), "damaged history: it is no list"),
         (LAST, lambda state: state["history"].append({"epoch": 4, "agreement": 9.0}), "it has 4 of 3 epochs"),
+        (LAST, lambda state: state["history"][1].update(agreement=math.nan), "'agreement' of epoch 2 is nan"),
+        (LAST, lambda state: state.update(identity=torch.zeros(2)), r"holds an identity that is no JSON"),
+        (BEST, lambda state: state.update(identity=[1]), r"holds an identity that is no JSON"),
+        (BEST, lambda state: state["identity"].update(training={"rate": torch.zeros(2)}), r"identity that is no JSON"),
+        (LAST, lambda state: state["model"].update({"0.bias": torch.zeros(8).to_sparse()}), "cannot be copied"),
         (BEST, lambda state: state.update(epoch=1), r"holds the weights of epoch 1, but by last\.pth.* epoch is 3"),
         (BEST, lambda state: state.update(epoch="x"), "holds the weights of epoch 'x', but"),
     ],

@@ -292,6 +292,20 @@ def test_a_single_box_of_shares_is_refused_too(box_file, tmp_path, dialect):
         coco.read_boxes(path, dialect, NAMES)
 
 
+@pytest.mark.parametrize("clip", [False, True])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_shares_whose_rounded_decimals_exceed_1_are_refused(box_file, tmp_path, dialect, clip):
+    path = tmp_path / "file.json"
+    boxes = np.array([[0.3334, 0.5, 1.0001, 1.002]] * 3)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    coco.write_boxes(path, dataclasses.replace(box_file, boxes=boxes, areas=areas), dialect, NAMES)
+    with pytest.raises(DatasetError, match=r"shares of the image's sides, not pixels; scale them \(3 of 3 records"):
+        coco.read_boxes(path, dialect, NAMES, clip=clip)
+    write_detections(tmp_path / "pred.json", boxes, [4, 4, 9])
+    with pytest.raises(DatasetError, match=r"shares of the image's sides, not pixels; scale them \(3 of 3 records"):
+        coco.read_results(tmp_path / "pred.json", NAMES, RESULT_IDS)
+
+
 def test_a_small_box_elsewhere_is_none_of_shares(box_file, tmp_path):
     boxes = np.array([[59, 39, 60, 40], [0.5, 0.5, 1.25, 1], [5, 5, 35, 35]])
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)

@@ -64,6 +64,17 @@ def test_a_folder_with_foreign_files_is_left_alone(folder):
     assert (folder / "thesis.txt").read_text() == "irreplaceable"
 
 
+def test_a_file_of_somebody_else_within_a_part_is_left_alone(folder):
+    (folder / "numbers" / ".ipynb_checkpoints").mkdir()
+    (folder / "numbers" / ".ipynb_checkpoints" / "1.txt").write_text("a copy")
+    (folder / "numbers" / "thesis.txt").write_text("irreplaceable")
+    with pytest.raises(DatasetError, match=r"holds numbers/thesis\.txt"):
+        ensure_folder(folder, MADE_FROM | {"format": 2}, PARTS, write)
+    assert (folder / "numbers" / "thesis.txt").read_text() == "irreplaceable"
+    (folder / "numbers" / "thesis.txt").rename(folder.parent / "thesis.txt")
+    ensure_folder(folder, MADE_FROM | {"format": 2}, PARTS, write)
+
+
 def test_files_that_macos_adds_to_a_folder_do_not_keep_it_from_being_made_again(folder):
     for name in (".DS_Store", "._1.txt"):
         (folder / name).write_text("window positions")

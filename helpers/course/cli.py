@@ -416,7 +416,7 @@ def svhn(digit_struct: Path, images: Path, out: Path, valid: float) -> None:
         click.echo(f"{split}: {num_images} images, {num_digits} digits")
     num_omitted = len(struct.digits) - sum(num_digits for _, num_digits in counts.values())
     if num_omitted:
-        click.echo(f"left out: {num_omitted} boxes that are empty or lie mostly outside their image")
+        click.echo(f"left out: {num_omitted} boxes that are empty, mostly outside or within the corner pixel")
 
 
 @workbook.command(short_help="Fine-tune lesson 7's detector on photos.")

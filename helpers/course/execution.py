@@ -125,6 +125,10 @@ def run_lesson(
 ) -> Path:
     """Run the lesson in `path` and return the path of the executed notebook in `folder`; see `run_notebook`."""
     notebook = lessons.read_notebook(path)
+    try:
+        lessons.read_parameters(notebook)
+    except LessonFailed as error:
+        raise LessonFailed(f"{path}: {error}") from None
     return run_notebook(notebook, path.stem, folder, profile, parameters, force, working_folder=path.parent)
 
 
@@ -159,6 +163,8 @@ def run_notebook(
     identity = lessons.identify_run(notebook, profile, parameters)
     if not force and execution.executed.exists():
         print(f"  out of date: {lessons.describe_changes(execution.executed, identity)}", flush=True)
+    for name in ("papermill", "widgets"):  # of an earlier execution
+        notebook.metadata.pop(name, None)
     _prepare_folder(execution)
     progress = Progress(total=sum(bool(cell.source.strip()) for cell in find_code_cells(notebook)))
     with _name_failures(execution, progress):

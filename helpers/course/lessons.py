@@ -121,6 +121,9 @@ def read_notebook(path: Path, keep_outputs: bool = True) -> NotebookNode:
     if not notebook.cells:
         raise LessonFailed(f"{path}: the notebook has no cells")
     for number, cell in enumerate(notebook.cells, start=1):
+        task = cell.metadata.get("nbgrader", {})
+        if not isinstance(task, dict):
+            raise LessonFailed(f"{path}: cell {number} is not valid (field 'nbgrader'): {_shorten(repr(task))}")
         try:
             json.dumps(cell, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
@@ -193,7 +196,8 @@ def read_parameters(notebook: NotebookNode) -> dict[str, Any]:
     try:
         statements = ast.parse(source).body
     except (SyntaxError, ValueError) as error:
-        raise LessonFailed(f"the parameters cell is not valid Python: {error}; write lines like `seed = 0`") from None
+        reason = _shorten(error)
+        raise LessonFailed(f"the parameters cell is not valid Python: {reason}; write lines like `seed = 0`") from None
     parameters = {}
     for statement in statements:
         match statement:

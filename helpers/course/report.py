@@ -16,7 +16,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -308,13 +307,13 @@ def replace_culprits(assignment: Assignment, cells: Sequence[Cell], folder: Path
 def write_reports(profile: str) -> None:
     """Write the reports of all assignments into `REPORTS`, and print their files and what they leave out.
 
-    A report that fails does not stop the next; its reason is printed to standard error.
+    A report that fails does not stop the next.
 
     Args:
         profile: of the runs to report, where they are up to date.
 
     Raises:
-        LessonFailed: at the end, if a report failed; the message names the reports.
+        LessonFailed: at the end, if a report failed; the message holds the reason of each.
     """
     failures = []
     for assignment in ASSIGNMENTS:
@@ -324,16 +323,14 @@ def write_reports(profile: str) -> None:
                 print(f"  {lesson.path.stem}: {lesson.source}")
             report = write_report(assignment, lessons, REPORTS)
         except LessonFailed as error:
-            failures.append(assignment.name)
-            print(error, file=sys.stderr)
+            failures.append(f"no report {assignment.name}: {error}")
         except Exception as error:  # a mistake in this module: the next report does not depend on it
-            failures.append(assignment.name)
-            reason = shorten(f"{type(error).__name__}: {error}", LONGEST_SOURCE)
-            print(f"no report {assignment.name}: {reason}", file=sys.stderr)
+            reason = shorten(f"{type(error).__name__}: {error}", LONGEST_SOURCE // 2)  # of two in one line
+            failures.append(f"no report {assignment.name}: {reason}")
         else:
             for line in report.left_out:
                 print(f"  left out: {line}")
             for file in report.files:
                 print(f"{show(file)} ({file.stat().st_size / 1e6:.1f} MB)")
     if failures:
-        raise LessonFailed(f"reports that could not be made: {', '.join(failures)}")
+        raise LessonFailed("; ".join(failures))

@@ -107,7 +107,7 @@ class DigitDataset(Dataset):
         repeated = np.flatnonzero(np.diff(ids[order]) == 0)
         if len(repeated):
             first, second = names[repeated[0] : repeated[0] + 2]
-            raise DatasetError(f"{images / second}: its image_id is that of {first}, too. Keep one of the two")
+            raise DatasetError(f"{images / second}: its image_id is that of {first}, too. Rename one of the two")
         return cls(images, coco.BoxFile.of(ids[order], names, read_image_sizes(images, names, "RGB")))
 
     def __len__(self) -> int:

@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 
 from helpers import coco
 from helpers.digits.dataset import DIGIT_NAMES, find_image_id
+from helpers.files import DISK_REASONS, name_disk_errors
 from helpers.images import read_image_sizes
 from helpers.records import LARGEST_NUMBER, DatasetError, explain, require_file, shorten
 
@@ -113,6 +114,7 @@ def convert(struct: DigitStruct, images: Path, out: Path, valid_share: float = 0
     Raises:
         DatasetError: an image is missing, damaged or not in colour, its name is no number or comes twice, boxes are
             shares of the image, `valid_share` is not from 0 to less than 1, or the split cannot be written.
+        OSError: the disk is full or read-only.
     """
     if not 0 <= valid_share < 1:
         raise DatasetError(f"{out}: valid_share is {valid_share}; it is a share from 0 to less than 1")
@@ -137,10 +139,13 @@ def convert(struct: DigitStruct, images: Path, out: Path, valid_share: float = 0
     if num_valid:
         splits[out.with_name("valid")] = np.sort(order[:num_valid])
     try:
-        return {
-            folder.name: _write_split(struct, taken, sizes, rows, images, folder) for folder, rows in splits.items()
-        }
+        with name_disk_errors(out):
+            return {
+                folder.name: _write_split(struct, taken, sizes, rows, images, folder) for folder, rows in splits.items()
+            }
     except OSError as error:
+        if error.errno in DISK_REASONS:
+            raise
         raise DatasetError(f"{out}: the split cannot be written ({explain(error)}). Check the path") from error
 
 

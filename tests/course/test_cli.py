@@ -42,6 +42,11 @@ def replace_by_folder(path):
     path.mkdir()
 
 
+def replace_by_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
 BREAKS = {
     "empty": lambda path: path.write_bytes(b""),
     "only spaces": lambda path: path.write_text(" \n"),
@@ -64,8 +69,10 @@ BREAKS = {
     "a cell of an unknown kind": change(cell_type="x" * 5000),
     "a source that is a number": change(source=5),
     "tags that are a number": change(metadata={"tags": 5}),
+    "a task that is a number": change(metadata={"nbgrader": 5}),
     "a lone surrogate": change(source="x = '\ud800'"),
     "a folder": replace_by_folder,
+    "a pipe": replace_by_pipe,
 }
 COMMANDS = {
     "run": ["run", "01", "--jobs", "1", "--profile", "smoke"],
@@ -137,6 +144,28 @@ def test_a_code_cell_that_never_ran_may_lack_outputs_and_count(notebooks):
     (notebooks / BROKEN).write_text(json.dumps(document))
     cell = lessons.read_notebook(notebooks / BROKEN).cells[1]
     assert (cell.outputs, cell.execution_count) == ([], None)
+
+
+@pytest.mark.parametrize(
+    "source", ["seed = ", "seed = 0\0", "seed = " + "9" * 9000], ids=["cut", "null byte", "digits"]
+)
+def test_parameters_that_are_no_python_end_a_run_with_one_line_that_names_the_notebook(notebooks, capfd, source):
+    change(source=source, metadata={"tags": ["parameters"]})(notebooks / BROKEN)
+    for command in ("run", "grid"):
+        arguments = [text.format(notebook=notebooks / BROKEN) for text in COMMANDS[command]]
+        assert_one_line(cli.main(arguments), capfd.readouterr(), BROKEN)
+
+
+def test_what_an_earlier_execution_left_in_the_metadata_has_no_effect(notebooks, capfd):
+    error = {"output_type": "error", "ename": "OldError", "evalue": "", "traceback": []}
+    old = {"state": {"1": {"state": {"outputs": [error]}}}}
+    for widgets in (5, {"application/vnd.jupyter.widget-state+json": old}):
+        write_notebook(notebooks / BROKEN)
+        document = json.loads((notebooks / BROKEN).read_text())
+        document["metadata"] |= {"widgets": widgets, "papermill": 5}
+        (notebooks / BROKEN).write_text(json.dumps(document))
+        assert cli.main(COMMANDS["run"]) == 1
+        assert "did not finish: it wrote no results.json" in capfd.readouterr().err
 
 
 def test_outputs_are_checked_only_where_they_are_kept(notebooks):

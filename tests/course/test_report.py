@@ -603,32 +603,29 @@ def test_a_damaged_notebook_is_named_in_one_line_and_does_not_stop_the_next_repo
         assert DAMAGED[kind] != WHOLE
         path.write_bytes(DAMAGED[kind])
     assert cli.main(["report"]) == 1
-    line, summary = capsys.readouterr().err.splitlines()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("no report a: ")
     assert "01_broken.ipynb" in line
-    assert summary == "reports that could not be made: a"
     assert len(line) < 500
     assert not re.search("delete|remove|regenerate", line)
     assert sorted(file.name for file in (course / "reports").iterdir()) == ["b.html", "b.pdf"]
 
 
-def test_every_failed_report_is_named(course, capsys):
+def test_every_failed_report_is_named(course):
     for name in ("01_broken.ipynb", "02_other.ipynb"):
         (course / name).write_text("{")
-    with pytest.raises(lessons.LessonFailed, match="reports that could not be made: a, b"):
+    with pytest.raises(lessons.LessonFailed, match=r"no report a: .*01_broken.*; no report b: .*02_other"):
         report.write_reports("quick")
-    first, second = capsys.readouterr().err.splitlines()
-    assert "01_broken" in first
-    assert "02_other" in second
 
 
 def test_a_mistake_in_the_report_itself_is_one_line_that_names_the_report(course, capsys, monkeypatch):
     monkeypatch.setattr(report, "render_lesson", lambda *_arguments: {}["a" * 1000])
     (course / "01_one.ipynb").write_bytes(WHOLE)
     assert cli.main(["report"]) == 1
-    first, second, _summary = capsys.readouterr().err.splitlines()
-    assert first.startswith("no report a: KeyError")
-    assert second.startswith("no report b: KeyError")
-    assert len(first) < 500
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("no report a: KeyError")
+    assert "no report b: KeyError" in line
+    assert len(line) < 500
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def add_category(folder):
 BROKEN = {
     "no annotations": (remove_annotations, r"train\.json: the annotation file is missing.*check the path"),
     "no images": (remove_images, r"train: the folder of the images is missing.*check the path"),
-    "an image is missing": (remove_image, r"7\.png: the image is missing.*take it and its record out"),
+    "an image is missing": (remove_image, r"7\.png: the image is missing.*move it away and take its record out"),
     "an empty image": (make_empty, r"7\.png: no PNG image.*Restore it"),
     "another format": (make_jpeg, r"7\.png: no PNG image, but JPEG.*save them as PNG"),
     "another size": (resize, r"7\.png: the image is \(4, 5\) \(height, width\), its record says.*not of the same set"),

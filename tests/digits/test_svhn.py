@@ -1,7 +1,9 @@
 """SVHN's own annotation file, in the very structure of MATLAB's, becomes the assignment's layout."""
 
+import errno
 import json
 import os
+import shutil
 
 import h5py
 import numpy as np
@@ -88,7 +90,7 @@ def test_the_command_says_what_came_of_it(source, tmp_path, capsys):
     write_struct(source / "digitStruct.mat", NUMBERS | {"2.png": [(32, 10, 77, 29, 0), (30, 1, -20, 5, 25)]})
     cli.main(["svhn", str(source / "digitStruct.mat"), str(source), str(tmp_path / "train")])
     assert capsys.readouterr().out == (
-        "train: 3 images, 5 digits\nleft out: 2 boxes that are empty or lie mostly outside their image\n"
+        "train: 3 images, 5 digits\nleft out: 2 boxes that are empty, mostly outside or within the corner pixel\n"
     )
     assert len(DigitDataset.read(tmp_path, "train")[1][1]["labels"]) == 0
 
@@ -238,3 +240,14 @@ def test_a_broken_file_is_refused_with_the_remedy(source, name):
 def test_a_file_of_no_images_is_converted_to_none(tmp_path):
     struct = svhn.DigitStruct((), np.empty(0, np.int64), np.empty((0, 4)), np.empty(0, np.int64))
     assert convert(struct, tmp_path, tmp_path / "train") == {"train": (0, 0)}
+
+
+def test_a_full_disk_is_named_and_leaves_no_annotations(source, tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(shutil, "copyfile", refuse)
+    with pytest.raises(OSError, match=r"the disk is full .*: free some space and run it again: .*train"):
+        convert(read_digit_struct(source / "digitStruct.mat"), source, tmp_path / "train")
+    assert not (tmp_path / "train.json").exists()

@@ -42,7 +42,7 @@ from tqdm import tqdm
 from helpers import files, paths, plotting
 from helpers.course import lessons
 from helpers.course.grid import run, worker
-from helpers.course.grid.values import read_value, show_text, show_value, split_values
+from helpers.course.grid.values import read_value, show_short, show_text, show_value, split_values
 from helpers.course.grid.worker import Job, Outcome
 
 NAME_DIGITS = 16  # of a digest; enough to distinguish a million runs
@@ -84,7 +84,7 @@ class Grid:
     def describe(self) -> str:
         """Return the parameters and their values in words."""
         return " ".join(
-            f"{name}={','.join(show_text(show_value(value), SHOWN_VALUE) for value in values)}"
+            f"{name}={','.join(show_short(value, SHOWN_VALUE) for value in values)}"
             for name, values in self.given.items()
         )
 
@@ -161,7 +161,7 @@ def plan_grid(path: Path, texts: Sequence[str]) -> Grid:
             raise GridError(f"the profile is {shown}; choose one of {', '.join(paths.PROFILES)}")
     for seed in given.get("seed", (defaults.get("seed", 0),)):
         if isinstance(seed, bool) or not paths.is_seed(seed):
-            raise GridError(f"the seed is {show_text(repr(seed), SHOWN_VALUE)}; {paths.SEED_REMEDY}")
+            raise GridError(f"{show_text(f'the seed is {seed!r}', SHOWN_VALUE)}; {paths.SEED_REMEDY}")
     combinations = (dict(zip(given, values, strict=True)) for values in itertools.product(*given.values()))
     shared = {"stem": path.stem, "notebook": nbformat.writes(notebook), "variables": lessons.read_settings()}
     shared["working_folder"] = str(path.absolute().parent)
@@ -517,5 +517,5 @@ def _run_missing(client: Client, grid: Grid, missing: Sequence[Job], rows: dict[
 
 def _describe_failure(grid: Grid, job: Job, reason: str) -> str:
     """Return the parameters of a failed run, its reason and its log."""
-    parameters = ", ".join(f"{name} {show_text(show_value(job.parameters[name]), SHOWN_VALUE)}" for name in grid.given)
+    parameters = ", ".join(f"{name} {show_short(job.parameters[name], SHOWN_VALUE)}" for name in grid.given)
     return f"failed with {parameters}: {reason}\n  {lessons.show(worker.find_folder(job.name) / f'{job.stem}.log')}"

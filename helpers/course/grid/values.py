@@ -56,13 +56,15 @@ def read_value(text: str) -> Any:
     Spaces around the value are ignored. Tuples become lists, because papermill cannot pass tuples.
 
     Raises:
-        ValueError: `text` starts with a bracket but is no literal, or is not valid Unicode.
+        ValueError: `text` starts with a bracket but is no literal, has a key twice, or is not valid Unicode.
     """
     text = text.strip()
-    for read in (int, float, json.loads, _read_python):
+    for read in (int, float, _read_json, _read_python):
         try:
             value = lessons.to_json(read(text))
             break
+        except RepeatedKey as error:
+            raise ValueError(f"the key {error} comes twice; keep one of the two") from None
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             continue
     else:
@@ -76,10 +78,31 @@ def read_value(text: str) -> Any:
     return value
 
 
+class RepeatedKey(Exception):
+    """A key that comes twice in a literal; the message shows it."""
+
+
+def _read_json(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_build_dict)
+
+
+def _build_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the dictionary of `pairs`, of which JSON and Python would keep the last of equal keys."""
+    keys = [key for key, _ in pairs]
+    for row, key in enumerate(keys):
+        if key in keys[:row]:
+            raise RepeatedKey(show_text(repr(key), 40))
+    return dict(pairs)
+
+
 def _read_python(text: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)  # "\d" is not an escape sequence, but accepted
-        return ast.literal_eval(text)
+        expression = ast.parse(text, mode="eval")
+        for node in ast.walk(expression):
+            if isinstance(node, ast.Dict):
+                _build_dict([(key.value, None) for key in node.keys if isinstance(key, ast.Constant)])
+        return ast.literal_eval(expression)
 
 
 def show_value(value: Any) -> str:
@@ -94,6 +117,12 @@ def show_value(value: Any) -> str:
         return value
     text = json.dumps(value, ensure_ascii=False)
     return text if text.isprintable() else json.dumps(value)
+
+
+def show_short(value: Any, length: int) -> str:
+    """Return the text of `show_value`, cut to `length`."""
+    text = show_value(value)
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def show_text(text: str, length: int = 500) -> str:

@@ -399,6 +399,8 @@ def test_a_value_that_is_given_twice_is_one_run_and_equal_values_of_different_ty
         (["sigma=a\udcff"], "not valid Unicode"),
         (["profile=fast"], "profile is 'fast'; choose one of smoke, quick, full"),
         (["seed=0,x"], "seed is 'x'; choose a whole number from 0 to 4294967295"),
+        (["seed=-1"], "the seed is -1; choose a whole number"),
+        (['sigma={"a":1,"a":2}'], "the key 'a' comes twice"),
         (["seed=1.5"], "seed is 1.5; choose a whole number"),
         (["seed=True"], "seed is True; choose a whole number"),
         ([f"seed={'x' * 10**5}"], "seed is 'xxx"),

@@ -62,7 +62,8 @@ def test_no_shown_text_is_a_formula_in_a_spreadsheet_or_a_command_to_a_terminal(
 
 
 def test_negative_numbers_stay_numbers():
-    assert values.show_value(-1) == "-1"
+    assert values.show_value(-1) == values.show_short(-1, 40) == "-1"
+    assert values.show_short("x" * 1000, 40) == "x" * 39 + "…"
     assert values.show_value(-0.5) == "-0.5"
     assert values.show_value("-1") == '"-1"'
 
@@ -111,6 +112,12 @@ def test_a_plain_value_means_what_it_means_to_papermill_itself(text, tmp_path):
 @pytest.mark.parametrize("text", ["[1", "[a,b]", "{1, 2}", "{1: 2}", "(a)", "[1j]", "[" * 10**5 + "]" * 10**5])
 def test_brackets_that_are_no_literal_are_refused_with_a_remedy(text):
     with pytest.raises(ValueError, match="put texts in quotes"):
+        values.read_value(text)
+
+
+@pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', "{'a': 1, 'a': None}", '[{"b": {"a": 1, "a": 1}}]'])
+def test_a_key_that_comes_twice_is_refused(text):
+    with pytest.raises(ValueError, match="the key 'a' comes twice; keep one of the two"):
         values.read_value(text)
 
 
