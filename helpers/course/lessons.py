@@ -123,7 +123,7 @@ def read_notebook(path: Path, keep_outputs: bool = True) -> NotebookNode:
     for number, cell in enumerate(notebook.cells, start=1):
         task = cell.metadata.get("nbgrader", {})
         if not isinstance(task, dict):
-            raise LessonFailed(f"{path}: cell {number} is not valid (field 'nbgrader'): {_shorten(repr(task))}")
+            raise LessonFailed(f"{path}: cell {number} is not valid (field 'nbgrader'): {shorten(repr(task))}")
         try:
             json.dumps(cell, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
@@ -196,7 +196,7 @@ def read_parameters(notebook: NotebookNode) -> dict[str, Any]:
     try:
         statements = ast.parse(source).body
     except (SyntaxError, ValueError) as error:
-        reason = _shorten(error)
+        reason = shorten(error)
         raise LessonFailed(f"the parameters cell is not valid Python: {reason}; write lines like `seed = 0`") from None
     parameters = {}
     for statement in statements:
