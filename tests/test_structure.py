@@ -158,7 +158,7 @@ def find_lesson_imports() -> set[Path]:
 
 
 def test_the_digest_of_a_lesson_covers_what_a_lesson_can_import_and_nothing_else():
-    covered = set(lessons.describe_run(new_notebook(), "quick")["code"])
+    covered = set(lessons.identify_run(new_notebook(), "quick")["code"])
     importable = {name_of(path) for path in MODULES if path.relative_to(HELPERS).parts[0] != COURSE}
     assert covered == importable | {"helpers/workbook.mplstyle", "requirements.lock"}
     imported = find_needed_modules(find_lesson_imports())

@@ -1,1 +1,1 @@
-"""The digit wing: house numbers and Faster R-CNN (lesson 7 detects them, lesson 8 compares its box losses)."""
+"""Digits of house numbers and Faster R-CNN: detection (lesson 7) and box losses (lesson 8)."""

@@ -127,7 +127,10 @@ class _Epoch(Dataset):
 
 def _augment(image: UInt8[Tensor, "3 H W"], target: Target, augment: Transform) -> tuple[Tensor, Target]:
     """Return image and target after `augment`, as plain tensors; `augment` gets the boxes as torchvision's own type."""
-    boxes = tv_tensors.BoundingBoxes(target["boxes"], format="XYXY", canvas_size=image.shape[-2:])
+    height, width = image.shape[-2:]
+    boxes = tv_tensors.BoundingBoxes(  # pyright: ignore[reportCallIssue] - its arguments are those of `__new__`
+        target["boxes"], format="XYXY", canvas_size=(height, width)
+    )
     changed, changed_target = augment(tv_tensors.Image(image), target | {"boxes": boxes})
     plain = {name: value.as_subclass(Tensor) for name, value in changed_target.items()}
     return changed.as_subclass(Tensor), plain
@@ -170,4 +173,5 @@ def build_augmentation(config: AugmentationConfig = AugmentationConfig()) -> Tra
 
 def _blur_randomly(image: tv_tensors.Image) -> tv_tensors.Image:
     sigma = torch.empty(1).uniform_(*BLUR_SIGMAS).item()
-    return tv_tensors.wrap(blur(image.as_subclass(Tensor), sigma), like=image)
+    blurred = blur(image.as_subclass(Tensor), sigma)
+    return tv_tensors.wrap(blurred, like=image)  # pyright: ignore[reportCallIssue] - a dispatcher hides `like`

@@ -57,14 +57,14 @@ def explore_losses() -> VBox:
     """Return sliders for position and size of a box above a figure of both boxes, the losses and the gradients."""
     figure = Figure(figsize=(9.0, 3.4), layout="constrained")
     pair, values, pulls = figure.subplots(1, 3, width_ratios=(1.1, 1, 1))
-    controls = {
+    sliders = {
         "right": FloatSlider(1.5, min=-2, max=2, step=0.05, description="right (widths)"),
         "down": FloatSlider(0.0, min=-2, max=2, step=0.05, description="down (widths)"),
         "width": FloatSlider(1.0, min=0.3, max=2, step=0.05, description="width ×"),
         "height": FloatSlider(1.0, min=0.3, max=2, step=0.05, description="height ×"),
     }
     options = [(LOSS_LABELS[loss].split(" /")[0], number) for number, loss in enumerate(BOX_LOSSES)]
-    controls["loss"] = ToggleButtons(options=options, value=1, description="arrows of")
+    buttons = ToggleButtons(options=options, value=1, description="arrows of")
 
     def describe(loss: int, **position: float) -> tuple[PairDescription, str]:
         described = describe_pair(**position)
@@ -76,9 +76,9 @@ def explore_losses() -> VBox:
         update_bars(described.losses, values)
         update_bars(np.linalg.norm(described.gradients, axis=1), pulls)
 
-    described, title = describe(1, **{name: control.value for name, control in controls.items() if name != "loss"})
+    described, title = describe(1, **{name: slider.value or 0.0 for name, slider in sliders.items()})
     plot_pair(np.array(TRUE_BOX), described.predicted, described.gradients[1], pair, title, 2.4)
     plot_bars(described.losses, BOX_LOSSES, values, "loss", limit=3.0)
     plot_bars(np.linalg.norm(described.gradients, axis=1), BOX_LOSSES, pulls, "length of the gradient", limit=3.0)
     pulls.set_yticklabels([])
-    return join(figure, controls, draw)
+    return join(figure, {**sliders, "loss": buttons}, draw)

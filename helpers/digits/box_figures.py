@@ -110,7 +110,7 @@ def plot_overlaps(
         weights = np.full(len(values), 1 / max(1, len(values)))
         style = {"histtype": "step", "color": COLOURS[number], "linewidth": 1.8}
         label = f"{name}: mean {values.mean():.2f}" if len(values) else f"{name}: none"
-        ax.hist(values, np.linspace(0, 1, 41), weights=weights, label=label, **style)
+        ax.hist(values, np.linspace(0, 1, 41).tolist(), weights=weights, label=label, **style)
     if threshold is not None:
         ax.axvline(threshold, color="0.5", linestyle=":")
     ax.set(xlabel="IoU with the truth", ylabel="share", xlim=(0, 1))
@@ -154,13 +154,14 @@ def update_pair(
     """Show another prediction in the axes of `plot_pair`."""
     hull = np.concatenate([np.minimum(true[:2], predicted[:2]), np.maximum(true[2:], predicted[2:])])
     for patch, box in zip(ax.patches, (hull, true, predicted), strict=True):
-        patch.set_bounds(*box[:2], *(box[2:] - box[:2]))
+        patch.set_bounds(*box[:2], *(box[2:] - box[:2]))  # pyright: ignore[reportAttributeAccessIssue] - a Rectangle
     (arrows,) = ax.collections
     middle = (predicted[:2] + predicted[2:]) / 2
     arrows.set_offsets(
         [(predicted[0], middle[1]), (middle[0], predicted[1]), (predicted[2], middle[1]), (middle[0], predicted[3])]
     )
-    arrows.set_UVC(np.array([-gradient[0], 0, -gradient[2], 0]), np.array([0, -gradient[1], 0, -gradient[3]]))
+    right, down = np.array([-gradient[0], 0, -gradient[2], 0]), np.array([0, -gradient[1], 0, -gradient[3]])
+    arrows.set_UVC(right, down)  # pyright: ignore[reportAttributeAccessIssue] - a Quiver
     ax.set_title(title)
 
 
@@ -180,7 +181,7 @@ def update_bars(values: Float[np.ndarray, " L"], ax: Axes) -> None:
     limit = ax.get_xlim()[1]
     for bar, text, value in zip(ax.patches, ax.texts, values, strict=True):
         length = min(value, 0.8 * limit)
-        bar.set_width(length)
+        bar.set_width(length)  # pyright: ignore[reportAttributeAccessIssue] - a Rectangle
         text.set(x=length + 0.02 * limit, text=f"{value:.3f}")
 
 

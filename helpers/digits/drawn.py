@@ -17,7 +17,7 @@ from helpers.records import DatasetError
 HOUSE_NUMBERS = paths.DATA / "house_numbers"
 SPLITS = ("train", "valid", "test")
 REAL_VARIABLE = "WORKBOOK_SVHN"
-"""Environment variable that names a folder of real photos, for whoever has them."""
+"""Environment variable that names a folder of real photos, in the layout of the assignment."""
 _FORMAT = 1  # raise it whenever the same configuration would give other files
 
 

@@ -182,7 +182,7 @@ def update_anchors(
     height, width = size
     ax.images[0].set_extent((0, width, height, 0))
     for lines, boxes in zip(ax.collections, (shapes, best[None], box[None]), strict=True):
-        lines.set_segments(outline_boxes(boxes))
+        lines.set_segments(outline_boxes(boxes))  # pyright: ignore[reportAttributeAccessIssue] - a LineCollection
     margin = 0.15 * max(height, width)  # the largest anchors reach beyond the image
     ax.set(xlim=(-margin, width + margin), ylim=(height + margin, -margin))
     ax.set_title(title, fontsize=9)
@@ -251,7 +251,7 @@ def update_reading(
     ax.images[0].set(data=image, extent=(0, width, height, 0))
     ax.set(xlim=(0, width), ylim=(height, 0))
     for lines, corners in zip(ax.collections, (true_boxes, boxes), strict=True):
-        lines.set_segments(outline_boxes(corners))
+        lines.set_segments(outline_boxes(corners))  # pyright: ignore[reportAttributeAccessIssue] - a LineCollection
     for text in list(ax.texts):
         text.remove()
     style = {"color": "white", "fontsize": 7, "ha": "center", "va": "center_baseline"}

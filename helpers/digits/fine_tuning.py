@@ -29,11 +29,11 @@ from helpers.digits.training import Detector, lesson_model, train
 from helpers.records import DatasetError
 
 Grade = dict[str, float]
-"""AP@.5, AP, AP75 and the share of numbers that are read rightly."""
+"""AP@.5, AP, AP75 and the share of numbers that are read correctly."""
 
 
 def halve(num_photos: int, seed: int) -> tuple[Int64[np.ndarray, " H"], Int64[np.ndarray, " _"]]:
-    """Returns the rows of two halves, drawn by lot; the first has the odd one."""
+    """Return the rows of two random halves; the first has one more if the number is odd."""
     order = np.random.default_rng(seed).permutation(num_photos)
     middle = (num_photos + 1) // 2
     return order[:middle], order[middle:]

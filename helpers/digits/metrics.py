@@ -95,13 +95,12 @@ def find_errors(
             is_near = overlap[detection, place] >= iou_threshold
             kind: Kind = ("right" if true == predicted[detection] else "wrong class") if is_near else "loose"
             rows.append((image, int(objects[place]), detection, true, predicted[detection], kind))
-        rows += [
-            (image, int(row), -1, int(file.labels[row]), NOTHING, "missed")
-            for place, row in enumerate(objects)
-            if place not in matched
-        ]
-    *columns, kinds = zip(*rows, strict=True) if rows else ((),) * 6
-    return Findings(*(np.array(column, np.int64) for column in columns), list(kinds))
+        for place, row in enumerate(objects):
+            if place not in matched:
+                rows.append((image, int(row), -1, int(file.labels[row]), NOTHING, "missed"))
+    numbers = np.array([row[:5] for row in rows], np.int64).reshape(-1, 5)
+    images, objects, detections_of_image, true, predicted = numbers.T
+    return Findings(images, objects, detections_of_image, true, predicted, [row[5] for row in rows])
 
 
 def find_right(file: BoxFile, detections: Sequence[Detections], score_threshold: float = 0.5) -> Bool[np.ndarray, " N"]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -74,8 +74,9 @@ def build_digit_rcnn(config: ModelConfig = ModelConfig(), term: Term | None = No
         term: overlap loss that is computed in addition to smooth-L1.
     """
     network = _build_resnet50(config) if config.backbone == "resnet50" else _build_small(config)
-    network.roi_heads = RegionHeads(network.roi_heads, term)
-    for part in (network.backbone, network.rpn.head, network.roi_heads.box_predictor):
+    heads = RegionHeads(cast(RoIHeads, network.roi_heads), term)
+    network.roi_heads = heads
+    for part in (network.backbone, cast(nn.Module, network.rpn.head), heads.box_predictor):
         part.register_forward_hook(lambda module, inputs, outputs: _to_float32(outputs))
     return network
 
@@ -103,10 +104,11 @@ def _build_resnet50(config: ModelConfig) -> FasterRCNN:
     network = fasterrcnn_resnet50_fpn_v2(weights=config.weights, **_arguments(config))
     generator = config.anchors.build_generator()
     network.rpn.anchor_generator = generator
-    network.rpn.head = RPNHead(network.backbone.out_channels, generator.num_anchors_per_location()[0])
-    network.roi_heads.box_roi_pool = MultiScaleRoIAlign(["0", "1", "2", "3"], ROI_SIZE, sampling_ratio=2)
-    features = network.roi_heads.box_predictor.cls_score.in_features
-    network.roi_heads.box_predictor = FastRCNNPredictor(features, NUM_CLASSES)
+    network.rpn.head = RPNHead(cast(int, network.backbone.out_channels), generator.num_anchors_per_location()[0])
+    heads = cast(RoIHeads, network.roi_heads)
+    heads.box_roi_pool = MultiScaleRoIAlign(["0", "1", "2", "3"], ROI_SIZE, sampling_ratio=2)
+    features = cast(FastRCNNPredictor, heads.box_predictor).cls_score.in_features
+    heads.box_predictor = FastRCNNPredictor(features, NUM_CLASSES)
     return network
 
 
@@ -191,7 +193,7 @@ class RegionHeads(RoIHeads):
             heads.nms_thresh,
             heads.detections_per_img,
         )
-        self.term = term
+        self.term: Term | None = term
 
     def forward(
         self,
@@ -203,6 +205,8 @@ class RegionHeads(RoIHeads):
         """Return the losses alone in training mode, torchvision's detections alone in evaluation mode."""
         if not self.training:
             return super().forward(features, proposals, image_shapes, targets)
+        if targets is None:
+            raise ValueError("targets are None; in training mode each image needs its target")
         proposals, matches, labels, _ = self.select_training_samples(proposals, targets)
         regions, labels = torch.cat(proposals), torch.cat(labels)
         pooled = self.box_head(self.box_roi_pool(features, proposals, image_shapes))
@@ -236,7 +240,8 @@ def detect(
         images: one batch, of any sizes; all are padded to the largest.
     """
     device = next(network.parameters()).device
-    network.roi_heads.score_thresh, network.roi_heads.nms_thresh = thresholds.score, thresholds.nms
+    heads = cast(RoIHeads, network.roi_heads)
+    heads.score_thresh, heads.nms_thresh = thresholds.score, thresholds.nms
     with runtime.autocast(device):  # as in training
         outputs = network([prepare_image(image, device) for image in images])
     return [Detections(*(output[name].cpu() for name in ("boxes", "scores", "labels"))) for output in outputs]

@@ -140,12 +140,14 @@ def _choose_ink(wall: Colour, rng: np.random.Generator) -> Colour:
 def _vary(colour: Colour, rng: np.random.Generator, amount: float) -> Colour:
     """Return a similar colour, changed in brightness mostly and in hue a little."""
     values = np.array(colour) + rng.normal(0, amount) + rng.normal(0, amount / 7, 3)
-    return tuple(np.clip(np.rint(values), 0, 255).astype(int).tolist())
+    red, green, blue = np.clip(np.rint(values), 0, 255).astype(int).tolist()
+    return red, green, blue
 
 
 def _mix(first: Colour, second: Colour, share: float) -> Colour:
     """Return the mixture (1 - `share`) · `first` + `share` · `second`."""
-    return tuple(round(a + share * (b - a)) for a, b in zip(first, second, strict=True))
+    red, green, blue = (round(a + share * (b - a)) for a, b in zip(first, second, strict=True))
+    return red, green, blue
 
 
 # The sign
@@ -157,7 +159,7 @@ def _load_font(name: str, level: int) -> tuple[ImageFont.FreeTypeFont, int]:
     path = str(Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf"))
     _, top, _, bottom = ImageFont.truetype(path, 200).getbbox("8")
     font = ImageFont.truetype(path, round(200 * level / (bottom - top)), layout_engine=ImageFont.Layout.BASIC)
-    return font, font.getbbox("8")[1]
+    return font, int(font.getbbox("8")[1])
 
 
 @functools.cache
@@ -170,6 +172,8 @@ def _draw_glyph(name: str, text: str, level: int, stroke: int) -> tuple[Image.Im
     sheet = Image.new("L", (4 * level, 4 * level))
     ImageDraw.Draw(sheet).text((level, level), text, fill=255, font=font, stroke_width=stroke)
     ink = sheet.getbbox()  # the font's box of a character is wider: it includes the space after the ink
+    if ink is None:
+        raise ValueError(f"the font {name} has no character {text!r}")
     return sheet.crop(ink), ink[1] - level - top_of_8
 
 
@@ -200,8 +204,8 @@ def _draw_masks(sign: Sign, size: tuple[int, int], rng: np.random.Generator) -> 
     margin = 0.8  # room for strokes, descenders of letters and an oval that is wider than its plate
     origin = np.minimum(plate[0], inked[:, :2].min(axis=0)) - margin
     end = np.maximum(plate[1], inked[:, 2:].max(axis=0)) + margin
-    extent = tuple(np.ceil((end - origin) * scale).astype(int).tolist())
-    plate_mask, rim_mask, ink_mask = masks = [Image.new("L", extent) for _ in range(3)]
+    width, height = np.ceil((end - origin) * scale).astype(int).tolist()
+    plate_mask, rim_mask, ink_mask = masks = [Image.new("L", (width, height)) for _ in range(3)]
     _draw_plate(plate_mask, rim_mask, (plate - origin) * scale, scale, rng)
     for char in sign.characters:
         glyph, top = _draw_glyph(sign.font, char.text, level, stroke)
@@ -213,7 +217,7 @@ def _draw_masks(sign: Sign, size: tuple[int, int], rng: np.random.Generator) -> 
     from_image = to_masks @ np.linalg.inv(sign.matrix)
     coefficients = (from_image / from_image[2, 2]).ravel()[:8].tolist()
     projected = Image.merge("RGB", masks).transform(
-        size[::-1], Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BILINEAR
+        (size[1], size[0]), Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BILINEAR
     )
     return list(projected.split())
 
@@ -252,7 +256,7 @@ def _paint_wall(
     draw = ImageDraw.Draw(canvas)
     if bricks:
         _draw_bricks(draw, size, unit, wall, rng)
-    if rng.random() < 0.65:  # vertical edges beside the number: a door frame, a window, a gutter
+    if rng.random() < 0.65:  # vertical edges beside the number: a frame, a window, a gutter
         for _ in range(rng.integers(1, 4)):
             colour = _vary(_WALLS[rng.integers(len(_WALLS))], rng, 25)
             lean = rng.normal(0, 0.04) * height

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.roi_heads import RoIHeads
 
 from helpers.digits.dataset import DigitDataset
 from helpers.digits.loss import BOX_CODER
@@ -30,7 +31,7 @@ def collect_refinements(network: FasterRCNN, dataset: DigitDataset) -> Refinemen
     correction.
     """
     device = next(network.parameters()).device
-    heads = network.roi_heads
+    heads = cast(RoIHeads, network.roi_heads)
     columns: list[tuple[Tensor, Tensor, Tensor]] = []
     for image, target in (dataset[index] for index in range(len(dataset))):
         target = {name: value.to(device) for name, value in target.items()}

@@ -13,7 +13,7 @@ import contextlib
 import os
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import h5py
 import numpy as np
@@ -42,6 +42,9 @@ class DigitStruct(NamedTuple):
     digits: Int64[np.ndarray, " N"]  # 0 to 9; SVHN's label of 0 is 10
 
 
+T = TypeVar("T")
+
+
 def read_digit_struct(path: Path) -> DigitStruct:
     """Return the content of the file; SVHN's 33,402 training images take a minute.
 
@@ -51,10 +54,14 @@ def read_digit_struct(path: Path) -> DigitStruct:
     require_file(path, "file", _REMEDY)
     try:
         with h5py.File(path, "r") as file:
-            names, groups = (_read_column(file[f"digitStruct/{name}"]) for name in ("name", "bbox"))
-            file_names = tuple("".join(map(chr, _read_column(file[name], LONGEST_NAME))) for name in names)
+            names, groups = (
+                _read_column(_find(file, f"digitStruct/{name}", h5py.Dataset)) for name in ("name", "bbox")
+            )
+            file_names = tuple(
+                "".join(map(chr, _read_column(_find(file, name, h5py.Dataset), LONGEST_NAME))) for name in names
+            )
             rows = [
-                np.array([_read_field(file, file[group][field]) for field in _FIELDS], float).T
+                np.array([_read_field(file, _find(file, group, h5py.Group), field) for field in _FIELDS], float).T
                 for group in tqdm(groups, desc=path.name, unit="image")
             ]
         if len(names) != len(groups):
@@ -91,12 +98,21 @@ def _read_column(values: h5py.Dataset, longest: int = LONGEST_COLUMN) -> np.ndar
     return values[:, 0]
 
 
-def _read_field(file: h5py.File, values: h5py.Dataset) -> list[float]:
+def _find(container: h5py.Group, key: Any, kind: type[T]) -> T:
+    """Return what `key`, a name or a reference, leads to, if it is of this kind."""
+    value = container[key]
+    if not isinstance(value, kind):
+        raise ValueError(f"{key!r} is a {type(value).__name__}, no {kind.__name__}")
+    return value
+
+
+def _read_field(file: h5py.File, group: h5py.Group, field: str) -> list[float]:
     """Return one number per digit: the values of a field, or the values that its references lead to."""
+    values = _find(group, field, h5py.Dataset)
     column = _read_column(values, LARGEST_NUMBER_OF_DIGITS)
     if h5py.check_ref_dtype(values.dtype) is None:
         return column.tolist()
-    return [file[reference][0, 0] for reference in column]
+    return [float(_find(file, reference, h5py.Dataset)[0, 0]) for reference in column]
 
 
 def convert(struct: DigitStruct, images: Path, out: Path, valid_share: float = 0.0) -> dict[str, tuple[int, int]]:
@@ -132,7 +148,8 @@ def convert(struct: DigitStruct, images: Path, out: Path, valid_share: float = 0
     sizes = read_image_sizes(images, names, "RGB")
     taken = ~(coco.are_mostly_outside(struct.corners, sizes[struct.owners]) | coco.are_shares(struct.corners))
     num_images = len(names)
-    by_id = np.argsort([find_image_id(name) for name in names])  # so that the order of the records means nothing
+    image_ids = [image_id for name in names if (image_id := find_image_id(name)) is not None]  # each has one
+    by_id = np.argsort(image_ids)  # so that the order of the records means nothing
     order = by_id[np.random.default_rng(0).permutation(num_images)]
     num_valid = round(valid_share * num_images)
     splits = {out: np.sort(order[num_valid:])}

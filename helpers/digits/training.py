@@ -64,7 +64,9 @@ def train(
         CheckpointError: `folder` holds a run of another recipe or other data.
     """
     torch.manual_seed(recipe.training.seed)  # the initial weights depend on the recipe only
-    model = build_digit_rcnn(recipe.model, recipe.box_loss.term).to(device, memory_format=torch.channels_last)
+    model = build_digit_rcnn(recipe.model, recipe.box_loss.term)
+    # torch's annotations lack this form of `to`.
+    model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if start is not None:
         model.load_state_dict(start.state_dict())
     task = Task(recipe, train_set, selection_set, device)
@@ -136,7 +138,8 @@ class Task:
             "class": parts["class"],
             "box": self.recipe.box_loss.mix(parts["smooth-l1"], parts["term"], self.epoch - 1),
         }
-        return {"loss": sum(losses.values()), **losses}
+        total = losses["objectness"] + losses["proposal"] + losses["class"] + losses["box"]
+        return {"loss": total, **losses}
 
     def validate(self, model: FasterRCNN) -> training.Row:
         """Return COCO's twelve metrics on the selection set, without a score threshold: the same for all recipes."""

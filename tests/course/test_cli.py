@@ -11,7 +11,7 @@ import sys
 import click
 import pytest
 from click.testing import CliRunner
-from nbformat.v4 import new_markdown_cell
+from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from helpers import handout, paths
 from helpers.course import cli, grading, lessons, report, student
@@ -160,7 +160,7 @@ def test_what_an_earlier_execution_left_in_the_metadata_has_no_effect(notebooks,
     error = {"output_type": "error", "ename": "OldError", "evalue": "", "traceback": []}
     old = {"state": {"1": {"state": {"outputs": [error]}}}}
     for widgets in (5, {"application/vnd.jupyter.widget-state+json": old}):
-        write_notebook(notebooks / BROKEN)
+        write_notebook(notebooks / BROKEN, new_code_cell("1"))
         document = json.loads((notebooks / BROKEN).read_text())
         document["metadata"] |= {"widgets": widgets, "papermill": 5}
         (notebooks / BROKEN).write_text(json.dumps(document))

@@ -72,7 +72,7 @@ def test_a_pair_is_shown_with_its_hull_and_sides_that_go_downhill():
     assert ax.get_title() == "miss"
 
 
-def test_bars_carry_their_numbers_and_end_where_the_room_does():
+def test_bars_have_their_numbers_and_end_at_the_limit():
     ax = plt.figure().add_subplot()
     plot_bars(np.array([0.5, 0.2]), ("iou", "giou"), ax, "loss", limit=1.0)
     update_bars(np.array([0.1, 7.0]), ax)

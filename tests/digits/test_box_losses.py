@@ -85,7 +85,7 @@ def test_stretched_boxes_keep_centre_and_area_and_only_ciou_adds_their_shape():
 
 
 def test_slopes_of_equal_boxes_moved_apart_by_hand():
-    """IoU is (1 - s) / (1 + s) until they part, so its loss climbs by 2 / (1 + s)²; smooth-L1 by its factor of 10."""
+    """IoU is (1 - s) / (1 + s) until they part, so its loss rises by 2 / (1 + s)²; smooth-L1 by its factor of 10."""
     positions = torch.tensor([0.25, 0.5, 2.0], dtype=torch.float64)
     losses, slopes = measure_scenario("iou", TRUE.double(), "apart", positions)
     assert losses.tolist() == pytest.approx([0.4, 2 / 3, 1])

@@ -227,7 +227,7 @@ def test_images_without_truth_that_no_answer_could_name_are_refused(tmp_path):
     (tmp_path / "test" / "notes.txt").write_text("no image")
     with pytest.raises(DatasetError, match="test: holds no image"):
         DigitDataset.read_unlabelled(tmp_path, "test")
-    for name in ("1.png", "2.jpg", "house.png"):
+    for name in ("1.png", "2.jpg", "front.png"):
         Image.new("RGB", (5, 4)).save(tmp_path / "test" / name)
     with pytest.raises(DatasetError, match=r"2\.jpg: its name is no image_id with \.png \(2 of 3 images are so\)"):
         DigitDataset.read_unlabelled(tmp_path, "test")
@@ -282,7 +282,7 @@ def test_two_images_of_one_id_and_images_that_are_no_png_are_refused(photos):
     with pytest.raises(DatasetError, match=r"2\.png: its image_id is that of 02\.png, too"):
         DigitDataset.read_unlabelled(photos, "test")
     (photos / "test" / "02.png").unlink()
-    for name in ("house.png", "3.jpg", "\u0661.png", "9" * 30 + ".png"):
+    for name in ("front.png", "3.jpg", "\u0661.png", "9" * 30 + ".png"):
         Image.new("RGB", (5, 4)).save(photos / "test" / name)
         remedy = "save them as PNG" if name.endswith("jpg") else "name them so"
         with pytest.raises(DatasetError, match=rf"its name is no image_id with \.png.*Remedy: {remedy}"):

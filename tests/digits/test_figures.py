@@ -41,8 +41,8 @@ def find_boxes(lines):
 
 
 def test_a_number_is_drawn_with_its_boxes_and_read_in_the_title():
-    ax = plot_number(*build_item(), title="house")
-    assert ax.get_title() == "house 07"
+    ax = plot_number(*build_item(), title="number")
+    assert ax.get_title() == "number 07"
     found = [(*patch.get_xy(), patch.get_width(), patch.get_height()) for patch in ax.patches]
     assert found == [(10, 5, 10, 30), (22, 6, 9, 30)]
     assert ax.images[0].get_extent() == [0, 90, 40, 0]

@@ -92,7 +92,7 @@ def test_a_mixed_colour_lies_between():
     assert painting._mix((0, 100, 200), (100, 100, 0), 0.25) == (25, 100, 150)
 
 
-def test_light_is_positive_and_texture_has_no_mean_to_speak_of():
+def test_light_is_positive_and_texture_has_a_mean_of_almost_0():
     for seed in range(50):
         rng = np.random.default_rng(seed)
         light, texture = painting._draw_light((40, 90), rng), painting._draw_texture((40, 90), 20.0, rng)

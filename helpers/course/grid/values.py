@@ -86,7 +86,7 @@ def _read_json(text: str) -> Any:
     return json.loads(text, object_pairs_hook=_build_dict)
 
 
-def _build_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _build_dict(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
     """Return the dictionary of `pairs`, of which JSON and Python would keep the last of equal keys."""
     keys = [key for key, _ in pairs]
     for row, key in enumerate(keys):
