@@ -4,11 +4,15 @@ The hook works on modules that are imported after it, so no module of `helpers` 
 """
 
 import os
+import signal
 import sys
 from typing import Any
 
 import pytest
 from jaxtyping import install_import_hook
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background job; commands under test would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The numeric tower lets an int stand where a float is asked for: Python's typing rules do, beartype alone does not.
 install_import_hook("helpers", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")

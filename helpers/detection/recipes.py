@@ -88,9 +88,8 @@ def ablation(width: int, epochs: int) -> dict[str, Recipe]:
 def ablation_controls(steps: Mapping[str, Recipe]) -> dict[str, Recipe]:
     """Return two variants that test whether the order of the ablation steps matters.
 
-    The first has the dilations without the changes between the optimiser and the dilations. The second is the best
-    variant we know without dilations: with a small receptive field, more positives, background anchors that are further
-    from them, and scenes no more crowded than the handout's are better.
+    The first has the dilations without the changes between the optimiser and the dilations. The second has neither
+    dilations nor crowded scenes, and thresholds with more positive anchors, because its receptive field is small.
 
     Args:
         steps: from `ablation`.
