@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from helpers import handout, paths
 from helpers.course import cli, grading, lessons, report, student
-from tests.course.tiny import make_parameters, write_notebook
+from tests.course.tiny import find_messages, make_parameters, write_notebook
 
 HELPERS = paths.ROOT / "helpers"
 BROKEN = "01_dataset_generation.ipynb"
@@ -102,7 +102,7 @@ def notebooks(tmp_path, monkeypatch):
 def assert_one_line(status, captured, name):
     assert status == 1
     assert "Traceback" not in captured.err
-    assert captured.err.count("\n") == 1
+    assert len(find_messages(captured.err)) == 1
     assert captured.err.endswith("\n")
     assert name in captured.err
     assert len(captured.err) < 500

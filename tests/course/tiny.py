@@ -48,3 +48,8 @@ def is_running(process):
         process = process if isinstance(process, psutil.Process) else psutil.Process(process)
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
+
+
+def find_messages(errors):
+    """Return the lines of standard error without those of ipykernel, which may be interrupted while it starts."""
+    return [line for line in errors.splitlines() if not line.startswith("[IPKernelApp]")]
