@@ -25,8 +25,8 @@ from pathlib import Path
 
 from helpers import files, paths, plotting
 from helpers.course.execution import run_lesson
-from helpers.course.lessons import find_code_cells, find_lessons, show
-from helpers.course.sandbox import DEFAULT_LIMITS, Attempt, AttemptEnded, Limits, make_workbook, shorten
+from helpers.course.lessons import find_code_cells, find_lessons, shorten, show
+from helpers.course.sandbox import DEFAULT_LIMITS, LONGEST_REMARK, Attempt, AttemptEnded, Limits, make_workbook
 from helpers.course.student import Lesson, Task, find_id
 from helpers.course.submissions import Submission, collect_submissions
 
@@ -149,7 +149,7 @@ def grade_folder(
         try:
             marks = grade_lesson(submission, lesson, limits, workbook or make_workbook)
         except Exception as error:  # an error of the grader costs one row, and is shown there
-            reason = shorten(f"not graded: {type(error).__name__}: {error}")
+            reason = shorten(f"not graded: {type(error).__name__}: {error}", LONGEST_REMARK)
             marks = [Mark(submission.name, lesson.stem, task, False, reason) for task in lesson.tasks]
         points = f"{sum(mark.points for mark in marks):g} of {lesson.points:g}"
         print(f"  {submission.name}  {lesson.stem}  {points}  {time.perf_counter() - started:.0f} s", flush=True)

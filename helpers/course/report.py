@@ -114,7 +114,7 @@ def find_executed(path: Path, profile: str) -> Lesson:
     except (AttributeError, KeyError, TypeError) as error:  # metadata that are no mappings
         raise LessonFailed(f"{show(path)} has metadata that Jupyter does not write ({shorten(repr(error))})") from error
     saved = "its saved outputs" + (f", but {'; '.join(problems)}" if problems else "")
-    return Lesson(path, lesson, shorten(saved, LONGEST_SOURCE))
+    return Lesson(path, lesson, shorten(saved, length=LONGEST_SOURCE))
 
 
 def render_lesson(lesson: Lesson, folder: Path) -> tuple[list[Cell], list[str]]:
@@ -289,7 +289,7 @@ def write_report(assignment: Assignment, lessons: Sequence[Lesson], to: Path) ->
             with files.replace_when_complete(pdf_file) as partial:
                 partial.write_bytes(pdf)
         except (OSError, ConversionError) as error:
-            raise LessonFailed(f"no report {assignment.name}: {shorten(str(error), LONGEST_SOURCE)}") from error
+            raise LessonFailed(f"no report {assignment.name}: {shorten(str(error), length=LONGEST_SOURCE)}") from error
     return Report((html_file, pdf_file), left_out)
 
 
@@ -325,7 +325,7 @@ def write_reports(profile: str) -> None:
         except LessonFailed as error:
             failures.append(f"no report {assignment.name}: {error}")
         except Exception as error:  # a mistake in this module: the next report does not depend on it
-            reason = shorten(f"{type(error).__name__}: {error}", LONGEST_SOURCE // 2)  # of two in one line
+            reason = shorten(f"{type(error).__name__}: {error}", length=LONGEST_SOURCE // 2)  # of two in one line
             failures.append(f"no report {assignment.name}: {reason}")
         else:
             for line in report.left_out:

@@ -13,6 +13,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -31,12 +32,16 @@ from nbconvert.filters.markdown_mistune import (
 from nbformat import NotebookNode
 from PIL import Image, ImageColor
 
+from helpers.course import lessons
+
 FULL_WIDTH = 730  # pixels of a picture that fills the width of a page; a smaller one is smaller in proportion
 LARGEST_PICTURE = 50_000_000  # pixels; a larger picture is left out before it is decoded
 DEEPEST_NESTING = 24  # elements inside each other; typst refuses deep nesting
 LARGEST_SPAN = 100  # rows or columns of a table's cell; pandoc reserves memory for each
 LONGEST_LINK = 4000  # characters; typst refuses 8000
 LONGEST_NAME = 70  # characters of a link, a formula or a tag in a line about what was left out
+
+shorten = partial(lessons.shorten, length=LONGEST_NAME)
 
 TAGS = set(
     "a abbr b blockquote br caption center cite code col colgroup dd del details dfn div dl dt em figcaption figure "  # noqa: SIM905
@@ -195,12 +200,6 @@ def read_text(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     text = text.encode("utf-8", "replace").decode("utf-8").replace("\r\n", "\n")
     return _CONTROL.sub("", _ANSI.sub("", text))
-
-
-def shorten(text: str, length: int = LONGEST_NAME) -> str:
-    """Return text on one line, cut to `length` characters."""
-    text = " ".join(text.split())
-    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 class _DroppedTags(HTMLParser):

@@ -22,7 +22,7 @@ from jupyter_client.manager import KernelManager
 from traitlets.config import Config
 
 from helpers import paths
-from helpers.course.lessons import find_lessons, find_loaded
+from helpers.course.lessons import find_lessons, find_loaded, shorten
 
 LONGEST_REMARK = 300  # characters of an error message in a table
 LARGEST_MESSAGE = 10_000_000  # bytes of a kernel's reply, which contains the text of an error
@@ -123,7 +123,8 @@ class Attempt:
             return f"it was still running after {limit:g} s"
         if content["status"] == "ok":
             return ""
-        return shorten(f"{content.get('ename', 'Error')}: {content.get('evalue', content['status'])}")
+        problem = f"{content.get('ename', 'Error')}: {content.get('evalue', content['status'])}"
+        return shorten(problem[: 10 * LONGEST_REMARK], LONGEST_REMARK)
 
     def _wait(self, message: str, limit: float) -> dict:
         """Return the content of the kernel's reply to a message."""
@@ -174,9 +175,3 @@ def _read_environment(process: psutil.Process) -> dict[str, str]:
         return process.environ()
     except (psutil.Error, OSError):
         return {}
-
-
-def shorten(text: str, length: int = LONGEST_REMARK) -> str:
-    """Return `text` as one line of at most `length` characters."""
-    text = " ".join(text[: 10 * length].split())
-    return text if len(text) <= length else text[: length - 1] + "…"

@@ -12,8 +12,7 @@ from pathlib import Path
 from nbconvert.exporters.exporter import ResourcesDict
 from nbgrader.preprocessors import DeduplicateIds
 
-from helpers.course.lessons import LessonFailed, find_code_cells, read_notebook
-from helpers.course.sandbox import shorten
+from helpers.course.lessons import LessonFailed, find_code_cells, read_notebook, shorten
 from helpers.course.student import Lesson, find_id
 
 LARGEST_SUBMISSION = 50_000_000  # bytes of a notebook, outputs included

@@ -23,6 +23,7 @@ from helpers.plotting import (
     TRUTH_COLOUR,
     TRUTH_STYLE,
     add_outlines,
+    fade,
     outline_boxes,
     plot_history,
     plot_image,
@@ -159,8 +160,7 @@ def plot_anchors(
         shapes: anchors, all with the centre of the digit.
         best: anchor with the highest IoU.
     """
-    pale = (255 - (255 - image) * 0.5).astype(np.uint8)
-    ax.imshow(pale)
+    ax.imshow(fade(image, 0.5))
     add_outlines(ax, COLOURS[0], "-", 0.7)
     add_outlines(ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.8)
     add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 1.8)

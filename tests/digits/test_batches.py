@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -13,26 +10,8 @@ from torchvision.transforms import v2
 
 from helpers.digits.batches import AugmentationConfig, build_augmentation, build_loader, group_by_shape
 from helpers.digits.dataset import DigitDataset
-from helpers.digits.drawn import DrawnConfig, ensure_drawn
 from helpers.records import DatasetError
 from helpers.training import Batches
-
-CONFIG = DrawnConfig(num_train=24, num_valid=2, num_test=2)
-
-
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory):
-    return ensure_drawn(tmp_path_factory.mktemp("data") / "house_numbers", CONFIG)
-
-
-@pytest.fixture
-def folder(sound, tmp_path):
-    return Path(shutil.copytree(sound, tmp_path / "house_numbers"))
-
-
-@pytest.fixture(scope="module")
-def dataset(sound):
-    return DigitDataset.read(sound, "train")
 
 
 def seeded(seed):

@@ -12,25 +12,6 @@ from helpers.digits.loss import BOX_LOSSES
 TRUE = torch.tensor([40.0, 20.0, 60.0, 60.0])
 
 
-def draw_boxes(count: int, seed: int = 0) -> torch.Tensor:
-    corner, size = torch.rand(2, count, 2, generator=torch.Generator().manual_seed(seed)) * 40
-    return torch.cat([corner, corner + size + 1], dim=1)
-
-
-def draw_regions(num_regions: int = 30, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Returns the arguments of `compute_region_losses`: two thirds of the regions hold a digit."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(1, 11, (num_regions,), generator=generator)
-    labels[::3] = 0
-    return {
-        "class_logits": torch.randn(num_regions, 11, generator=generator, requires_grad=True),
-        "offsets": torch.randn(num_regions, 44, generator=generator, requires_grad=True),
-        "labels": labels,
-        "regions": draw_boxes(num_regions, seed=1),
-        "true_boxes": draw_boxes(num_regions, seed=2),
-    }
-
-
 @pytest.mark.parametrize("loss", BOX_LOSSES)
 def test_the_truth_itself_loses_nothing_and_elsewhere_a_step_downhill_helps(loss):
     assert measure_loss(loss, TRUE.unsqueeze(0), TRUE.unsqueeze(0))[0].item() == pytest.approx(0, abs=1e-6)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,26 +16,9 @@ from torch.testing import assert_close
 from helpers.digits import dataset as dataset_module
 from helpers.digits.batches import build_loader
 from helpers.digits.dataset import DigitDataset
-from helpers.digits.drawn import DrawnConfig, ensure_drawn
+from helpers.digits.drawn import DrawnConfig
 from helpers.digits.scenes import TRAIN_NUMBERS, draw_scene
 from helpers.records import DatasetError
-
-CONFIG = DrawnConfig(num_train=24, num_valid=2, num_test=2)
-
-
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory):
-    return ensure_drawn(tmp_path_factory.mktemp("data") / "house_numbers", CONFIG)
-
-
-@pytest.fixture
-def folder(sound, tmp_path):
-    return Path(shutil.copytree(sound, tmp_path / "house_numbers"))
-
-
-@pytest.fixture(scope="module")
-def dataset(sound):
-    return DigitDataset.read(sound, "train")
 
 
 def edit(folder, change):
@@ -53,7 +35,7 @@ def seeded(seed):
 
 
 def test_an_item_is_the_drawn_scene_with_torchvisions_labels(dataset):
-    rng = np.random.default_rng((CONFIG.seed, 0))
+    rng = np.random.default_rng((DrawnConfig().seed, 0))
     for index in range(len(dataset)):
         scene = draw_scene(rng, TRAIN_NUMBERS)
         image, target = dataset[index]
