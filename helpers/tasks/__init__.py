@@ -1,0 +1,1 @@
+"""Build tasks: the functions that a student writes, their checks, and the lessons that run on the student's code."""

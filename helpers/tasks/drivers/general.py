@@ -1,0 +1,33 @@
+"""Drivers for any function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def call(function: Callable[..., Any], *inputs: Any, **keywords: Any) -> Any:
+    """Return what the function returns."""
+    return function(*inputs, **keywords)
+
+
+def call_swapped(function: Callable[..., Any], first: Any, second: Any) -> Any:
+    """Return what the function returns for its two arguments exchanged."""
+    return function(second, first)
+
+
+def describe_result(function: Callable[..., Any], *inputs: Any, **keywords: Any) -> dict[str, Any]:
+    """Return the type of the result, and of a tensor its shape."""
+    result = function(*inputs, **keywords)
+    kind = "tensor" if isinstance(result, Tensor) else type(result).__name__
+    return {"type": kind, "shape": list(result.shape) if isinstance(result, Tensor) else []}
+
+
+def compute_gradient(function: Callable[..., Any], variable: Tensor, *inputs: Any) -> Tensor:
+    """Return the gradient of the sum of the function's results by its first argument."""
+    variable = variable.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(function(variable, *inputs).sum(), variable)
+    return gradient
