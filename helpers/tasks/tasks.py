@@ -1,0 +1,200 @@
+"""Build tasks in a lesson: `tasks.show` and `tasks.check`, the two functions that its cells call.
+
+In the instructor's workbook the checks are compiled from their definitions. A student's copy holds them compiled, in
+`helpers/tasks/compiled_checks/`, without the code of any solution.
+"""
+
+from __future__ import annotations
+
+import html
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from helpers.tasks import solutions
+from helpers.tasks.compiled import CompiledTask, read_task
+from helpers.tasks.judging import Diagnosis, FailedCase, Verdict, judge
+from helpers.tasks.running import run_cases
+from helpers.tasks.values import describe
+
+COMPILED = Path(__file__).parent / "compiled_checks"
+"""Folder of the compiled checks; only a student's copy has it."""
+CATALOGUE = "helpers.course.checks.catalogue"
+"""Module of the definitions; only the instructor's workbook has it."""
+
+
+def list_names() -> list[str]:
+    """Return the names of all tasks in the order of the lessons."""
+    if COMPILED.is_dir():
+        tasks = [read_task(path) for path in COMPILED.glob("*.json")]
+        return [task.name for task in sorted(tasks, key=lambda task: [int(part) for part in task.number.split(".")])]
+    return [definition.name for definition in importlib.import_module(CATALOGUE).list_definitions()]
+
+
+def load_task(name: str) -> CompiledTask:
+    """Return the visible checks of a task.
+
+    Raises:
+        KeyError: there is no such task.
+    """
+    if COMPILED.is_dir():
+        path = COMPILED / f"{name}.json"
+        if not path.is_file():
+            raise KeyError(f"there is no task {name!r}; the tasks are {', '.join(list_names())}")
+        return read_task(path)
+    return importlib.import_module(CATALOGUE).compile_visible(name)
+
+
+def show(name: str) -> Callable[..., Any]:
+    """Display the source of the reference of a task and return it; for the instructor's workbook only.
+
+    In a student's copy the cell that calls this function is the stub.
+
+    Raises:
+        KeyError: there is no such task, or this is a student's copy.
+    """
+    from IPython.display import Code, display
+
+    if COMPILED.is_dir():
+        raise KeyError(f"this is a student's copy: write {name} in this cell")
+    reference = importlib.import_module(CATALOGUE).find_definition(name).reference
+    display(Code(inspect.getsource(reference), language="python"))
+    return reference
+
+
+def check(name: str, candidate: Callable[..., Any] | None = None) -> Report:
+    """Check the student's function `name` on the cases of its task and return a report for the notebook.
+
+    A function that passes is saved, and from here on all modules of the workbook use it, in this lesson and the later
+    ones.
+
+    Args:
+        candidate: the function or class; the one that the notebook defines if None.
+
+    Raises:
+        KeyError: there is no such task.
+    """
+    task = load_task(name)
+    if candidate is None:
+        candidate = getattr(sys.modules["__main__"], name, None)
+    if candidate is None:
+        return Report(task, None, "the notebook does not define it: run the cell above first")
+    is_reference = candidate.__module__.startswith("helpers.")
+    try:
+        source = "" if is_reference else solutions.read_cell(candidate)
+        function = candidate if is_reference else solutions.load_function(source, name)
+    except solutions.NoSolution as error:
+        return Report(task, None, str(error))
+    outcomes = run_cases(function, task.cases, _find_partners(task))
+    verdict = judge(task, outcomes)
+    if verdict.is_passed and not is_reference:
+        solutions.save_solution(name, source)
+        solutions.use_solution(name, function)
+    seconds = sum(outcome.seconds for outcome in outcomes) / max(len(outcomes), 1)
+    return Report(task, verdict, seconds=seconds)
+
+
+def _find_partners(task: CompiledTask) -> dict[str, Callable[..., Any]]:
+    """Return the functions of other tasks that the pair checks call: the student's, or in the original the references.
+
+    A partner that is not solved yet is left out, and its cases are skipped.
+    """
+    names = {name for case in task.cases for name in case.partners}
+    saved = solutions.read_solutions()
+    partners = {}
+    for name in names:
+        if not COMPILED.is_dir():
+            partners[name] = importlib.import_module(CATALOGUE).find_definition(name).reference
+        elif name in saved:
+            partners[name] = solutions.load_function(saved[name], name)
+    return partners
+
+
+def use_saved(lesson: str) -> tuple[str, ...]:
+    """Let the workbook use the saved solutions of earlier lessons, and return the names of their tasks.
+
+    Nothing happens in the instructor's workbook, which has no saved solutions.
+
+    Args:
+        lesson: two-digit number; solutions of this lesson and of later ones are not used, because the lesson itself
+            runs their cells.
+    """
+    used = []
+    for name, source in solutions.read_solutions().items():
+        if load_task(name).lesson < lesson:
+            solutions.use_solution(name, solutions.load_function(source, name))
+            used.append(name)
+    return tuple(used)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Result of a check, as a notebook displays it."""
+
+    task: CompiledTask
+    verdict: Verdict | None  # None: there is no function to check
+    problem: str = ""
+    seconds: float = 0.0  # of one case, on average
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether every case of every group passed."""
+        return self.verdict is not None and self.verdict.is_passed
+
+    def list_lines(self) -> list[str]:
+        """Return the report as lines of text."""
+        title = f"Task {self.task.number}, {self.task.name}"
+        if self.verdict is None:
+            return [f"{title}: not checked, because {self.problem}"]
+        if not self.verdict.is_written:
+            return [f"{title}: not written yet"]
+        lines = [f"{title}: {'passed' if self.is_passed else 'not passed yet'}"]
+        for group, (passed, total) in self.verdict.passed.items():
+            lines.append(f"  {'✓' if passed == total else '✗'} {group}: {passed} of {total}")
+        if self.verdict.convention:
+            lines.append(f"  recognised: {self.verdict.convention}")
+        for name in self.verdict.skipped:
+            lines.append(f"  a pair check waits for task {load_task(name).number}, {name}")
+        if self.verdict.failures:
+            lines += self._describe_failure(self.verdict.failures[0])
+        lines += self._describe_diagnoses(self.verdict.diagnoses)
+        return lines
+
+    def _describe_failure(self, failure: FailedCase) -> list[str]:
+        case, outcome = self.task.cases[failure.number], failure.outcome
+        lines = [f"  First case that fails ({case.group}): {case.title}"]
+        for position, value in enumerate(case.inputs, start=1):
+            lines.append(f"    input {position}: {_indent(describe(value))}")
+        for name, value in case.keywords.items():
+            lines.append(f"    {name}: {_indent(describe(value))}")
+        lines.append(f"    expected: {_indent(describe(failure.expected))}")
+        lines.append(f"    yours:    {_indent(describe(outcome.value))}")
+        if outcome.place:
+            lines.append(f"    raised in {outcome.place}")
+        if outcome.changed:
+            numbers = ", ".join(str(position + 1) for position in outcome.changed)
+            lines.append(f"    Your function changes its input {numbers}: work on a copy (`.clone()`)")
+        return lines
+
+    def _describe_diagnoses(self, diagnoses: tuple[Diagnosis, ...]) -> list[str]:
+        lines = []
+        for diagnosis in diagnoses:
+            certainty = "This is what comes out when" if diagnosis.is_certain else "It looks as if"
+            lines.append(f"  {certainty} {diagnosis.mistake.name}.")
+            lines.append(f"    {diagnosis.mistake.hint}")
+        return lines
+
+    def __repr__(self) -> str:
+        return "\n".join(self.list_lines())
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(repr(self))}</pre>"
+
+
+def _indent(text: str) -> str:
+    """Return a text of several lines with the later ones indented below the first."""
+    return text.replace("\n", "\n              ")
