@@ -1,4 +1,4 @@
-"""Solutions: the student's cells, saved as files, loaded in later lessons, and put in place of the workbook's functions.
+"""Solutions: cells of a student, saved, loaded in later lessons, and put in place of the workbook's functions.
 
     data/solutions/
         compute_iou.py   the cell whose function has passed its check

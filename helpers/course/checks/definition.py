@@ -174,7 +174,8 @@ def _strip_body(node: ast.stmt, lines: Sequence[str]) -> list[str]:
     """Return the lines of a function or class without its code."""
     assert isinstance(node, ast.FunctionDef | ast.ClassDef)
     docstring = node.body[0]
-    assert isinstance(docstring, ast.Expr) and docstring.end_lineno is not None, f"{node.name} has no docstring"
+    if not isinstance(docstring, ast.Expr) or docstring.end_lineno is None:
+        raise ValueError(f"{node.name} has no docstring: it is the contract of its task")
     first = node.decorator_list[0].lineno if node.decorator_list else node.lineno
     kept = list(lines[first - 1 : docstring.end_lineno])
     if isinstance(node, ast.FunctionDef):
