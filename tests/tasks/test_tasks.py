@@ -54,6 +54,32 @@ def test_a_wrong_one_is_not_saved_and_its_mistake_is_named_with_input_and_values
     assert text.count("Cut each side at 0") == 1
 
 
+def test_inputs_have_the_names_of_the_signature():
+    assert "    boxes: [[ 0.,  0., 10., 10.]]\n    others: [[20., 20., 30., 30.]]" in repr(solve(WRONG))
+
+
+LOOPS = """import torch
+
+
+def compute_iou(boxes, others):
+    iou = torch.zeros(len(boxes), len(others))
+    for row, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
+        for column, (u1, v1, u2, v2) in enumerate(others.tolist()):
+            width, height = min(x2, u2) - max(x1, u1), min(y2, v2) - max(y1, v1)
+            if width > 0 and height > 0:
+                union = (x2 - x1) * (y2 - y1) + (u2 - u1) * (v2 - v1) - width * height
+                iou[row, column] = width * height / union
+    return iou
+"""
+
+
+def test_a_slow_solution_passes_and_the_report_says_what_it_costs():
+    report = solve(LOOPS)
+    assert report.is_passed
+    assert "times slower than the vectorised version: this lesson needs about" in repr(report)
+    assert "slower" not in repr(solve(RIGHT))
+
+
 def test_the_stub_is_not_written_yet():
     stub = tasks.load_task("compute_iou").stub
     assert repr(solve(stub)).endswith("not written yet")

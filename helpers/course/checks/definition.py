@@ -75,7 +75,10 @@ class Definition:
     )  # other right answers by the name of their convention
     convention: str = "as described"  # name of the reference's convention
     indistinguishable: tuple[frozenset[str], ...] = ()  # codes of mistakes that no input tells apart
-    calls: int = 0  # of the function in its lesson at profile quick; 0 if its time does not matter
+    workload: Case | None = (
+        None  # one call as its lesson makes it; the driver draws the inputs
+    )
+    calls: int = 0  # such calls in the lesson at profile quick
     partners: Mapping[str, Function] = field(default_factory=dict)  # references of the tasks that pair checks need
 
     @property
@@ -120,6 +123,7 @@ def compile_task(definition: Definition, seed: int = VISIBLE_SEED) -> CompiledTa
         )
         for mistake in definition.mistakes
     ]
+    workload = None if definition.workload is None else _prepare(definition.workload)
     return CompiledTask(
         name=definition.name,
         number=definition.number,
@@ -132,7 +136,9 @@ def compile_task(definition: Definition, seed: int = VISIBLE_SEED) -> CompiledTa
         conventions=tuple(functions),
         cases=tuple(compiled),
         mistakes=tuple(mistakes),
+        workload=workload,
         calls=definition.calls,
+        reference_seconds=0.0 if workload is None else measure_seconds(definition, workload),
     )
 
 
@@ -150,6 +156,12 @@ def _prepare(case: Case) -> CompiledCase:
         accepted=[],
         may_change_inputs=case.may_change_inputs,
     )
+
+
+def measure_seconds(definition: Definition, workload: CompiledCase) -> float:
+    """Return the seconds that the reference takes for one call as its lesson makes it, the best of three."""
+    outcomes = [run_case(definition.reference, workload, definition.partners) for _ in range(3)]
+    return min(outcome.seconds for outcome in outcomes)
 
 
 def run_mistake(mistake: Mistake, cases: Sequence[CompiledCase], partners: Mapping[str, Function]) -> list[Any]:
