@@ -265,7 +265,7 @@ def find_lost_zeros(numbers: Sequence[str], detections: Sequence[Detections]) ->
 # Both files
 
 
-def write_answers(
+def write_submission_files(
     folder: Path, images: DigitDataset, detections: Sequence[Detections], config: ReadingConfig
 ) -> list[str]:
     """Write `pred.json` and, from it alone, `pred.csv` to `folder`, check both, and return the numbers."""

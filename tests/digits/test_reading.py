@@ -21,9 +21,9 @@ from helpers.digits.reading import (
     read_numbers,
     read_predictions,
     suppress,
-    write_answers,
     write_numbers,
     write_predictions,
+    write_submission_files,
 )
 from helpers.images import write_image
 from helpers.records import DatasetError
@@ -359,7 +359,7 @@ def test_of_zeros_alone_one_is_left():
 
 def test_both_files_are_made_of_all_detections_and_the_table_with_the_reading(dataset, tmp_path):
     sure, unsure = build_detections((LEFT, 0.9, 0), (RIGHT, 0.8, 7)), build_detections((LEFT, 0.4, 3))
-    numbers = write_answers(tmp_path / "new", dataset, [sure, unsure, unsure], ReadingConfig((0.5,)))
+    numbers = write_submission_files(tmp_path / "new", dataset, [sure, unsure, unsure], ReadingConfig((0.5,)))
     assert numbers == ["07", NO_NUMBER, NO_NUMBER]
     found = read_predictions(tmp_path / "new" / "pred.json", dataset)
     assert [len(one.scores) for one in found] == [2, 1, 1]
