@@ -425,8 +425,8 @@ def svhn(digit_struct: Path, images: Path, out: Path, valid: float) -> None:
 def photos(folder: Path, profile: paths.Profile) -> None:
     """Measure lesson 7's detector on the photos in FOLDER/train, before and after fine-tuning on half of them.
 
-    Each half is predicted by the detector that was fine-tuned on the other. Writes pred.json and pred.csv into the folder
-    of runs.
+    Each half is predicted by the detector that was fine-tuned on the other. Writes pred.json and pred.csv into the
+    folder of runs.
 
     \b
     Example:

@@ -16,9 +16,9 @@ from torchvision.models.detection import FasterRCNN
 from helpers import paths, runtime, training
 from helpers.average_precision import TWELVE, Detections
 from helpers.digits.batches import Batch, build_augmentation, build_loader
-from helpers.digits.dataset import DigitDataset
+from helpers.digits.dataset import DigitDataset, prepare_images
 from helpers.digits.metrics import evaluate_digits
-from helpers.digits.model import EVERYTHING, Thresholds, build_digit_rcnn, detect, prepare_image
+from helpers.digits.model import EVERYTHING, Thresholds, build_digit_rcnn, detect
 from helpers.digits.recipes import Recipe
 
 LESSON = "07_digit_detection"
@@ -131,7 +131,7 @@ class Task:
         """Return the losses of one batch; "loss" is their sum, as in torchvision, with the recipe's box loss."""
         images, targets = batch
         targets = [{name: value.to(self.device) for name, value in target.items()} for target in targets]
-        parts = model([prepare_image(image, self.device) for image in images], targets)
+        parts = model(prepare_images(images, self.device), targets)
         losses = {
             "objectness": parts["loss_objectness"],
             "proposal": parts["loss_rpn_box_reg"],
