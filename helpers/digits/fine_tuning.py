@@ -21,10 +21,11 @@ from jaxtyping import Int64
 from helpers import plotting, runtime, training
 from helpers.average_precision import Detections
 from helpers.digits.dataset import DigitDataset
-from helpers.digits.drawn import ensure_drawn, read_splits
+from helpers.digits.drawn import ensure_drawn
 from helpers.digits.metrics import evaluate_digits, measure_accuracy, true_numbers
 from helpers.digits.reading import ReadingConfig, choose_reading, read_numbers, write_submission_files
 from helpers.digits.recipes import Recipe, base_recipe
+from helpers.digits.splits import read_splits
 from helpers.digits.training import Detector, lesson_model, train
 from helpers.records import DatasetError
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from helpers import runtime
 from helpers.digits.dataset import DigitDataset
-from helpers.digits.drawn import read_splits
 from helpers.digits.metrics import true_numbers
 from helpers.digits.reading import choose_reading, write_submission_files
 from helpers.digits.recipes import base_recipe
+from helpers.digits.splits import read_splits
 from helpers.digits.training import lesson_model
 
 FOLDER = "submission"

@@ -9,7 +9,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from helpers import paths
 from helpers.course import cli, lessons
-from helpers.digits.drawn import REAL_VARIABLE
+from helpers.digits.splits import REAL_VARIABLE
 from tests.course.tiny import make_parameters, read_notebook, write_notebook
 
 
