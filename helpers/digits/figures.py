@@ -271,8 +271,8 @@ def plot_confusions(confusions: Int[np.ndarray, "11 11"], ax: Axes) -> Axes:
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(confusions):
         if count:
-            dark = shares[row, column] > 0.5
-            ax.text(column, row, str(count), ha="center", va="center", fontsize=7, color="white" if dark else "black")
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            ax.text(column, row, str(count), ha="center", va="center", fontsize=7, color=colour)
     names = [*map(str, range(len(confusions) - 1))]
     ax.set_xticks(range(len(confusions)), [*names, "missed"], rotation=0)
     ax.set_yticks(range(len(confusions)), [*names, "nothing"])

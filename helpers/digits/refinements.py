@@ -32,7 +32,8 @@ def collect_refinements(network: FasterRCNN, dataset: DigitDataset) -> Refinemen
     device = next(network.parameters()).device
     heads = cast(RoIHeads, network.roi_heads)
     columns: list[tuple[Tensor, Tensor, Tensor]] = []
-    for image, target in (dataset[index] for index in range(len(dataset))):
+    for index in range(len(dataset)):
+        image, target = dataset[index]
         target = {name: value.to(device) for name, value in target.items()}
         images, targets = network.transform(prepare_images([image], device), [target])
         features = network.backbone(images.tensors)

@@ -135,7 +135,7 @@ def test_a_dataset_does_not_depend_on_the_order_of_images_and_records(folder, da
 @pytest.fixture
 def unpainted(monkeypatch):
     """Replace the painting by black pixels, because it takes nearly all of the time."""
-    monkeypatch.setattr(scenes, "paint", lambda sign, size, clear, rng: np.zeros((*size, 3), np.uint8))
+    monkeypatch.setattr(scenes, "paint", lambda sign, size, clear_span, rng: np.zeros((*size, 3), np.uint8))
 
 
 @pytest.mark.parametrize("stacked", [0.0, 0.02, 1.0])
