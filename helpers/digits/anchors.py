@@ -1,8 +1,8 @@
 """Anchors of Faster R-CNN, their fit to the digits' boxes, and the resize that comes before them.
 
-Anchors are sizes in the resized image, where a digit of 29 pixels has some 360. So boxes are resized first. Anchors are
-placed as in torchvision: `AnchorGenerator` rounds their corners to whole pixels and centres the anchors of the first
-cell on the image's corner, not on the middle of the cell.
+Anchor sizes are pixels of the resized image, in which a digit of 29 pixels has about 360. So boxes are resized first.
+Anchors are placed as in torchvision: `AnchorGenerator` rounds their corners to whole pixels and centres the anchors of
+the first cell on the image's corner, not on the middle of the cell.
 
 Shape letters: M images, N boxes, L levels, S shapes of anchors.
 """

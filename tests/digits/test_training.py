@@ -87,7 +87,7 @@ def test_validation_returns_cocos_twelve_numbers(train_set):
     assert task.monitor in TWELVE
 
 
-def test_an_interrupted_training_resumes_to_the_same_weights_with_and_without_a_worker(
+def test_an_interrupted_training_resumes_to_the_same_weights_even_if_a_worker_decodes(
     train_set, valid_set, tmp_path, monkeypatch
 ):
     def interrupt(row, model):
