@@ -7,11 +7,12 @@ written: `boxes: Float[Tensor, "N 4"]`.
 from __future__ import annotations
 
 import ast
+import copy
 import io
 import re
 import textwrap
 import tokenize
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 SECTION = re.compile(r"(Args|Attributes|Returns|Yields|Raises|Source|Law|Example|Examples):\s*(.*)")
@@ -33,14 +34,51 @@ class Argument:
     comment: str = ""
 
 
-def write_page(source: str, module: str) -> str:
+def find_classes(source: str, module: str) -> set[str]:
+    """Return the dotted names of the public classes that the module `module` defines."""
+    classes = [node.name for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    return {f"{module}.{name}" for name in classes if not name.startswith("_")}
+
+
+class _Qualifier(ast.NodeTransformer):
+    """Replaces names in signatures by dotted ones, which lead to the page of the class."""
+
+    def __init__(self, full_names: Mapping[str, str]) -> None:
+        self.full_names = full_names
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        full_name = self.full_names.get(node.id)
+        return ast.parse(full_name, mode="eval").body if full_name else node
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        full_name = self.full_names.get(ast.unparse(node))
+        return ast.parse(full_name, mode="eval").body if full_name else node
+
+
+def _name_classes(tree: ast.Module, module: str, classes: Collection[str]) -> dict[str, str]:
+    """Return the dotted name of each class in `classes` by the name under which a module knows it."""
+    names = {name.rpartition(".")[2]: name for name in classes if name.rpartition(".")[0] == module}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                full_name, known_as = f"{node.module}.{alias.name}", alias.asname or alias.name
+                if full_name in classes:
+                    names[known_as] = full_name
+                members = [name for name in classes if name.rpartition(".")[0] == full_name]
+                names |= {f"{known_as}.{name.rpartition('.')[2]}": name for name in members}
+    return names
+
+
+def write_page(source: str, module: str, classes: Collection[str] = ()) -> str:
     """Return the page about a module: its docstring, then its documented constants, classes and functions.
 
     Args:
         source: text of the module.
         module: dotted name, as in `helpers.detection.boxes`.
+        classes: dotted names of the classes that have a place on some page; signatures lead to them.
     """
     tree = ast.parse(source)
+    qualifier = _Qualifier(_name_classes(tree, module, classes))
     comments = read_comments(source)
     parts = [f"# {module}", f"```{{py:module}} {module}\n```", format_docstring(ast.get_docstring(tree) or "")]
     constants = [_format_constant(node, text) for node, text in find_constants(tree.body, comments)]
@@ -48,9 +86,9 @@ def write_page(source: str, module: str) -> str:
         parts.append("\n".join(["**Constants**", "", *constants]))
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-            parts.append(format_class(node, comments))
+            parts.append(format_class(node, comments, qualifier))
         elif isinstance(node, Function) and not node.name.startswith("_"):
-            parts.append(format_function(node))
+            parts.append(format_function(node, qualifier))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -97,23 +135,25 @@ def _format_constant(node: ast.stmt, text: str) -> str:
     return f"- `{shown}`: {_to_line(text)}"
 
 
-def format_function(node: Function, kind: str = "function") -> str:
+def format_function(node: Function, qualifier: ast.NodeTransformer, kind: str = "function") -> str:
     """Return a function's signature and docstring as a directive of Sphinx.
 
     Args:
+        node: the function.
+        qualifier: changes the annotations of the signature.
         kind: of the directive: "function", or "method" for a function of a class.
     """
     decorators = {ast.unparse(decorator) for decorator in node.decorator_list}
     options = [f":{name}:" for name in ("classmethod", "staticmethod") if name in decorators]
     text = format_docstring(ast.get_docstring(node) or "", find_arguments(node))
     if decorators & {"property", "cached_property", "functools.cached_property"}:
-        returned = [f":type: {ast.unparse(node.returns)}"] if node.returns else []
+        returned = [f":type: {_qualify(node.returns, qualifier)}"] if node.returns else []
         return _direct("py:property", node.name, returned, text, fence=6)
     signature = (
         f"{node.name}({_format_arguments(node, skip_first=kind == 'method' and 'staticmethod' not in decorators)})"
     )
     if node.returns is not None:
-        signature += f" -> {ast.unparse(node.returns)}"
+        signature += f" -> {_qualify(node.returns, qualifier)}"
     return _direct(f"py:{kind}", signature, options, text, fence=6)
 
 
@@ -124,13 +164,18 @@ def find_arguments(node: Function) -> list[Argument]:
     return [Argument(each.arg, _unparse(each.annotation)) for each in nodes if each.annotation is not None]
 
 
-def _format_arguments(node: Function, skip_first: bool) -> str:
+def _qualify(node: ast.AST, qualifier: ast.NodeTransformer) -> str:
+    """Return code with the names that `qualifier` replaces; the node is left as it is."""
+    return ast.unparse(qualifier.visit(copy.deepcopy(node)))
+
+
+def _format_arguments(node: Function, qualifier: ast.NodeTransformer, skip_first: bool) -> str:
     """Return the arguments as in the signature, without `self` or `cls` if `skip_first`."""
-    text = ast.unparse(node.args)
+    text = _qualify(node.args, qualifier)
     return re.sub(r"^(?:self|cls)(?:, )?", "", text) if skip_first else text
 
 
-def format_class(node: ast.ClassDef, comments: dict[int, str]) -> str:
+def format_class(node: ast.ClassDef, comments: dict[int, str], qualifier: ast.NodeTransformer) -> str:
     """Return a class's signature, docstring, fields and public methods as a directive of Sphinx."""
     fields = [
         Argument(_read_target(child), _unparse(child.annotation), comments.get(child.end_lineno or child.lineno, ""))
@@ -144,7 +189,7 @@ def format_class(node: ast.ClassDef, comments: dict[int, str]) -> str:
     constructors = [child for child in node.body if isinstance(child, Function) and child.name == "__init__"]
     signature, arguments = node.name, []
     if constructors:
-        signature += f"({_format_arguments(constructors[0], skip_first=True)})"
+        signature += f"({_format_arguments(constructors[0], qualifier, skip_first=True)})"
         arguments = find_arguments(constructors[0])
     parts = [format_docstring(ast.get_docstring(node) or "", [*arguments, *fields])]
     if constructors and (text := ast.get_docstring(constructors[0])):
@@ -153,7 +198,7 @@ def format_class(node: ast.ClassDef, comments: dict[int, str]) -> str:
         title = "Fields" if is_record else "Attributes"
         rows = [f"- **{each.name}**: {_quote(each.kind)}{_to_tail(each.comment)}" for each in fields]
         parts.append("\n".join([f"**{title}**", "", *rows]))
-    parts += [format_function(method, "method") for method in methods]
+    parts += [format_function(method, qualifier, "method") for method in methods]
     bases = ", ".join(_quote(ast.unparse(base)) for base in node.bases)
     parts.insert(0, f"Bases: {bases}" if bases and not is_record else "")
     return _direct("py:class", signature, [], "\n\n".join(part for part in parts if part), fence=8)
