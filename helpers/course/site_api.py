@@ -149,9 +149,8 @@ def format_function(node: Function, qualifier: ast.NodeTransformer, kind: str = 
     if decorators & {"property", "cached_property", "functools.cached_property"}:
         returned = [f":type: {_qualify(node.returns, qualifier)}"] if node.returns else []
         return _direct("py:property", node.name, returned, text, fence=6)
-    signature = (
-        f"{node.name}({_format_arguments(node, skip_first=kind == 'method' and 'staticmethod' not in decorators)})"
-    )
+    is_bound = kind == "method" and "staticmethod" not in decorators
+    signature = f"{node.name}({_format_arguments(node, qualifier, skip_first=is_bound)})"
     if node.returns is not None:
         signature += f" -> {_qualify(node.returns, qualifier)}"
     return _direct(f"py:{kind}", signature, options, text, fence=6)
