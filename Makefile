@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test student grade report lab kernel data figures bench lock clean
+.PHONY: help run test student grade report site lab kernel data figures bench lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ grade: .venv/.complete ## run the hidden tests over a folder of submissions: SUB
 
 report: .venv/.complete ## write an HTML and a PDF report per assignment into data/reports/, from the executed lessons
 	@$(WORKBOOK) report --profile $(PROFILE)
+
+site: .venv/.complete ## build the web site into data/site/, which opens from disk: REPOSITORY=address for launch buttons
+	@$(WORKBOOK) site $(if $(REPOSITORY),--repository "$(REPOSITORY)")
 
 lab: .venv/.complete ## open the notebooks in JupyterLab, on this machine only
 	@$(WORKBOOK) lab

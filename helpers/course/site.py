@@ -23,14 +23,13 @@ import nbformat
 
 from helpers import files, paths
 from helpers.course.lessons import LessonFailed, find_lessons, read_notebook
-from helpers.course.site_api import find_classes, write_page
+from helpers.course.site_api import find_classes, read_summary, write_page
 from helpers.course.site_checks import check_site
 from helpers.course.site_lessons import prepare_lesson
 
 SITE = paths.DATA / "site"
 STYLE = Path(__file__).with_name("site.css")
 TITLE = "Where is it? A hands-on workbook in object localisation"
-REPOSITORY_VARIABLE = "WORKBOOK_REPOSITORY"
 BRANCH = "main"
 FRONT = "README.md"
 CONTRIBUTING = "CONTRIBUTING.md"
@@ -44,6 +43,8 @@ API_PARTS: Mapping[str, str] = {
 }
 """Folders in helpers/ whose modules have a page, and the title of their group."""
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp"})
+LEFTOVERS = (".buildinfo", "_static/*.html", "_static/**/*.map")
+"""Files of a build that no page needs: templates of the theme, and what only its authors need to find their errors."""
 LONGEST_REASON = 400  # characters of the warnings in an error
 
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|!?\[[^\]]*\]\([^)]*\))*)\]\(([^()\s]+)\)")
@@ -206,9 +207,8 @@ def run_sphinx(source: Path, to: Path, config: Mapping[str, Any]) -> None:
     if lines:
         text = shorten("; ".join(line.replace(f"{source}/", "") for line in lines))
         raise LessonFailed(f"the site has {len(lines)} warnings: {text}")
-    for folder in (".doctrees", ".buildinfo", "objects.inv"):
-        path = to / folder
-        if path.is_file():
+    for pattern in LEFTOVERS:
+        for path in to.glob(pattern):
             path.unlink()
 
 
@@ -246,7 +246,7 @@ def assemble(workbook: Workbook, source: Path) -> None:
             if name == FRONT:
                 text += _write_contents(pages)
             files.write_text(source / f"{page}.md", text)
-    files.write_text(source / "api" / "index.md", _write_api_contents(workbook))
+    write_api_contents(workbook, source / "api")
     copy_pictures(workbook, source)
 
 
@@ -333,20 +333,30 @@ def _write_contents(pages: Mapping[str, str]) -> str:
     guides += [page for name, page in pages.items() if name == CONTRIBUTING]
     reference = [pages[name] for name in REFERENCE if name in pages]
     groups = {"Lessons": lessons, "Guides": guides, "Reference": [*reference, "api/index"]}
-    return "".join(_write_toctree(names, ":hidden:", f":caption: {title}") for title, names in groups.items() if names)
+    return "".join(write_toctree(names, ":hidden:", f":caption: {title}") for title, names in groups.items() if names)
 
 
-def _write_api_contents(workbook: Workbook) -> str:
-    """Return the page that lists the modules."""
-    parts = ["# API", "Functions and classes that the lessons import, with the shapes of their tensors."]
+def write_api_contents(workbook: Workbook, folder: Path) -> None:
+    """Write the pages that list the modules into `folder`: one for each group, and one for the groups."""
+    groups = []
     for part, title in API_PARTS.items():
-        names = [_name_api_page(workbook.name(path)).removeprefix("api/") for path in workbook.find_modules(part)]
-        if names:
-            parts += [f"## {title}", _write_toctree(names, ":maxdepth: 1")]
-    return "\n\n".join(parts) + "\n"
+        modules = workbook.find_modules(part)
+        if not modules:
+            continue
+        group = part or "shared"
+        groups.append(group)
+        pages = [f"{path.stem} <{part}/{path.stem}>" if part else path.stem for path in modules]
+        rows = [
+            f"- [{'.'.join(filter(None, [part, path.stem]))}]({page.partition('<')[2].rstrip('>') or page}.md): "
+            f"{read_summary(path.read_text(encoding='utf-8'))}"
+            for path, page in zip(modules, pages, strict=True)
+        ]
+        files.write_text(folder / f"{group}.md", "\n".join([f"# {title}", "", *rows, write_toctree(pages, ":hidden:")]))
+    text = "# API\n\nFunctions and classes that the lessons import, with the shapes of their tensors.\n"
+    files.write_text(folder / "index.md", text + write_toctree(groups, ":maxdepth: 1"))
 
 
-def _write_toctree(pages: Sequence[str], *options: str) -> str:
+def write_toctree(pages: Sequence[str], *options: str) -> str:
     """Return Sphinx's directive for a list of pages."""
     return "\n".join(["", "```{toctree}", *options, "", *pages, "```", ""])
 
@@ -359,6 +369,6 @@ def write_site(repository: str) -> None:
     """
     site = build_site(Workbook(paths.ROOT, repository), SITE)
     if not repository:
-        print(f"without launch buttons: the address of the repository is not set ({REPOSITORY_VARIABLE})")
+        print(f"without launch buttons: the address of the repository is not given (--repository)")
     print(f"{site.num_pages} pages, {site.size / 1e6:.1f} MB, {site.seconds:.0f} s")
     print(site.folder / "index.html")

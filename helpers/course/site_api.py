@@ -40,6 +40,11 @@ def find_classes(source: str, module: str) -> set[str]:
     return {f"{module}.{name}" for name in classes if not name.startswith("_")}
 
 
+def read_summary(source: str) -> str:
+    """Return the first line of a module's docstring, as Markdown."""
+    return _to_line((ast.get_docstring(ast.parse(source)) or "").partition("\n")[0])
+
+
 class _Qualifier(ast.NodeTransformer):
     """Replaces names in signatures by dotted ones, which lead to the page of the class."""
 
@@ -163,14 +168,18 @@ def find_arguments(node: Function) -> list[Argument]:
     return [Argument(each.arg, _unparse(each.annotation)) for each in nodes if each.annotation is not None]
 
 
-def _qualify(node: ast.AST, qualifier: ast.NodeTransformer) -> str:
-    """Return code with the names that `qualifier` replaces; the node is left as it is."""
+def _qualify(node: ast.expr, qualifier: ast.NodeTransformer) -> str:
+    """Return an annotation with the names that `qualifier` replaces; the node is left as it is."""
     return ast.unparse(qualifier.visit(copy.deepcopy(node)))
 
 
 def _format_arguments(node: Function, qualifier: ast.NodeTransformer, skip_first: bool) -> str:
     """Return the arguments as in the signature, without `self` or `cls` if `skip_first`."""
-    text = _qualify(node.args, qualifier)
+    arguments = copy.deepcopy(node.args)
+    for argument in ast.walk(arguments):
+        if isinstance(argument, ast.arg) and argument.annotation is not None:
+            argument.annotation = qualifier.visit(argument.annotation)
+    text = ast.unparse(arguments)
     return re.sub(r"^(?:self|cls)(?:, )?", "", text) if skip_first else text
 
 
