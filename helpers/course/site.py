@@ -25,7 +25,7 @@ from helpers import files, paths
 from helpers.course.lessons import LessonFailed, find_lessons, read_notebook
 from helpers.course.site_api import find_classes, read_summary, write_page
 from helpers.course.site_checks import check_site
-from helpers.course.site_lessons import prepare_lesson
+from helpers.course.site_lessons import prepare_lesson, read_texts
 
 SITE = paths.DATA / "site"
 STYLE = Path(__file__).with_name("site.css")
@@ -49,7 +49,7 @@ LONGEST_REASON = 400  # characters of the warnings in an error
 
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|!?\[[^\]]*\]\([^)]*\))*)\]\(([^()\s]+)\)")
 _CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", flags=re.DOTALL | re.MULTILINE)
-_TERM = re.compile(r"^- \*\*(.+?)\*\*:? (.*)$")
+_TERM = re.compile(r"- \*\*(.+?)\*\*: (.*)")
 
 CONFIG: Mapping[str, Any] = {
     "project": TITLE,
@@ -222,6 +222,8 @@ def assemble(workbook: Workbook, source: Path) -> None:
     (source / "_static").mkdir(parents=True)
     shutil.copy(STYLE, source / "_static" / STYLE.name)
     (source / "_extra").mkdir()
+    figures = workbook.root / "figures" / "README.md"
+    figure_texts = figures.read_text(encoding="utf-8") if figures.is_file() else ""
     classes: set[str] = set()
     for name in pages:
         if name.endswith(".py"):
@@ -229,7 +231,7 @@ def assemble(workbook: Workbook, source: Path) -> None:
     for name, page in pages.items():
         path = workbook.root / name
         if path.suffix == ".ipynb":
-            lesson = prepare_lesson(read_notebook(path))
+            lesson = prepare_lesson(read_notebook(path), read_texts(figure_texts, path.stem[:2]))
             for cell in lesson.cells:
                 if cell.cell_type == "markdown":
                     cell.source = rewrite_links(cell.source, name, workbook, pages)
@@ -313,8 +315,8 @@ def write_glossary(text: str) -> str:
     for line in text.splitlines():
         term = _TERM.match(line)
         if term:
-            lines += [] if is_inside else ["```{glossary}"]
-            lines += [term[1], f": {term[2]}"]
+            lines += [""] if is_inside else ["```{glossary}"]
+            lines += [term[1], f"  {term[2]}"]
             is_inside = True
         elif is_inside and line.startswith(" "):
             lines.append(f"  {line.strip()}")
@@ -369,6 +371,6 @@ def write_site(repository: str) -> None:
     """
     site = build_site(Workbook(paths.ROOT, repository), SITE)
     if not repository:
-        print(f"without launch buttons: the address of the repository is not given (--repository)")
+        print("without launch buttons: the address of the repository is not given (--repository)")
     print(f"{site.num_pages} pages, {site.size / 1e6:.1f} MB, {site.seconds:.0f} s")
     print(site.folder / "index.html")

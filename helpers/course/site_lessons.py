@@ -8,30 +8,36 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Mapping
 
 from nbformat import NotebookNode
 
-from helpers.course.report_cells import is_source, read_text
+from helpers.course.report_cells import is_source
+from helpers.course.report_cells import read_text as join_lines
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 RUN_IT = "*Run this lesson to move the sliders.*"
-ALT = "alt"  # field of a cell's metadata: the author's alternative text of its figures
 LONGEST_ALT = 400  # characters; screen readers read an alternative text without a pause
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
 
 _NAVIGATION = re.compile(r"^.*\]\(\.\./README\.md\).*$", flags=re.MULTILINE)  # the site has its own links
 _HEADING = re.compile(r"^#+\s+(.*)$", flags=re.MULTILINE)
 _SENTENCE_END = re.compile(r"(?<=[.!?:])\s+(?=[A-Z(*])")
+_SAVED = re.compile(r"""save_figure\([^"']*["'](\w+)["']""")
 _ABOUT_A_FIGURE = re.compile(
     r"\b(figure|panels?|dots?|bars?|dotted|dashed|left|right|upper|lower|row|column|curves?|lines?|hatched|crosses)\b",
     flags=re.IGNORECASE,
 )
 
 
-def prepare_lesson(lesson: NotebookNode) -> NotebookNode:
+def prepare_lesson(lesson: NotebookNode, texts: Mapping[str, str]) -> NotebookNode:
     """Return a copy of a lesson as the site shows it.
 
     Links to the lessons before and after are left out, solutions are folded, and every figure has an alternative text.
+
+    Args:
+        lesson: with its saved outputs.
+        texts: alternative texts of its figures by the name under which a cell saves them.
     """
     lesson = copy.deepcopy(lesson)
     lesson.metadata.pop("widgets", None)
@@ -44,7 +50,7 @@ def prepare_lesson(lesson: NotebookNode) -> NotebookNode:
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
             options |= {"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"}
         if any(has_picture(output) for output in cell.outputs):
-            options["image"] = {"alt": describe_figure(lesson, position)}
+            options["image"] = {"alt": describe_figure(lesson, position, texts)}
         if options:
             cell.metadata["mystnb"] = options
         cell.outputs = [prepare_output(output) for output in cell.outputs]
@@ -58,7 +64,7 @@ def prepare_output(output: NotebookNode) -> NotebookNode:
         pictures = {kind: data[kind] for kind in PICTURES if kind in data}
         output["data"] = pictures or {"text/markdown": RUN_IT}
     elif is_source(output):
-        code = read_text(data["text/plain"])
+        code = join_lines(data["text/plain"])
         fence = "`" * max(3, 1 + max((len(ticks) for ticks in re.findall(r"`+", code)), default=0))
         output["data"] = {"text/markdown": f"{fence}python\n{code.rstrip()}\n{fence}"}
     return output
@@ -69,25 +75,42 @@ def has_picture(output: NotebookNode) -> bool:
     return any(kind in output.get("data", {}) for kind in PICTURES)
 
 
-def describe_figure(lesson: NotebookNode, position: int) -> str:
+def read_texts(page: str, lesson: str) -> dict[str, str]:
+    """Return the alternative texts of a lesson's figures by name, from the rows of the page about the figures.
+
+    Args:
+        page: Markdown with a row for each figure: its file, `NN_name.png`, and the text.
+        lesson: two-digit number.
+    """
+    return dict(re.findall(rf"^\| `{lesson}_(\w+)\.png` \| (.+) \|$", page, flags=re.MULTILINE))
+
+
+def describe_figure(lesson: NotebookNode, position: int, texts: Mapping[str, str]) -> str:
     """Return the alternative text of the figures of the cell at `position`.
 
-    It is the field `alt` of the cell's metadata. Without one, it is the heading of the section and the nearest sentence
-    about a figure: in the text after the cell, or before it. If there is none, the last sentence before the cell.
+    It is the text of the figure that the cell saves. Without one, it is the heading of the section and the nearest
+    sentence about a figure: in the text after the cell, or before it. If there is none, the last sentence before the
+    cell.
+
+    Args:
+        lesson: the notebook.
+        position: of the cell.
+        texts: by the name under which a cell saves its figure.
     """
-    authored = lesson.cells[position].metadata.get(ALT)
+    names = _SAVED.findall(lesson.cells[position].source)
+    authored = [texts[name] for name in names if name in texts]
     if authored:
-        return str(authored)
-    texts = [cell.source if cell.cell_type == "markdown" else "" for cell in lesson.cells]
-    headings = [heading for text in texts[:position] for heading in _HEADING.findall(text)]
-    before = next((text for text in reversed(texts[:position]) if text), "")
-    after = next((text for text in texts[position + 1 :] if text), "")
+        return " ".join(authored)
+    sources = [cell.source if cell.cell_type == "markdown" else "" for cell in lesson.cells]
+    headings = [heading for source in sources[:position] for heading in _HEADING.findall(source)]
+    before = next((source for source in reversed(sources[:position]) if source), "")
+    after = next((source for source in sources[position + 1 :] if source), "")
     sentences_before = split_sentences(_HEADING.split(before)[-1])
     candidates = [*split_sentences(_HEADING.split(after)[0]), *reversed(sentences_before)]
     described = [sentence for sentence in candidates if _ABOUT_A_FIGURE.search(sentence)]
     described += sentences_before[-1:]
-    parts = [_to_plain_text(headings[-1])] if headings else []
-    alt = " – ".join(["Figure", *parts, *described[:1]])
+    section = [_to_plain_text(heading) for heading in headings[-1:]]
+    alt = " – ".join(["Figure", *section, *described[:1]])
     return alt if len(alt) <= LONGEST_ALT else f"{alt[:LONGEST_ALT].rsplit(' ', 1)[0]} …"
 
 
