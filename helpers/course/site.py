@@ -26,6 +26,7 @@ from helpers.course.lessons import LessonFailed, find_lessons, read_notebook
 from helpers.course.site_api import find_classes, read_summary, write_page
 from helpers.course.site_checks import check_site
 from helpers.course.site_lessons import prepare_lesson, read_texts
+from helpers.course.site_math import write_font
 
 SITE = paths.DATA / "site"
 STYLE = Path(__file__).with_name("site.css")
@@ -221,6 +222,7 @@ def assemble(workbook: Workbook, source: Path) -> None:
     pages = workbook.find_pages()
     (source / "_static").mkdir(parents=True)
     shutil.copy(STYLE, source / "_static" / STYLE.name)
+    write_font(source / "_static" / "formulas.ttf")
     (source / "_extra").mkdir()
     figures = workbook.root / "figures" / "README.md"
     figure_texts = figures.read_text(encoding="utf-8") if figures.is_file() else ""

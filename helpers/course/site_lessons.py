@@ -21,9 +21,10 @@ LONGEST_ALT = 400  # characters; screen readers read an alternative text without
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
 
 _NAVIGATION = re.compile(r"^.*\]\(\.\./README\.md\).*$", flags=re.MULTILINE)  # the site has its own links
+_HIDDEN_TESTS = re.compile(r"^### BEGIN HIDDEN TESTS$.*?^### END HIDDEN TESTS$\n?", flags=re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#+\s+(.*)$", flags=re.MULTILINE)
 _SENTENCE_END = re.compile(r"(?<=[.!?:])\s+(?=[A-Z(*])")
-_SAVED = re.compile(r"""save_figure\([^"']*["'](\w+)["']""")
+_SAVED = re.compile(r"""save_figure\([^\n]*?["'](\w+)["']\)""")
 _ABOUT_A_FIGURE = re.compile(
     r"\b(figure|panels?|dots?|bars?|dotted|dashed|left|right|upper|lower|row|column|curves?|lines?|hatched|crosses)\b",
     flags=re.IGNORECASE,
@@ -33,7 +34,8 @@ _ABOUT_A_FIGURE = re.compile(
 def prepare_lesson(lesson: NotebookNode, texts: Mapping[str, str]) -> NotebookNode:
     """Return a copy of a lesson as the site shows it.
 
-    Links to the lessons before and after are left out, solutions are folded, and every figure has an alternative text.
+    Links to the lessons before and after and hidden tests are left out, solutions are folded, and every figure has an
+    alternative text.
 
     Args:
         lesson: with its saved outputs.
@@ -45,6 +47,7 @@ def prepare_lesson(lesson: NotebookNode, texts: Mapping[str, str]) -> NotebookNo
     for position, cell in enumerate(lesson.cells):
         if cell.cell_type != "code":
             continue
+        cell.source = _HIDDEN_TESTS.sub("", cell.source).rstrip()
         options = {}
         if cell.metadata.get("nbgrader", {}).get("solution"):
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]

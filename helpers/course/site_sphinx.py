@@ -1,35 +1,18 @@
-"""Extension of Sphinx for the site: formulas as MathML, and a warning about each picture without alternative text.
-
-pandoc, which the reports use as well, converts all formulas at once. Browsers draw MathML without a script, a font or a
-network; MathJax would have to be fetched, because no wheel of the environment contains a copy that can stand alone.
-"""
+"""Extension of Sphinx for the site: formulas as MathML, and a warning about each picture without alternative text."""
 
 from __future__ import annotations
 
-import json
-import re
-import subprocess
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import pypandoc
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
-PANDOC_LIMIT = 60  # seconds; the formulas of the workbook take less than two
-PANDOC_API = [1, 23]  # version of pandoc's document type; pandoc refuses documents of another one
+from helpers.course.site_math import Formula, convert_formulas
 
 LOGGER = logging.getLogger(__name__)
-
-
-class Formula(NamedTuple):
-    """A formula in TeX."""
-
-    tex: str
-    is_block: bool  # on a line of its own
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -72,34 +55,6 @@ class Formulas:
 def _read_formula(node: nodes.Node) -> Formula:
     """Return the formula of a node; amsmath's environments stay in the TeX."""
     return Formula(node.astext().strip(), isinstance(node, nodes.math_block))
-
-
-def convert_formulas(formulas: Sequence[Formula]) -> list[str]:
-    """Return the MathML of each formula, or "" for one that pandoc cannot read.
-
-    Raises:
-        OSError: pandoc is missing.
-        subprocess.SubprocessError: pandoc fails or takes too long.
-    """
-    if not formulas:
-        return []
-    blocks = []
-    for formula in formulas:
-        kind = "DisplayMath" if formula.is_block else "InlineMath"
-        blocks.append({"t": "Para", "c": [{"t": "Math", "c": [{"t": kind}, formula.tex]}]})
-    document = json.dumps({"pandoc-api-version": PANDOC_API, "meta": {}, "blocks": blocks})
-    command = [pypandoc.get_pandoc_path(), "--sandbox", "--from=json", "--to=html5", "--mathml", "--wrap=none"]
-    finished = subprocess.run(
-        command, input=document, capture_output=True, encoding="utf-8", timeout=PANDOC_LIMIT, check=True
-    )
-    paragraphs = re.findall(r"<p>(.*?)</p>", finished.stdout, flags=re.DOTALL)
-    return [_find_mathml(paragraph) for paragraph in paragraphs]
-
-
-def _find_mathml(html: str) -> str:
-    """Return the element `math` in a paragraph; the formula's TeX, which it holds a second time, is left out."""
-    found = re.search(r"<math.*</math>", html, flags=re.DOTALL)
-    return re.sub(r"<annotation.*?</annotation>", "", found[0], flags=re.DOTALL) if found else ""
 
 
 def link_full_names_only(app: Sphinx, document: nodes.document) -> None:
