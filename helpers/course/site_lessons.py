@@ -119,7 +119,7 @@ def describe_figure(lesson: NotebookNode, position: int, texts: Mapping[str, str
 
 def split_sentences(markdown: str) -> list[str]:
     """Return the sentences of a text in plain words: without formulas on lines of their own, tables and code."""
-    text = re.sub(r"\$\$.*?\$\$|```.*?```|^\|.*$", "", markdown, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"\$\$.*?\$\$|```.*?```|^\|[^\n]*$", "", markdown, flags=re.DOTALL | re.MULTILINE)
     paragraphs = [_to_plain_text(" ".join(paragraph.split())) for paragraph in re.split(r"\n\s*\n|\n(?=- )", text)]
     return [sentence for paragraph in paragraphs for sentence in _SENTENCE_END.split(paragraph) if sentence]
 

@@ -1,7 +1,6 @@
 """Pages about modules: what a reader of the source sees is on the page, and shapes are readable."""
 
 import ast
-import textwrap
 
 import pytest
 
@@ -74,9 +73,8 @@ def _hidden(): ...
 
 @pytest.fixture(scope="module")
 def page():
-    return write_page(
-        textwrap.dedent(MODULE).lstrip(), "made.up", {"made.up.Pair", "other.Recipe", "package.recipes.Recipe"}
-    )
+    classes = {"made.up.Pair", "other.Recipe", "package.recipes.Recipe"}
+    return write_page(MODULE.lstrip(), "made.up", classes)
 
 
 def test_a_page_holds_constants_with_an_explanation_and_nothing_private(page):
