@@ -12,7 +12,7 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import pypandoc
@@ -88,7 +88,8 @@ def write_font(path: Path) -> None:
     from fontTools.ttLib import TTFont
 
     font = TTFont(FONT)
+    head: Any = font["head"]
     constants = font["MATH"].table.MathConstants
     for name, distance in DISTANCES.items():
-        getattr(constants, name).Value = round(distance * font["head"].unitsPerEm)
+        getattr(constants, name).Value = round(distance * head.unitsPerEm)
     font.save(path)

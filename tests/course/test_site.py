@@ -70,7 +70,7 @@ def test_a_made_up_workbook_becomes_a_site(workbook, tmp_path):
     assert f"{REPOSITORY}/blob/main/LICENSE" in (built.folder / "index.html").read_text()
     area = (built.folder / "api" / "detection" / "boxes.html").read_text()
     assert 'href="../files.html#helpers.files.Pair"' in area
-    assert "Float[Tensor, &#39;N 4&#39;]" in re.sub(r"<[^>]*>", "", area)
+    assert "Float[Tensor, 'N 4']" in unescape(re.sub(r"<[^>]*>", "", area))
 
 
 def test_launch_buttons_lead_to_the_repository_and_need_its_address(workbook, tmp_path):
