@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import os
+import posixpath
 import re
 import shutil
 import tempfile
@@ -206,7 +207,7 @@ def run_sphinx(source: Path, to: Path, config: Mapping[str, Any]) -> None:
         app.build()
     lines = [line for line in re.sub(r"\x1b\[[\d;]*m", "", warnings.getvalue()).splitlines() if line.strip()]
     if lines:
-        text = shorten("; ".join(line.replace(f"{source}/", "") for line in lines))
+        text = shorten("; ".join(line.replace(f"{source}{os.sep}", "") for line in lines))
         raise LessonFailed(f"the site has {len(lines)} warnings: {text}")
     for pattern in LEFTOVERS:
         for path in to.glob(pattern):
@@ -237,6 +238,7 @@ def assemble(workbook: Workbook, source: Path) -> None:
             for cell in lesson.cells:
                 if cell.cell_type == "markdown":
                     cell.source = rewrite_links(cell.source, name, workbook, pages)
+                    copy_pictures(cell.source, page, workbook, source)
             target = source / f"{page}.ipynb"
             target.parent.mkdir(exist_ok=True)
             nbformat.write(lesson, target)
@@ -245,26 +247,33 @@ def assemble(workbook: Workbook, source: Path) -> None:
             files.write_text(source / f"{page}.md", text)
         else:
             text = rewrite_links(path.read_text(encoding="utf-8"), name, workbook, pages)
+            copy_pictures(text, page, workbook, source)
             if name == "docs/glossary.md":
                 text = write_glossary(text)
             if name == FRONT:
                 text += _write_contents(pages)
             files.write_text(source / f"{page}.md", text)
     write_api_contents(workbook, source / "api")
-    copy_pictures(workbook, source)
 
 
-def copy_pictures(workbook: Workbook, source: Path) -> None:
-    """Copy the pictures that pages show into `source`, and those that they link to into the folder of extra files."""
-    for page in source.rglob("*.md"):
-        text = page.read_text(encoding="utf-8")
-        for address in re.findall(r'(?:!\[[^\]]*\]\(|href="|src=")([^()"\s]+)', text):
-            if PurePosixPath(address).suffix.lower() not in PICTURES or ":" in address:
-                continue
-            name = os.path.normpath(page.parent.relative_to(source) / address)
-            for folder in (source, source / "_extra"):
+def copy_pictures(text: str, page: str, workbook: Workbook, source: Path) -> None:
+    """Copy the pictures that Markdown shows into `source`, and those that HTML in it names into the extra files.
+
+    Args:
+        text: of the page, after `rewrite_links`.
+        page: where its relative addresses start.
+        workbook: holds the pictures; one that is missing is left to Sphinx, which warns of it.
+        source: of the site.
+    """
+    shown = re.findall(r"!\[[^\]]*\]\(([^()\s]+)\)", text)
+    named = re.findall(r'(?:href|src)="([^"]+)"', text)
+    for addresses, folder in ((shown, source), (named, source / "_extra")):
+        for address in addresses:
+            name = posixpath.normpath(PurePosixPath(page).parent / address)
+            picture = workbook.root / name
+            if picture.suffix.lower() in PICTURES and picture.is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(workbook.root / name, folder / name)
+                shutil.copy(picture, folder / name)
 
 
 def rewrite_links(text: str, name: str, workbook: Workbook, pages: Mapping[str, str]) -> str:
@@ -287,16 +296,16 @@ def rewrite_links(text: str, name: str, workbook: Workbook, pages: Mapping[str, 
         path, _, anchor = address.partition("#")
         if not path or re.match(r"[\w+.-]+:", path):
             return f"{is_picture}[{label}]({address})"
-        target = os.path.normpath(here / path)
+        target = posixpath.normpath(here / path)
         if target in pages:
             kind = ".ipynb" if target.endswith(".ipynb") else ".md"
-            address = os.path.relpath(pages[target] + kind, own_folder)
+            address = posixpath.relpath(pages[target] + kind, own_folder)
             return f"[{label}]({address}{'#' if anchor else ''}{anchor})"
         if is_picture:
             return f"![{label}]({address})"
         file = workbook.root / target
         if file.suffix.lower() in PICTURES and file.is_file():
-            return f'<a href="{os.path.relpath(target, own_folder)}">{label}</a>'
+            return f'<a href="{posixpath.relpath(target, own_folder)}">{label}</a>'
         if file.exists():
             kind = "tree" if file.is_dir() else "blob"
             return f"[{label}]({workbook.repository}/{kind}/{BRANCH}/{target})" if workbook.repository else label

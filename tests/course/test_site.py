@@ -38,6 +38,7 @@ def workbook(tmp_path):
         "# Glossary\n\n- **anchor**: A box. [Lesson](../notebooks/01_first.ipynb).\n"
     )
     (root / "figures" / "01_loss.png").write_bytes(base64.b64decode(PIXEL))
+    (root / "figures" / "dot.png").write_bytes(base64.b64decode(PIXEL))
     (root / "figures" / "README.md").write_text("| `01_loss.png` | The loss falls. |\n")
     (root / "helpers" / "files.py").write_text('"""Files."""\n\nclass Pair:\n    """Two."""\n')
     (root / "helpers" / "detection" / "boxes.py").write_text(
@@ -50,7 +51,9 @@ def workbook(tmp_path):
         title = new_markdown_cell(
             f"# {number} · A lesson\n\nText.\n\n[next](02_second.ipynb) · [contents](../README.md)"
         )
-        text = new_markdown_cell("See [the module](../helpers/detection/boxes.py) and [01](01_first.ipynb), $x^2$.")
+        text = new_markdown_cell(
+            "See [the module](../helpers/detection/boxes.py) and [01](01_first.ipynb), $x^2$.\n\n![A dot](../figures/dot.png)"
+        )
         code = new_code_cell('run.save_figure(figure, "loss")', outputs=[picture, explorer])
         write_notebook(root / "notebooks" / f"{number}_{name}.ipynb", title, text, code)
     return Workbook(root, REPOSITORY)
@@ -64,6 +67,9 @@ def test_a_made_up_workbook_becomes_a_site(workbook, tmp_path):
     assert built.num_pages == len(pages)
     lesson = (built.folder / "notebooks" / "01_first.html").read_text()
     assert 'alt="The loss falls."' in lesson
+    assert 'alt="A dot"' in lesson
+    assert (built.folder / "figures" / "01_loss.png").is_file()
+    assert not (built.folder / "figures" / "dot.png").exists()  # shown, so Sphinx has copied it with the outputs
     assert RUN_IT.strip("*") in lesson
     assert "VBox" not in lesson
     assert 'href="../api/detection/boxes.html"' in lesson
@@ -88,7 +94,7 @@ def test_a_site_that_fails_leaves_the_one_before_it_as_it_was(workbook, tmp_path
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "index.html").write_text("before")
     (workbook.root / "docs" / "guide.md").write_text("# Guide\n\n[a](../nowhere.md)\n")
-    with pytest.raises(LessonFailed, match=r"warnings.*docs/guide.md.*nowhere.md"):
+    with pytest.raises(LessonFailed, match=r"warnings.*guide\.md.*nowhere\.md"):
         build_site(workbook, tmp_path / "site")
     assert (tmp_path / "site" / "index.html").read_text() == "before"
 
