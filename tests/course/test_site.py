@@ -51,9 +51,8 @@ def workbook(tmp_path):
         title = new_markdown_cell(
             f"# {number} · A lesson\n\nText.\n\n[next](02_second.ipynb) · [contents](../README.md)"
         )
-        text = new_markdown_cell(
-            "See [the module](../helpers/detection/boxes.py) and [01](01_first.ipynb), $x^2$.\n\n![A dot](../figures/dot.png)"
-        )
+        links = "See [the module](../helpers/detection/boxes.py) and [01](01_first.ipynb), $x^2$."
+        text = new_markdown_cell(f"{links}\n\n![A dot](../figures/dot.png)")
         code = new_code_cell('run.save_figure(figure, "loss")', outputs=[picture, explorer])
         write_notebook(root / "notebooks" / f"{number}_{name}.ipynb", title, text, code)
     return Workbook(root, REPOSITORY)
