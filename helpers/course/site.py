@@ -167,6 +167,7 @@ def configure(repository: str) -> dict[str, Any]:
         "show_toc_level": 2,
         "use_download_button": False,
         "navigation_with_keys": True,
+        "navbar_persistent": [],  # else the header has a second search field and a second button for the pages
     }
     if repository:
         theme |= {

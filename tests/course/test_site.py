@@ -20,6 +20,7 @@ from tests.course.tiny import write_notebook
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of the theme and of myst-nb
 REPOSITORY = "https://github.com/someone/workbook"
+PHONE = {"width": 390, "height": 844}  # pixels
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 
@@ -207,20 +208,44 @@ def test_from_disk_the_search_finds_a_term_of_the_glossary(page, real):
     assert any("docs/glossary.html#term-gridding" in link for link in links)
 
 
-def test_from_disk_dark_mode_changes_the_page(page, real):
+def test_from_disk_dark_mode_is_chosen_in_the_menu_and_kept_on_the_next_page(page, real):
+    def read_colour():
+        return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
     open_page(page, real[0], "notebooks/01_dataset_generation.html")
-    colours = {}
-    for mode in ("light", "dark"):
-        page.evaluate(f"document.documentElement.dataset.theme = '{mode}'")
-        colours[mode] = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert colours["light"] == "rgb(255, 255, 255)"
-    assert colours["dark"] != colours["light"]
-    assert page.locator("button.theme-switch-button").count() > 0
+    assert read_colour() == "rgb(255, 255, 255)"
+    choose_colours(page, "dark")
+    dark = read_colour()
+    assert dark != "rgb(255, 255, 255)"
+    open_page(page, real[0], "index.html")
+    assert read_colour() == dark
+    choose_colours(page, "light")
+
+
+def choose_colours(page, mode):
+    page.locator(".theme-switch-button:visible").click()
+    page.locator(f".theme-change-button[data-mode={mode}]:visible").click()
+
+
+def test_on_a_phone_the_list_of_pages_opens_and_leads_to_a_lesson(page, real):
+    page.set_viewport_size(PHONE)
+    open_page(page, real[0], "index.html")
+    link = page.locator(".bd-sidebar-primary a[href*='03_detector_training']")
+    assert not is_on_screen(link)
+    page.locator(".primary-toggle:visible").click()
+    page.wait_for_function("document.querySelector('dialog[open]')")
+    assert is_on_screen(link)
+    link.click()
+    assert page.url.endswith("notebooks/03_detector_training.html")
+
+
+def is_on_screen(link):
+    return link.evaluate("link => link.getBoundingClientRect().left >= 0 && link.checkVisibility()")
 
 
 @pytest.mark.parametrize("name", ["index", "notebooks/05_heatmap_vs_regression", "docs/results", "api/digits/batches"])
 def test_on_a_phone_no_page_is_wider_than_the_window(page, real, name):
-    page.set_viewport_size({"width": 390, "height": 844})
+    page.set_viewport_size(PHONE)
     open_page(page, real[0], f"{name}.html")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     empty = "[...document.images].filter(image => image.complete && !image.naturalWidth).length"
