@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from functools import cache
 
-from helpers.course.checks import boxes
+from helpers.course.checks import (
+    boxes,
+    heatmaps,
+    keypoint_ablations,
+    keypoint_metrics,
+    keypoint_models,
+)
 from helpers.course.checks.definition import Definition, compile_task
 from helpers.tasks.compiled import CompiledTask
 
-MODULES = (boxes,)
+MODULES = (
+    boxes,
+    heatmaps,
+    keypoint_ablations,
+    keypoint_metrics,
+    keypoint_models,
+)
 
 
 def list_definitions() -> list[Definition]:
