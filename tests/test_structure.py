@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ def each(paths: list[Path]):
     return pytest.mark.parametrize("path", paths, ids=name_of)
 
 
+@cache
 def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
@@ -112,6 +114,7 @@ def find_module(name: str) -> Path | None:
     return next((candidate for candidate in candidates if candidate in MODULES), None)
 
 
+@cache
 def find_imported_modules(path: Path) -> set[Path]:
     """Return the files of `helpers` that `path` imports directly."""
     files = {find_module(name) for name in find_imports(path)}
