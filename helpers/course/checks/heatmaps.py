@@ -714,8 +714,8 @@ GENERATE_HEATMAP = Definition(
     calls=1000,
     hints=(
         "At which position, in cells, is the point (48, 16) if a cell is 32 pixels wide? And the centre of column 0?",
-        "Compute the distance to all column centres, `torch.arange(width) + 0.5`, and to all row centres. Points are in "
-        "pixels: which factor makes them cells?",
+        "Compute the distance to all column centres, `torch.arange(width) + 0.5`, and to all row centres. Points are "
+        "in pixels: which factor makes them cells?",
         "exp(-(dx² + dy²) / (2 σ²)) is exp(-dx² / (2 σ²)) times exp(-dy² / (2 σ²)). The first has the shape "
         "[K, 1, width], the second [K, height, 1].",
     ),

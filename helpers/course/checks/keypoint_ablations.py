@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from helpers.course.checks.definition import Case, Definition, Mistake
@@ -16,8 +16,8 @@ def mse_of_empty_map(height: int, width: int, sigma: float) -> float:
 
     The target is a Gaussian of height 1, exp(-d² / (2 sigma²)), on a map of `height` rows and `width` columns; d and
     sigma are in cells. The point is far from the border, at least four sigma, and sigma is at least 1. Find the closed
-    form: replace the sum over the cells by an integral over the plane. It holds to within a thousandth then. (A sum over
-    the cells is right, too.)
+    form: replace the sum over the cells by an integral over the plane. It holds to within a thousandth then. A sum over
+    the cells is right, too.
 
     Example: at sigma = 2 on 64 x 64 cells the squares of the target sum to 12.566, so the error is 12.566 / 4096 =
     0.003068.
@@ -34,8 +34,8 @@ def mse_of_empty_map(height: int, width: int, sigma: float) -> float:
 
 
 def mirror_figure(
-    image: Float[Tensor, "H W"], points: Float[Tensor, "5 2"]
-) -> tuple[Float[Tensor, "H W"], Float[Tensor, "5 2"]]:
+    image: Shaped[Tensor, "H W"], points: Float[Tensor, "5 2"]
+) -> tuple[Shaped[Tensor, "H W"], Float[Tensor, "5 2"]]:
     """Return the image mirrored left to right, and its points with the names that they have in the mirrored image.
 
     Points are (x, y) in pixels, and positions are continuous: pixel i covers i to i + 1, and its centre is at i + 0.5.
@@ -48,7 +48,7 @@ def mirror_figure(
     mirrored image the left hand is at (42.5, 35.5) and the right hand at (87.5, 30.5).
 
     Args:
-        image: H rows and W columns.
+        image: H rows and W columns, of any type of number.
         points: (x, y) of the five points, pixels.
 
     Returns:
@@ -91,6 +91,7 @@ def draw_mirror_cases(generator: torch.Generator) -> list[Case]:
         Case("borders and empty input", "an image of one column", (small[:, :1], small_points / 4)),
         Case("laws", "mirrored twice", (image, inside), driver="keypoints.call_twice"),
         Case("data", "a random image", (image, inside)),
+        Case("data", "a random image of bytes", ((image * 255).to(torch.uint8), inside)),
     ]
 
 
@@ -294,7 +295,7 @@ MIRROR_FIGURE = Definition(
     difficulty=2,
     minutes=(10, 20),
     reference=mirror_figure,
-    imports="import torch\nfrom jaxtyping import Float\nfrom torch import Tensor",
+    imports="import torch\nfrom jaxtyping import Float, Shaped\nfrom torch import Tensor",
     draw_cases=draw_mirror_cases,
     hints=(
         "Raise your left hand in front of a mirror. Which hand does your mirror image raise?",

@@ -14,7 +14,9 @@ IMAGE_SIZE = 128
 """Pixels per side of the keypoint images."""
 EXCHANGED = [0, 2, 1, 3, 4]
 """Rows of the points with the two hands exchanged."""
-PCK_IMPORTS = "from collections.abc import Sequence\n\nimport torch\nfrom jaxtyping import Float\nfrom torch import Tensor"
+PCK_IMPORTS = (
+    "from collections.abc import Sequence\n\nimport torch\nfrom jaxtyping import Float\nfrom torch import Tensor"
+)
 ERRORS_IMPORTS = "import torch\nfrom jaxtyping import Float\nfrom torch import Tensor"
 
 
@@ -157,6 +159,10 @@ def draw_swap_cases(generator: torch.Generator) -> list[Case]:
     # By name the hands' distances are 5 and 5, exchanged they are 9 and 0: a smaller sum, but a larger maximum.
     uneven_true = torch.tensor([[[0.0, 40], [0, 0], [5, 0], [20, 60], [30, 60]]])
     uneven = torch.tensor([[[0.0, 40], [5, 0], [8.1, 3.9], [20, 60], [30, 60]]])
+    # By name 5 and 5, exchanged 6 and 1: the maximum is larger, the sum of squares is not.
+    nearly_even = torch.tensor([[[0.0, 40], [4.9, 1], [3.6, 4.8], [20, 60], [30, 60]]])
+    # By name 5 and 7, exchanged 3 and 11: the left hand alone would be nearer.
+    left_nearer = torch.tensor([[[5.0, -9], [0, 5], [3, 0], [0, 20], [10, 20]]])
     many = _draw_figures(6, generator)
     many_predicted = many[:, EXCHANGED] + _draw_errors(6, 9.0, generator)
     many_predicted[::2] = many_predicted[::2, EXCHANGED]
@@ -164,6 +170,8 @@ def draw_swap_cases(generator: torch.Generator) -> list[Case]:
         Case("by hand", "exchanged hands", (exchanged, true)),
         Case("by hand", "hands in the right order", (true + torch.tensor([3.0, 4.0]), true)),
         Case("by hand", "an exchange whose largest distance is larger", (uneven, uneven_true)),
+        Case("by hand", "distances of 5 and 5 against 6 and 1", (nearly_even, uneven_true)),
+        Case("by hand", "an exchange that only the left hand gains from", (left_nearer, true)),
         Case("borders and empty input", "both predicted hands at the same true hand", (same_place, true)),
         Case("borders and empty input", "exchanged feet", (feet_exchanged, true)),
         Case(
@@ -622,8 +630,8 @@ SWAP_INVARIANT_ERRORS = Definition(
         Mistake(
             "SW5",
             "the hands are never exchanged",
-            "Compute the errors a second time, with the predicted hands exchanged. Exchanging them on both sides gives the "
-            "same distances again.",
+            "Compute the errors a second time, with the predicted hands exchanged. Exchanging them on both sides gives "
+            "the same distances again.",
             _never_exchanged,
         ),
         Mistake(

@@ -220,9 +220,7 @@ def _make_stage_without_relu(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def _make_average_block(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(), nn.AvgPool2d(2)
-    )
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(), nn.AvgPool2d(2))
 
 
 class _SkipsBeforePooling(HeatmapNet):

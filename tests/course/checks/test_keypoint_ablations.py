@@ -54,7 +54,7 @@ def test_the_errors_of_empty_maps_are_those_of_the_lesson(sigma, error):
 
 
 def test_a_mirrored_figure_by_hand():
-    # The pixel indices (60, 20), (40, 30), (85, 35), (50, 90) and (70, 92) in an image 128 pixels wide, at their centres.
+    # Pixel 60 of 128 becomes pixel 67, and its centre 60.5 becomes 67.5.
     points = torch.tensor([[60.0, 20], [40, 30], [85, 35], [50, 90], [70, 92]]) + 0.5
     expected = torch.tensor([[67.0, 20], [42, 35], [87, 30], [57, 92], [77, 90]]) + 0.5
     _, mirrored = keypoint_ablations.mirror_figure(torch.zeros(4, 128), points)
