@@ -129,7 +129,8 @@ def _end_in_float32(network: nn.Module, output_shape: tuple[int, ...]) -> nn.Mod
     """
     layers = [module for module in network.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
     if layers:
-        layers[-1].forward = _in_float32(layers[-1].forward)
+        last: Any = layers[-1]
+        last.forward = _in_float32(last.forward)
 
     def reshape(module: nn.Module, inputs: Any, outputs: Tensor) -> Tensor:
         outputs = outputs.float()
