@@ -55,6 +55,7 @@ def draw_iou_cases(generator: torch.Generator) -> list[Case]:
     return [
         Case("by hand", "two boxes that overlap", (square, others[:1])),
         Case("by hand", "a box inside the other", (square, others[1:2])),
+        Case("by hand", "a box around the other", (others[1:2], square)),
         Case("borders and empty input", "two boxes apart, on a diagonal", (square, others[2:3])),
         Case("borders and empty input", "two boxes apart, side by side", (square, others[3:4])),
         Case("borders and empty input", "two boxes that only touch", (square, others[4:])),
