@@ -325,6 +325,7 @@ ANCHORS = Definition(
     draw_cases=draw_anchor_cases,
     convention="cell by cell",
     conventions={"size by size; flatten_predictions must use this order, too": generate_size_by_size},
+    workload=Case("data", "the handout's three levels", HANDOUT, driver="anchors.describe_levels"),
     calls=10,
     hints=(
         "Take the example to paper: where are the six centres? Write x and y of each.",
@@ -435,7 +436,6 @@ FLATTEN = Definition(
     conventions={"size by size, as your anchors": flatten_size_by_size},
     partners={"generate_anchors": generate_anchors},
     convention_partners={"size by size, as your anchors": {"generate_anchors": generate_size_by_size}},
-    calls=400,
     hints=(
         "Follow one anchor by hand: level 0, row 1, column 2, second size. In which row of `generate_anchors` is it? "
         "In which channels, and at which cell, are its K numbers?",

@@ -173,7 +173,8 @@ IOU = Definition(
     reference=compute_iou,
     imports="import torch\nfrom jaxtyping import Float\nfrom torch import Tensor",
     draw_cases=draw_iou_cases,
-    calls=400,
+    workload=Case("data", "12348 anchors and 5 objects", (12348, 5), driver="boxes.time_pairs"),
+    calls=1000,
     hints=(
         "Draw two overlapping boxes on paper. Where does the overlap start, and where does it end, on each axis?",
         "The overlap starts at the larger of the two x1 and ends at the smaller of the two x2. What if it ends before "
@@ -564,7 +565,8 @@ ENCODE = Definition(
     imports="import torch\nfrom jaxtyping import Float\nfrom torch import Tensor",
     draw_cases=draw_encode_cases,
     partners={"decode": decode},
-    calls=400,
+    workload=Case("data", "40000 anchors and their objects", (40_000,), driver="boxes.time_rows"),
+    calls=3,
     hints=(
         "Compute the example on paper. What are the centre and the size of the box, and of the anchor?",
         "Shifts: difference of the centres, over the size of the anchor. Sizes: logarithm of a ratio.",
@@ -671,7 +673,6 @@ DECODE = Definition(
     imports="import math\n\nimport torch\nfrom jaxtyping import Float\nfrom torch import Tensor",
     draw_cases=draw_decode_cases,
     partners={"encode": encode},
-    calls=400,
     hints=(
         "Write the four formulas of `encode`, and solve each for the box.",
         "First the new centre and the new size; then the corners are half of the size away from the centre.",

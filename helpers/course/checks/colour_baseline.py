@@ -217,6 +217,7 @@ COLOUR = Definition(
     reference=detect_by_colour,
     imports=IMPORTS,
     draw_cases=draw_colour_cases,
+    workload=Case("data", "one scene", (641,), driver="colour_baseline.detect_in_scene"),
     calls=200,
     hints=(
         "Begin with one class. Which pixels are green, and not white? Make a boolean image [H, W] and look at it.",

@@ -1,4 +1,4 @@
-"""Drivers of box geometry: boxes without size, the gradient of a box, and the way there and back."""
+"""Drivers of box geometry: many boxes, boxes without size, the gradient of a box, and the way there and back."""
 
 from __future__ import annotations
 
@@ -10,6 +10,24 @@ from torch import Tensor
 
 SMALLEST_LOG_SIZE = -10.0
 """A finite log size below this one is returned as this one: how small it is, is free."""
+
+
+def time_pairs(function: Callable[[Tensor, Tensor], Tensor], num_anchors: int, num_objects: int) -> list[int]:
+    """Return the shape of the function's result for random anchors and objects, as many as a lesson has."""
+    anchors, objects = draw_boxes(num_anchors), draw_boxes(num_objects)
+    return list(function(anchors, objects).shape)
+
+
+def time_rows(function: Callable[[Tensor, Tensor], Tensor], num_rows: int) -> list[int]:
+    """Return the shape of the function's result for random boxes and as many anchors."""
+    return time_pairs(function, num_rows, num_rows)
+
+
+def draw_boxes(count: int) -> Tensor:
+    """Return random boxes [count, 4] inside an image of 224 pixels, 16 to 96 pixels wide and high."""
+    sizes = 16 + 80 * torch.rand(count, 2)
+    corners = torch.rand(count, 2) * (224 - sizes)
+    return torch.cat([corners, corners + sizes], dim=1)
 
 
 def encode_small(encode: Callable[..., Any], boxes: Tensor, anchors: Tensor) -> Tensor:

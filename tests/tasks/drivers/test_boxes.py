@@ -6,10 +6,22 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from helpers.detection.boxes import decode, encode
+from helpers.detection.boxes import compute_iou, decode, encode
 from helpers.tasks.drivers import boxes
 
 ANCHORS = torch.tensor([[0.0, 0, 10, 20]])
+
+
+def test_random_boxes_lie_in_the_image_and_have_an_area():
+    drawn = boxes.draw_boxes(50)
+    assert drawn.min() >= 0
+    assert drawn.max() <= 224
+    assert ((drawn[:, 2:] - drawn[:, :2]) >= 16).all()
+
+
+def test_a_workload_calls_the_function_once():
+    assert boxes.time_pairs(compute_iou, 7, 3) == [7, 3]
+    assert boxes.time_rows(encode, 7) == [7, 4]
 
 
 @pytest.mark.parametrize(
