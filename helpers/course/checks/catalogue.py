@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from functools import cache
 
-from helpers.course.checks import boxes
+from helpers.course.checks import anchors, boxes, colour_baseline, dialects
 from helpers.course.checks.definition import Definition, compile_task
 from helpers.tasks.compiled import CompiledTask
 
-MODULES = (boxes,)
+MODULES = (
+    anchors,
+    boxes,
+    colour_baseline,
+    dialects,
+)
 
 
 def list_definitions() -> list[Definition]:
