@@ -5,7 +5,10 @@ from __future__ import annotations
 from functools import cache
 
 from helpers.course.checks import (
+    anchors,
     boxes,
+    colour_baseline,
+    dialects,
     heatmaps,
     keypoint_ablations,
     keypoint_metrics,
@@ -15,7 +18,10 @@ from helpers.course.checks.definition import Definition, compile_task
 from helpers.tasks.compiled import CompiledTask
 
 MODULES = (
+    anchors,
     boxes,
+    colour_baseline,
+    dialects,
     heatmaps,
     keypoint_ablations,
     keypoint_metrics,

@@ -140,6 +140,9 @@ def draw_pck_cases(generator: torch.Generator) -> list[Case]:
         Case("by hand", "two figures", (two_predicted, two, [0.05, 0.1])),
         Case("by hand", "errors on both axes, and a prediction out of the box", (one_predicted, one, [0.1])),
         Case("by hand", "the same by torso", (two_predicted, two, [0.05, 0.1], "torso")),
+        Case(
+            "by hand", "feet at unequal distances from the head, by torso", (one_predicted, one, [0.15, 0.18], "torso")
+        ),
         Case("borders and empty input", "perfect points", (two, two, [0.05])),
         Case("borders and empty input", "a normaliser that does not exist", (two, two, [0.05], "height")),
         Case("shapes and batches", "one figure, four thresholds", (many_predicted[:1], many[:1], thresholds)),
