@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from functools import cache
 
-from helpers.course.checks import boxes
+from helpers.course.checks import (
+    average_precision,
+    box_losses,
+    boxes,
+    reading,
+    resizing,
+    suppression,
+)
 from helpers.course.checks.definition import Definition, compile_task
 from helpers.tasks.compiled import CompiledTask
 
-MODULES = (boxes,)
+MODULES = (
+    average_precision,
+    box_losses,
+    boxes,
+    reading,
+    resizing,
+    suppression,
+)
 
 
 def list_definitions() -> list[Definition]:
