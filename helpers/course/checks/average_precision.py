@@ -430,9 +430,7 @@ CURVE = Definition(
             _hit_twice,
         ),
         Mistake("AP4a", "the detections are not sorted by their score", "Begin with the best score.", _unsorted),
-        Mistake(
-            "AP4b", "the worst score comes first", "Begin with the best score: sort by falling score.", _worst_first
-        ),
+        Mistake("AP4b", "the worst score comes first", "Sort by falling score.", _worst_first),
         Mistake(
             "AP5",
             "the numbers of the images are ignored",
@@ -609,7 +607,7 @@ AP = Definition(
     hints=(
         "Draw the curve of the example on paper. Which precision holds from recall 0 to 0.5?",
         "Walk through the precisions from the last to the first and keep the highest so far: this is the envelope.",
-        "All-point: put recall 0 before the curve, and sum the width of each recall step times the envelope at its end.",
+        "All-point: put recall 0 before the curve, and sum (width of a recall step) · (envelope at its end).",
         "11-point: for each k from 0 to 10, the largest of `precision[recall >= k / 10]`, or 0 if there is none.",
     ),
     mistakes=(

@@ -27,15 +27,15 @@ def giou_loss(boxes: Float[Tensor, "N 4"], others: Float[Tensor, "N 4"]) -> Floa
     Returns:
         N losses from 0 (equal boxes) to 2.
     """
-    overlap_start = torch.maximum(boxes[:, :2], others[:, :2])
-    overlap_end = torch.minimum(boxes[:, 2:], others[:, 2:])
-    intersection = (overlap_end - overlap_start).clamp(min=0).prod(1)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    other_area = (others[:, 2:] - others[:, :2]).prod(1)
-    union = area + other_area - intersection
-    enclosing_start = torch.minimum(boxes[:, :2], others[:, :2])
-    enclosing_end = torch.maximum(boxes[:, 2:], others[:, 2:])
-    enclosing_area = (enclosing_end - enclosing_start).prod(1)
+    x1, y1, x2, y2 = boxes.unbind(1)
+    other_x1, other_y1, other_x2, other_y2 = others.unbind(1)
+    overlap_width = (torch.minimum(x2, other_x2) - torch.maximum(x1, other_x1)).clamp(min=0)
+    overlap_height = (torch.minimum(y2, other_y2) - torch.maximum(y1, other_y1)).clamp(min=0)
+    intersection = overlap_width * overlap_height
+    union = (x2 - x1) * (y2 - y1) + (other_x2 - other_x1) * (other_y2 - other_y1) - intersection
+    enclosing_width = torch.maximum(x2, other_x2) - torch.minimum(x1, other_x1)
+    enclosing_height = torch.maximum(y2, other_y2) - torch.minimum(y1, other_y1)
+    enclosing_area = enclosing_width * enclosing_height
     giou = intersection / union - (enclosing_area - union) / enclosing_area
     return 1 - giou
 
@@ -57,19 +57,27 @@ def diou_loss(boxes: Float[Tensor, "N 4"], others: Float[Tensor, "N 4"]) -> Floa
     Returns:
         N losses from 0 (equal boxes) to 2.
     """
-    overlap_start = torch.maximum(boxes[:, :2], others[:, :2])
-    overlap_end = torch.minimum(boxes[:, 2:], others[:, 2:])
-    intersection = (overlap_end - overlap_start).clamp(min=0).prod(1)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    other_area = (others[:, 2:] - others[:, :2]).prod(1)
-    iou = intersection / (area + other_area - intersection)
-    enclosing_start = torch.minimum(boxes[:, :2], others[:, :2])
-    enclosing_end = torch.maximum(boxes[:, 2:], others[:, 2:])
-    squared_diagonal = ((enclosing_end - enclosing_start) ** 2).sum(1)
-    centre = (boxes[:, 2:] + boxes[:, :2]) / 2
-    other_centre = (others[:, 2:] + others[:, :2]) / 2
-    squared_distance = ((centre - other_centre) ** 2).sum(1)
+    iou = _compute_paired_iou(boxes, others)
+    x1, y1, x2, y2 = boxes.unbind(1)
+    other_x1, other_y1, other_x2, other_y2 = others.unbind(1)
+    enclosing_width = torch.maximum(x2, other_x2) - torch.minimum(x1, other_x1)
+    enclosing_height = torch.maximum(y2, other_y2) - torch.minimum(y1, other_y1)
+    squared_diagonal = enclosing_width**2 + enclosing_height**2
+    centre_x, centre_y = (x1 + x2) / 2, (y1 + y2) / 2
+    other_centre_x, other_centre_y = (other_x1 + other_x2) / 2, (other_y1 + other_y2) / 2
+    squared_distance = (centre_x - other_centre_x) ** 2 + (centre_y - other_centre_y) ** 2
     return 1 - iou + squared_distance / squared_diagonal
+
+
+def _compute_paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Return the IoU of each box with the other box in the same row."""
+    x1, y1, x2, y2 = boxes.unbind(1)
+    other_x1, other_y1, other_x2, other_y2 = others.unbind(1)
+    overlap_width = (torch.minimum(x2, other_x2) - torch.maximum(x1, other_x1)).clamp(min=0)
+    overlap_height = (torch.minimum(y2, other_y2) - torch.maximum(y1, other_y1)).clamp(min=0)
+    intersection = overlap_width * overlap_height
+    union = (x2 - x1) * (y2 - y1) + (other_x2 - other_x1) * (other_y2 - other_y1) - intersection
+    return intersection / union
 
 
 def ciou_loss(boxes: Float[Tensor, "N 4"], others: Float[Tensor, "N 4"]) -> Float[Tensor, " N"]:
@@ -91,23 +99,16 @@ def ciou_loss(boxes: Float[Tensor, "N 4"], others: Float[Tensor, "N 4"]) -> Floa
     Returns:
         N losses.
     """
-    overlap_start = torch.maximum(boxes[:, :2], others[:, :2])
-    overlap_end = torch.minimum(boxes[:, 2:], others[:, 2:])
-    intersection = (overlap_end - overlap_start).clamp(min=0).prod(1)
-    width, height = (boxes[:, 2:] - boxes[:, :2]).unbind(1)
-    other_width, other_height = (others[:, 2:] - others[:, :2]).unbind(1)
-    iou = intersection / (width * height + other_width * other_height - intersection)
-    enclosing_start = torch.minimum(boxes[:, :2], others[:, :2])
-    enclosing_end = torch.maximum(boxes[:, 2:], others[:, 2:])
-    squared_diagonal = ((enclosing_end - enclosing_start) ** 2).sum(1)
-    centre = (boxes[:, 2:] + boxes[:, :2]) / 2
-    other_centre = (others[:, 2:] + others[:, :2]) / 2
-    squared_distance = ((centre - other_centre) ** 2).sum(1)
-    angle_difference = torch.atan(other_width / other_height) - torch.atan(width / height)
-    v = 4 / math.pi**2 * angle_difference**2
+    loss = diou_loss(boxes, others)
+    x1, y1, x2, y2 = boxes.unbind(1)
+    other_x1, other_y1, other_x2, other_y2 = others.unbind(1)
+    angle = torch.atan((x2 - x1) / (y2 - y1))
+    other_angle = torch.atan((other_x2 - other_x1) / (other_y2 - other_y1))
+    v = 4 / math.pi**2 * (angle - other_angle) ** 2
     with torch.no_grad():
+        iou = _compute_paired_iou(boxes, others)
         alpha = v / (1 - iou + v + 1e-7)
-    return 1 - iou + squared_distance / squared_diagonal + alpha * v
+    return loss + alpha * v
 
 
 # Cases
@@ -163,10 +164,6 @@ def _unite(boxes: Tensor, others: Tensor) -> Tensor:
     return _area(boxes) + _area(others) - _intersect(boxes, others)
 
 
-def _iou(boxes: Tensor, others: Tensor) -> Tensor:
-    return _intersect(boxes, others) / _unite(boxes, others)
-
-
 def _enclose(boxes: Tensor, others: Tensor) -> Tensor:
     """Return width and height of the smallest box around both."""
     return torch.maximum(boxes[:, 2:], others[:, 2:]) - torch.minimum(boxes[:, :2], others[:, :2])
@@ -192,7 +189,7 @@ def _angle(boxes: Tensor) -> Tensor:
 
 def _weigh_shape(boxes: Tensor, others: Tensor, v: Tensor) -> Tensor:
     """Return the CIoU loss for a shape term v, with alpha as a constant."""
-    alpha = (v / (1 - _iou(boxes, others) + v + 1e-7)).detach()
+    alpha = (v / (1 - _compute_paired_iou(boxes, others) + v + 1e-7)).detach()
     return diou_loss(boxes, others) + alpha * v
 
 
@@ -208,12 +205,12 @@ def _overlap_without_cut(boxes: Tensor, others: Tensor) -> Tensor:
 
 def _giou_over_union(boxes: Tensor, others: Tensor) -> Tensor:
     union = _unite(boxes, others)
-    return 1 - _iou(boxes, others) + (_enclose(boxes, others).prod(1) - union) / union
+    return 1 - _compute_paired_iou(boxes, others) + (_enclose(boxes, others).prod(1) - union) / union
 
 
 def _giou_gap_without_overlap(boxes: Tensor, others: Tensor) -> Tensor:
     enclosing = _enclose(boxes, others).prod(1)
-    return 1 - _iou(boxes, others) + (enclosing - _intersect(boxes, others)) / enclosing
+    return 1 - _compute_paired_iou(boxes, others) + (enclosing - _intersect(boxes, others)) / enclosing
 
 
 def _giou_itself(boxes: Tensor, others: Tensor) -> Tensor:
@@ -221,7 +218,7 @@ def _giou_itself(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def _giou_gap_added(boxes: Tensor, others: Tensor) -> Tensor:
-    return 2 * (1 - _iou(boxes, others)) - giou_loss(boxes, others)
+    return 2 * (1 - _compute_paired_iou(boxes, others)) - giou_loss(boxes, others)
 
 
 def _giou_without_gradient(boxes: Tensor, others: Tensor) -> Tensor:
@@ -244,27 +241,27 @@ def _giou_mean(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def _iou_loss(boxes: Tensor, others: Tensor) -> Tensor:
-    return 1 - _iou(boxes, others)
+    return 1 - _compute_paired_iou(boxes, others)
 
 
 def _squared_iou_loss(boxes: Tensor, others: Tensor) -> Tensor:
-    return 1 - _iou(boxes, others) ** 2
+    return 1 - _compute_paired_iou(boxes, others) ** 2
 
 
 def _log_iou_loss(boxes: Tensor, others: Tensor) -> Tensor:
-    return -_iou(boxes, others).log()
+    return -_compute_paired_iou(boxes, others).log()
 
 
 def _diou_without_squares(boxes: Tensor, others: Tensor) -> Tensor:
-    return 1 - _iou(boxes, others) + _distance(boxes, others).sqrt() / _diagonal(boxes, others).sqrt()
+    return 1 - _compute_paired_iou(boxes, others) + _distance(boxes, others).sqrt() / _diagonal(boxes, others).sqrt()
 
 
 def _diou_only_distance_squared(boxes: Tensor, others: Tensor) -> Tensor:
-    return 1 - _iou(boxes, others) + _distance(boxes, others) / _diagonal(boxes, others).sqrt()
+    return 1 - _compute_paired_iou(boxes, others) + _distance(boxes, others) / _diagonal(boxes, others).sqrt()
 
 
 def _diou_distance_subtracted(boxes: Tensor, others: Tensor) -> Tensor:
-    return 1 - _iou(boxes, others) - _distance(boxes, others) / _diagonal(boxes, others)
+    return 1 - _compute_paired_iou(boxes, others) - _distance(boxes, others) / _diagonal(boxes, others)
 
 
 def _diou_itself(boxes: Tensor, others: Tensor) -> Tensor:
@@ -277,15 +274,19 @@ def _diou_without_gradient(boxes: Tensor, others: Tensor) -> Tensor:
 
 def _diou_of_corners(boxes: Tensor, others: Tensor) -> Tensor:
     distance = ((boxes[:, :2] - others[:, :2]) ** 2).sum(1)
-    return 1 - _iou(boxes, others) + distance / _diagonal(boxes, others)
+    return 1 - _compute_paired_iou(boxes, others) + distance / _diagonal(boxes, others)
 
 
 def _diou_over_area(boxes: Tensor, others: Tensor) -> Tensor:
-    return 1 - _iou(boxes, others) + _distance(boxes, others) / _enclose(boxes, others).prod(1)
+    return 1 - _compute_paired_iou(boxes, others) + _distance(boxes, others) / _enclose(boxes, others).prod(1)
 
 
 def _diou_over_own_diagonal(boxes: Tensor, others: Tensor) -> Tensor:
-    return 1 - _iou(boxes, others) + _distance(boxes, others) / ((others[:, 2:] - others[:, :2]) ** 2).sum(1)
+    return (
+        1
+        - _compute_paired_iou(boxes, others)
+        + _distance(boxes, others) / ((others[:, 2:] - others[:, :2]) ** 2).sum(1)
+    )
 
 
 def _diou_without_cut(boxes: Tensor, others: Tensor) -> Tensor:
@@ -319,13 +320,13 @@ def _ciou_without_gradient(boxes: Tensor, others: Tensor) -> Tensor:
 
 def _ciou_alpha_over_iou(boxes: Tensor, others: Tensor) -> Tensor:
     v = 4 / math.pi**2 * _squared_angle(boxes, others)
-    alpha = (v / (_iou(boxes, others) + v + 1e-7)).detach()
+    alpha = (v / (_compute_paired_iou(boxes, others) + v + 1e-7)).detach()
     return diou_loss(boxes, others) + alpha * v
 
 
 def _ciou_zero_by_zero(boxes: Tensor, others: Tensor) -> Tensor:
     v = 4 / math.pi**2 * _squared_angle(boxes, others)
-    alpha = (v / (1 - _iou(boxes, others) + v)).detach()
+    alpha = (v / (1 - _compute_paired_iou(boxes, others) + v)).detach()
     return diou_loss(boxes, others) + alpha * v
 
 
@@ -340,7 +341,7 @@ def _ciou_v_without_gradient(boxes: Tensor, others: Tensor) -> Tensor:
 
 def _alpha_in_the_gradient(boxes: Tensor, others: Tensor) -> Tensor:
     v = 4 / math.pi**2 * _squared_angle(boxes, others)
-    return diou_loss(boxes, others) + v * v / (1 - _iou(boxes, others) + v + 1e-7)
+    return diou_loss(boxes, others) + v * v / (1 - _compute_paired_iou(boxes, others) + v + 1e-7)
 
 
 IMPORTS = "import math\n\nimport torch\nfrom jaxtyping import Float\nfrom torch import Tensor"
@@ -466,8 +467,8 @@ CIOU = Definition(
     convention="alpha is a constant for the gradient",
     conventions={"alpha takes part in the gradient": _alpha_in_the_gradient},
     hints=(
-        "Two boxes with the same centre and the same area can differ in shape. Which single number describes the shape?",
-        "The angle atan(width / height) is 0.785 for a square. v is 4 / pi² times the squared difference of the angles.",
+        "Two boxes with the same centre and the same area can differ in shape. Which number describes a shape?",
+        "The angle atan(width / height) is 0.785 for a square. v is 4 / pi² · (difference of the angles)².",
         "alpha = v / (1 - IoU + v + 1e-7), and the loss is the DIoU loss + alpha · v.",
     ),
     mistakes=(

@@ -60,10 +60,10 @@ def make_records(
 ) -> list[dict[str, Any]]:
     """Return the records of pred.json: one for each detection of all images, in COCO's format for results.
 
-    A record is {"image_id": int, "bbox": [x, y, width, height], "score": float, "category_id": int}. The image_id is the
-    number in the file's name: 12 for "12.png". The bbox holds the upper left corner, the width and the height of the
-    box, in pixels of the file and not rounded. The category_id is the label: 1 for the digit 0. All numbers are plain
-    Python numbers, because json cannot write tensors. Every detection is written, whatever its score.
+    A record is {"image_id": int, "bbox": [x, y, width, height], "score": float, "category_id": int}. The image_id is
+    the number in the file's name: 12 for "12.png". The bbox holds the upper left corner, the width and the height of
+    the box, in pixels of the file and not rounded. The category_id is the label: 1 for the digit 0. All numbers are
+    plain Python numbers, because json cannot write tensors. Every detection is written, whatever its score.
 
     Example: the file "7.png" was enlarged by the factor 2. A detection in the enlarged image has the box
     [20, 40, 60, 120], the score 0.9 and the label 4 (the digit 3). In the file the box is [10, 20, 30, 60], so the
@@ -500,11 +500,10 @@ def _score_cut(file_names: Sequence[str], detections: Sequence[Detections], fact
 
 def _rounded(file_names: Sequence[str], detections: Sequence[Detections], factors: Sequence[float]) -> Records:
     """Round the corners to whole pixels."""
-    boxes = [
-        {**image, "boxes": (image["boxes"] / factor).round() * factor}
-        for image, factor in zip(detections, factors, strict=True)
-    ]
-    return make_records(file_names, boxes, factors)
+    rounded = []
+    for image, factor in zip(detections, factors, strict=True):
+        rounded.append({**image, "boxes": (image["boxes"] / factor).round() * factor})
+    return make_records(file_names, rounded, factors)
 
 
 def _cut_to_integers(file_names: Sequence[str], detections: Sequence[Detections], factors: Sequence[float]) -> Records:

@@ -220,7 +220,7 @@ RESIZE = Definition(
     imports="import math",
     draw_cases=draw_resize_cases,
     hints=(
-        "A photo is 47 pixels high and 104 wide. By which factor would its shorter side become 800, and its longer 1333?",
+        "A photo is 47 pixels high and 104 wide. Which factor makes its height 800? Which makes its width 1333?",
         "Which of the two factors keeps both sides within their limits?",
         "factor = min(shorter / min(height, width), longer / max(height, width))",
     ),

@@ -20,9 +20,9 @@ def nms(boxes: Float[Tensor, "N 4"], scores: Float[Tensor, " N"], iou_threshold:
 
     All boxes are of one class. What happens at an IoU of exactly the threshold, and the order of equal scores, is free.
 
-    Example: the boxes [0, 0, 10, 10], [2, 0, 12, 10] and [4, 0, 14, 10] have the scores 0.9, 0.8 and 0.7. The IoU of the
-    first and the second is 80 / 120 = 0.67, so at the threshold 0.5 the second is removed. The IoU of the first and
-    the third is 60 / 140 = 0.43, so the third remains, although it overlaps the second. The result is [0, 2].
+    Example: the boxes [0, 0, 10, 10], [2, 0, 12, 10] and [4, 0, 14, 10] have the scores 0.9, 0.8 and 0.7. The IoU of
+    the first and the second is 80 / 120 = 0.67, so at the threshold 0.5 the second is removed. The IoU of the first
+    and the third is 60 / 140 = 0.43, so the third remains, although it overlaps the second. The result is [0, 2].
 
     Args:
         boxes: N boxes (x1, y1, x2, y2) in pixels, in any order; N may be 0.
@@ -179,7 +179,9 @@ NMS = Definition(
     difficulty=2,
     minutes=(15, 25),
     reference=nms,
-    imports="import torch\nfrom jaxtyping import Float, Int\nfrom torch import Tensor\nfrom torchvision.ops import box_iou",
+    imports=(
+        "import torch\nfrom jaxtyping import Float, Int\nfrom torch import Tensor\nfrom torchvision.ops import box_iou"
+    ),
     draw_cases=draw_nms_cases,
     calls=2000,
     hints=(

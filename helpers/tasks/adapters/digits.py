@@ -27,14 +27,12 @@ def fit_anchors(function: Callable[..., Any]) -> Mapping[str, Any]:
 def read_number(function: Callable[..., Any]) -> Mapping[str, Any]:
     """Replace the reader of the numbers of many images.
 
-    The function reads one image with one score threshold. A cascade of thresholds asks it again, with the next lower
-    threshold, for an image in which it finds no digit.
+    The function reads one image with one score threshold. In a cascade of thresholds it is called again with the next
+    lower threshold for an image in which it finds no digit.
     """
 
-    def read_numbers(
-        detections: Sequence[Detections], config: reading.ReadingConfig = reading.ReadingConfig()
-    ) -> list[str]:
-        return [read_image(image, config) for image in detections]
+    def read_numbers(detections: Sequence[Detections], config: reading.ReadingConfig | None = None) -> list[str]:
+        return [read_image(image, config or reading.ReadingConfig()) for image in detections]
 
     def read_image(image: Detections, config: reading.ReadingConfig) -> str:
         number = metrics.NO_NUMBER
