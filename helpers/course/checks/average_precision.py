@@ -382,7 +382,8 @@ def _threshold_fixed(detections: Table, targets: Table, label: int, iou_threshol
 
 
 def _exchanged(detections: Table, targets: Table, label: int, iou_threshold: float = 0.5) -> Curve:
-    return precision_recall_curve(detections, targets, label, iou_threshold)[::-1]
+    recall, precision = precision_recall_curve(detections, targets, label, iou_threshold)
+    return precision, recall
 
 
 def _precision_over_all_detections(detections: Table, targets: Table, label: int, iou_threshold: float = 0.5) -> Curve:
@@ -408,7 +409,8 @@ CURVE = Definition(
     reference=precision_recall_curve,
     imports=("import numpy as np\nimport torch\nfrom torch import Tensor\nfrom torchvision.ops import box_iou"),
     draw_cases=draw_curve_cases,
-    calls=20,
+    workload=Case("data", "1000 detections in 50 images", (50, 20), driver="average_precision.time_curve"),
+    calls=100,
     hints=(
         "Write the list of hits (1) and false alarms (0) on paper first, best score first. Recall and precision follow "
         "from this list and from the number of targets.",
@@ -602,7 +604,6 @@ AP = Definition(
     reference=compute_ap,
     imports="import numpy as np\nfrom jaxtyping import Float",
     draw_cases=draw_ap_cases,
-    calls=20,
     partners={"precision_recall_curve": precision_recall_curve},
     hints=(
         "Draw the curve of the example on paper. Which precision holds from recall 0 to 0.5?",

@@ -345,6 +345,7 @@ def _alpha_in_the_gradient(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 IMPORTS = "import math\n\nimport torch\nfrom jaxtyping import Float\nfrom torch import Tensor"
+WORKLOAD = Case("data", "64 pairs of boxes", (64,), driver="digits.time_loss")
 LOSS_NOT_SIMILARITY = "Equal boxes must have the loss 0: return 1 minus it."
 NO_GRADIENT = "A loss that has no gradient changes no weight: remove `detach`, `no_grad` and `.item()`."
 CUT_AT_ZERO = "Boxes apart on both axes give two negative sides, and their product is positive. Cut each side at 0."
@@ -359,6 +360,7 @@ GIOU = Definition(
     reference=giou_loss,
     imports=IMPORTS,
     draw_cases=draw_loss_cases,
+    workload=WORKLOAD,
     calls=500,
     hints=(
         "Draw two boxes apart and the smallest box around both. Which part of it does neither box cover?",
@@ -405,6 +407,7 @@ DIOU = Definition(
     reference=diou_loss,
     imports=IMPORTS,
     draw_cases=draw_loss_cases,
+    workload=WORKLOAD,
     calls=500,
     hints=(
         "How far is one centre from the other? Why must the distance be divided by a length?",
@@ -463,6 +466,7 @@ CIOU = Definition(
     reference=ciou_loss,
     imports=IMPORTS,
     draw_cases=draw_loss_cases,
+    workload=WORKLOAD,
     calls=500,
     convention="alpha is a constant for the gradient",
     conventions={"alpha takes part in the gradient": _alpha_in_the_gradient},
@@ -499,7 +503,7 @@ CIOU = Definition(
         Mistake(
             "BL17",
             "alpha is v / (IoU + v)",
-            "The divisor of alpha is 1 - IoU + v: boxes that hardly overlap care little for the shape.",
+            "The divisor of alpha is 1 - IoU + v, so the shape has a small weight where boxes hardly overlap.",
             _ciou_alpha_over_iou,
         ),
         Mistake(

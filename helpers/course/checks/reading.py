@@ -359,7 +359,8 @@ NUMBER = Definition(
         "from torchvision.ops import box_iou, nms"
     ),
     draw_cases=draw_reading_cases,
-    calls=2000,
+    workload=Case("data", "12 detections in an image", (12,), driver="digits.time_reading"),
+    calls=5000,
     hints=(
         "Write the steps down in words. Which detections are used? Which of them are the same digit? In which order "
         "are the others read?",

@@ -183,7 +183,8 @@ NMS = Definition(
         "import torch\nfrom jaxtyping import Float, Int\nfrom torch import Tensor\nfrom torchvision.ops import box_iou"
     ),
     draw_cases=draw_nms_cases,
-    calls=2000,
+    workload=Case("data", "300 boxes of an image", (300,), driver="suppression.time_image"),
+    calls=5000,
     hints=(
         "Walk down the boxes from the best score. Which boxes may the first one remove?",
         "Keep a list of rows that wait, best score first. Take its first row, keep it, and compare it with the others.",

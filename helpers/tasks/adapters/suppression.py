@@ -51,7 +51,7 @@ def _list_rows(rows: Any) -> Tensor:
 
 
 def precision_recall_curve(function: Callable[..., Any]) -> Mapping[str, Any]:
-    """Replace the curve of a class, except where objects of the class are ignored, which the contract does not know."""
+    """Replace the curve of a class, except for classes with ignored objects, which the contract does not include."""
     name = "helpers.detection.metrics.precision_recall_curve"
 
     def compute_curve(dataset: Any, detections: list[Detections], label: int, iou_threshold: float = 0.5) -> Any:

@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from helpers.tasks.drivers.boxes import draw_boxes
+from helpers.tasks.drivers.general import compute_gradient
+
 
 def read_anchors(fit_anchors: Callable[..., Any], boxes: Tensor, factors: Tensor, *counts: int) -> list[Tensor]:
     """Return the anchors that the generator places on a cell of each level."""
@@ -62,3 +65,14 @@ def read_then_record(
     for image in detections:
         read_number(image["boxes"], image["scores"], image["labels"])
     return write_records(make_records, file_names, detections, factors)
+
+
+def time_reading(read_number: Callable[..., Any], count: int) -> int:
+    """Return the number of characters that are read from `count` random detections of one image."""
+    labels = torch.randint(1, 11, (count,))
+    return len(str(read_number(draw_boxes(count), torch.rand(count), labels, 0.5, 0.5)))
+
+
+def time_loss(box_loss: Callable[..., Any], count: int) -> list[int]:
+    """Return the shape of the gradient of a box loss for `count` pairs of boxes."""
+    return list(compute_gradient(box_loss, draw_boxes(count), draw_boxes(count)).shape)

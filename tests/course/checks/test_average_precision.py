@@ -80,7 +80,7 @@ def _library_curve(detections, targets, label, iou_threshold=0.5):
 
 
 def _ap_by_search(recall, precision, method="all-point"):
-    """Sum over the recalls at which the curve rises; the mean at eleven recalls with a hair of slack."""
+    """Sum over the recalls at which the curve rises; the mean at eleven recalls, with a small tolerance."""
     points = list(zip(np.asarray(recall).tolist(), np.asarray(precision).tolist(), strict=True))
     if method == "11-point":
         best = [max([p for r, p in points if r >= k / 10 - 1e-9], default=0.0) for k in range(11)]

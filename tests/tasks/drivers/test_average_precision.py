@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from helpers.course.checks.average_precision import make_sequence
-from helpers.tasks.drivers.average_precision import call_with_arrays, compute_ap_of_detections
+from helpers.course.checks.average_precision import make_sequence, precision_recall_curve
+from helpers.tasks.drivers.average_precision import call_with_arrays, compute_ap_of_detections, time_curve
 
 
 def test_tensors_become_arrays_and_share_their_memory():
@@ -28,3 +28,7 @@ def test_the_students_curve_is_passed_on_as_arrays():
         return recall[0] + precision[0], method
 
     assert compute_ap_of_detections(area, curve, *make_sequence("T", 1), "11-point") == (1.25, "11-point")
+
+
+def test_the_workload_of_the_curve_has_as_many_detections_as_asked_for():
+    assert time_curve(precision_recall_curve, 3, 4) == 12

@@ -48,3 +48,16 @@ def test_the_records_are_made_after_the_number_was_read_from_the_same_tensors():
         return detections[0]["boxes"].tolist()
 
     assert digits.read_then_record(make_records, read_number, ["1.png"], [image], [1.0]) == [[3.0] * 4]
+
+
+def test_the_workload_of_a_reader_is_one_image():
+    calls = []
+    assert digits.time_reading(lambda *inputs: calls.append(inputs) or "123", 6) == 3
+    ((boxes, scores, labels, *thresholds),) = calls
+    assert (boxes.shape, scores.shape, labels.shape, thresholds) == ((6, 4), (6,), (6,), [0.5, 0.5])
+
+
+def test_the_workload_of_a_loss_includes_its_gradient():
+    assert digits.time_loss(lambda boxes, others: ((boxes - others) ** 2).sum(1), 5) == [5, 4]
+    with pytest.raises(RuntimeError, match="grad"):
+        digits.time_loss(lambda boxes, others: (boxes - others).detach(), 5)
