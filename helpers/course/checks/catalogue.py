@@ -6,6 +6,8 @@ from functools import cache
 
 from helpers.course.checks import (
     anchors,
+    average_precision,
+    box_losses,
     boxes,
     colour_baseline,
     dialects,
@@ -13,12 +15,17 @@ from helpers.course.checks import (
     keypoint_ablations,
     keypoint_metrics,
     keypoint_models,
+    reading,
+    resizing,
+    suppression,
 )
 from helpers.course.checks.definition import Definition, compile_task
 from helpers.tasks.compiled import CompiledTask
 
 MODULES = (
     anchors,
+    average_precision,
+    box_losses,
     boxes,
     colour_baseline,
     dialects,
@@ -26,6 +33,9 @@ MODULES = (
     keypoint_ablations,
     keypoint_metrics,
     keypoint_models,
+    reading,
+    resizing,
+    suppression,
 )
 
 

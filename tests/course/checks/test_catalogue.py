@@ -1,6 +1,7 @@
 """The catalogue of build tasks: right answers pass, and each known mistake is recognised as itself."""
 
 import importlib
+from dataclasses import replace
 
 import pytest
 
@@ -39,7 +40,7 @@ def test_names_numbers_and_codes_are_unique():
 
 @each_definition
 def test_the_reference_and_an_independent_implementation_pass_all_visible_and_hidden_cases(definition):
-    hidden = compile_task(definition, HIDDEN_SEED)
+    hidden = compile_task(replace(definition, mistakes=()), HIDDEN_SEED)
     assert len(hidden.cases) == len(catalogue.compile_visible(definition.name).cases)
     for task in (None, hidden):
         answers = [(definition.reference, {}), (ORACLES[definition.name], {})]
