@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from functools import cache
 
-from helpers.course.checks import boxes
+from helpers.course.checks import (
+    boxes,
+    detection_model,
+    matching,
+)
 from helpers.course.checks.definition import Definition, compile_task
 from helpers.tasks.compiled import CompiledTask
 
-MODULES = (boxes,)
+MODULES = (
+    boxes,
+    detection_model,
+    matching,
+)
 
 
 def list_definitions() -> list[Definition]:
