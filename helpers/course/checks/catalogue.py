@@ -6,16 +6,20 @@ from functools import cache
 
 from helpers.course.checks import (
     boxes,
+    detection_loss,
     detection_model,
     matching,
+    training_step,
 )
 from helpers.course.checks.definition import Definition, compile_task
 from helpers.tasks.compiled import CompiledTask
 
 MODULES = (
     boxes,
+    detection_loss,
     detection_model,
     matching,
+    training_step,
 )
 
 

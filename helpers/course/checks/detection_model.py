@@ -77,7 +77,6 @@ def draw_model_cases(generator: torch.Generator) -> list[Case]:
     return [
         Case("by hand", "weights of the convolutions", (), driver="networks.list_weights"),
         shapes("by hand", "shapes of the maps for one image of 224 x 224", {}, (1, 3, 224, 224)),
-        shapes("borders and empty input", "an image of 16 x 16: one cell on the coarsest map", {}, (1, 3, 16, 16)),
         shapes(
             "shapes and batches",
             "4 classes, 2 anchors, two images of 64 x 96",

@@ -71,7 +71,7 @@ def probe_detector(network: Callable[..., nn.Module], seed: int) -> dict[str, An
     """
     generator = torch.Generator().manual_seed(seed)
     model = network()
-    images = torch.rand(2, 3, 32, 48, generator=generator)
+    images = torch.rand(2, 3, 16, 32, generator=generator)
     sum((level**2).sum() for level in model(images)).backward()
     kernels = [parameter for parameter in model.parameters() if parameter.dim() == 4]
     with torch.no_grad():
