@@ -9,6 +9,7 @@ from helpers.course.checks import (
     detection_loss,
     detection_model,
     matching,
+    scales,
     training_step,
 )
 from helpers.course.checks.definition import Definition, compile_task
@@ -19,6 +20,7 @@ MODULES = (
     detection_loss,
     detection_model,
     matching,
+    scales,
     training_step,
 )
 

@@ -13,7 +13,7 @@ from helpers.course.checks.definition import Case, Definition, Mistake
 
 def train_epoch(
     model: nn.Module,
-    dataloader: Iterable[tuple[Tensor, list[dict[str, Tensor]]]],
+    dataloader: Iterable[Any],
     criterion: Callable[..., dict[str, Tensor]],
     optimizer: torch.optim.Optimizer,
     device: torch.device,
@@ -202,6 +202,7 @@ def _without_gradient(model, dataloader, criterion, optimizer, device, anchors):
 def _number_without_backward(model, dataloader, criterion, optimizer, device, anchors):
     model.train()
     for images, targets in dataloader:
+        targets = [{name: value.to(device) for name, value in target.items()} for target in targets]
         loss = criterion(model(images.to(device)), targets, anchors)["loss_total"].item()
         optimizer.zero_grad()
         loss.backward()
@@ -227,7 +228,10 @@ EPOCH = Definition(
     difficulty=2,
     minutes=(15, 25),
     reference=train_epoch,
-    imports="from collections.abc import Callable, Iterable\n\nimport torch\nfrom torch import Tensor, nn",
+    imports=(
+        "from collections.abc import Callable, Iterable\nfrom typing import Any\n\n"
+        "import torch\nfrom torch import Tensor, nn"
+    ),
     convention="mean over the batches",
     conventions={"mean over the images": train_and_average_over_images},
     draw_cases=draw_epoch_cases,
@@ -295,9 +299,9 @@ EPOCH = Definition(
         Mistake("TE7a", "nothing is returned", "Return the mean loss.", _vary(returned=_return_nothing)),
         Mistake("TE7b", "a list of losses is returned", "Return one number, the mean.", _vary(returned=_return_list)),
         Mistake(
-            "TE8",
-            "the optimizer takes its step before the gradient is computed",
-            "`backward` computes the gradients that `step` uses.",
+            "TE8a",
+            "each step uses gradients of 0: `zero_grad` stands between `backward` and the next `step`",
+            "The order is `zero_grad`, `backward`, `step`.",
             _vary(order="zero step backward"),
         ),
         Mistake(
@@ -311,12 +315,6 @@ EPOCH = Definition(
             "the returned loss holds the graphs of all batches",
             "Add `loss.item()`, a number. The tensor keeps every activation of its batch in memory.",
             _vary(returned=_return_graph),
-        ),
-        Mistake(
-            "TE10",
-            "the gradients are set to zero between `backward` and `step`",
-            "Then the step has no gradient. Set them to zero before `backward`.",
-            _vary(order="backward zero step"),
         ),
         Mistake(
             "TE11",

@@ -155,21 +155,39 @@ LEARNING_RATE = 0.1
 
 
 class LinearModel(nn.Module):
-    """Model with two weights and no constant: the prediction of an image (a, b) is w1 a + w2 b. It notes its modes."""
+    """Model with two weights and no constant: the prediction of an image (a, b) is w1 a + w2 b.
+
+    It notes its mode at each call, and counts how often its gradient is computed.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.weights = nn.Parameter(torch.zeros(2))
         self.modes: list[bool] = []
+        self.num_gradients = 0
+        self.weights.register_hook(self._count)
+
+    def _count(self, _: Tensor) -> None:
+        self.num_gradients += 1
 
     def forward(self, images: Any) -> list[Tensor]:
         """Return the predictions of a batch, as a list of one map.
 
         Raises:
-            RuntimeError: the images are not on the device.
+            ImagesNotOnDevice: they have not been moved.
         """
         self.modes.append(self.training)
-        return [_require(images, "images") @ self.weights]
+        if isinstance(images, Waiting):
+            raise ImagesNotOnDevice("the images are not on the device of the model")
+        return [images @ self.weights]
+
+
+class ImagesNotOnDevice(RuntimeError):
+    """The images have not been moved to the device."""
+
+
+class TargetsNotOnDevice(RuntimeError):
+    """The targets have not been moved to the device."""
 
 
 class Waiting:
@@ -191,19 +209,15 @@ class Waiting:
         return self._values.clone()
 
 
-def _require(values: Any, name: str) -> Tensor:
-    if isinstance(values, Waiting):
-        raise RuntimeError(f"the {name} are not on the device of the model")
-    return values
-
-
 def compute_squared_error(predictions: list[Tensor], targets: list[dict[str, Any]], *_: Any) -> dict[str, Tensor]:
     """Return the mean squared error of a batch, as a criterion returns it: "loss_obj" is a part of it.
 
     Raises:
-        RuntimeError: the targets are not on the device.
+        TargetsNotOnDevice: they have not been moved.
     """
-    values = torch.stack([_require(target["boxes"], "targets").sum() for target in targets])
+    if any(isinstance(target["boxes"], Waiting) for target in targets):
+        raise TargetsNotOnDevice("the targets are not on the device of the model")
+    values = torch.stack([target["boxes"].sum() for target in targets])
     error = ((predictions[0] - values) ** 2).mean()
     part = predictions[0].mean() ** 2
     return {"loss_obj": part, "loss_cls": error - part, "loss_loc": error * 0, "loss_total": error}
@@ -220,8 +234,15 @@ class WatchedSGD(torch.optim.SGD):
         return super().step(*arguments, **keywords)
 
 
-def _make_batches(images: list[Tensor], values: list[Tensor]) -> list[tuple[Any, list[dict[str, Any]]]]:
-    batches = []
+class Batches(list[Any]):
+    """Batches with the attributes of a `DataLoader` that a mean may use."""
+
+    dataset: list[Tensor]
+
+
+def _make_batches(images: list[Tensor], values: list[Tensor]) -> Batches:
+    batches = Batches()
+    batches.dataset = list(torch.cat(images))
     for batch, batch_values in zip(images, values, strict=True):
         targets = []
         for value in batch_values:
@@ -255,6 +276,7 @@ def watch_epoch(train: Callable[..., Any], images: list[Tensor], values: list[Te
     returned, optimizer = _train(train, model, images, values)
     return {
         "in training mode, for each batch": model.modes,
+        "gradients": model.num_gradients,
         "steps": optimizer.num_steps,
         "the result has a gradient": isinstance(returned, Tensor) and returned.requires_grad,
         "the result is one number": isinstance(returned, int | float)
