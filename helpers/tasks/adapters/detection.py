@@ -93,15 +93,21 @@ def _call(
 
 
 def hard_negative_mining(student: Callable[..., Any]) -> Replacements:
-    """Lift the mining of one image to a batch."""
+    """Lift the mining of one image to a batch.
+
+    Which of several equal losses are used may differ from the workbook's choice.
+    """
 
     def mine(
         losses: Tensor, positive: Tensor, negative: Tensor, ratio: int = 3, most_positives: int | None = None
     ) -> Tensor:
         chosen = torch.zeros_like(negative)
         for image, image_losses in enumerate(losses.detach()):
-            result = student(image_losses, positive[image], negative[image], ratio)
-            chosen[image, torch.as_tensor(result, device=losses.device)] = True  # a mask, or numbers of anchors
+            result = torch.as_tensor(
+                student(image_losses, positive[image], negative[image], ratio), device=losses.device
+            )
+            is_mask = result.dtype == torch.bool
+            chosen[image, result if is_mask else result.long()] = True
         return chosen
 
     return {"helpers.detection.matching.hard_negative_mining": mine}

@@ -22,7 +22,7 @@ from helpers.tasks.solutions import get_original, restore_originals, use_solutio
 from helpers.training import compute_gradients
 
 ANCHORS = torch.cat(generate_anchors())
-SCENES = ShapeDetectionDataset.draw(6, seed=641)
+SCENES = ShapeDetectionDataset.draw(3, seed=641)
 HIDDEN = SCENES.hide(0.9)
 assert HIDDEN.ignored.any()
 
@@ -133,7 +133,7 @@ def test_other_configurations_are_the_workbooks_own(options):
 
 def build_batch(recipe=ASSIGNMENT):
     task = training.Task(recipe, SCENES, SCENES, torch.device("cpu"))
-    (batch,) = task.batches(0, 6, torch.Generator().manual_seed(0))
+    (batch,) = task.batches(0, 3, torch.Generator().manual_seed(0))
     return task, batch
 
 
@@ -145,7 +145,7 @@ def compute(predictions, recipe=ASSIGNMENT):
     task, batch = build_batch(recipe)
     terms = task.criterion(predictions, task.anchors, batch.index, batch.positives, batch.boxes, batch.labels)
     (gradient,) = torch.autograd.grad(terms["loss"], predictions)
-    return terms, gradient
+    return {name: value.detach() for name, value in terms.items()}, gradient
 
 
 def test_the_reference_loss_has_the_workbooks_gradient_to_the_last_digit():
@@ -188,24 +188,32 @@ def test_only_the_losses_of_the_contract_are_the_students(recipe, is_used):
     assert terms["loss"] == pytest.approx(float(expected["loss"]) * (2 if is_used else 1))
 
 
-def test_a_training_step_with_all_references_changes_no_digit_of_the_gradients():
-    def step():
-        task, batch = build_batch(ASSIGNMENT)
-        network = build()
-        compute_gradients(task.losses, network, batch._replace(images=batch.images))
-        return [parameter.grad for parameter in network.parameters()]
+def compute_gradients_of_a_step():
+    task, batch = build_batch()
+    network = build()
+    compute_gradients(task.losses, network, batch)
+    return [parameter.grad for parameter in network.parameters()]
 
-    expected = step()
-    with contextlib.ExitStack() as stack:
-        for name, module in (
-            ("match_anchors_to_targets", matching),
-            ("hard_negative_mining", matching),
-            ("MultiScaleDetector", detection_model),
-            ("DetectionLoss", detection_loss),
-        ):
-            stack.enter_context(used(name, getattr(module, name)))
-        gradients = step()
+
+def test_a_training_step_of_the_reference_network_changes_no_digit_of_the_gradients():
+    expected = compute_gradients_of_a_step()
+    with (
+        used("match_anchors_to_targets", matching.match_anchors_to_targets),
+        used("MultiScaleDetector", detection_model.MultiScaleDetector),
+    ):
+        gradients = compute_gradients_of_a_step()
     assert all(torch.equal(gradient, other) for gradient, other in zip(gradients, expected, strict=True))
+
+
+def test_a_training_step_of_all_references_has_the_same_gradients_up_to_rounding():
+    """Cells that see background alone have equal losses. Which of them are mined is free, so sums differ in bfloat16."""
+    expected = compute_gradients_of_a_step()
+    with contextlib.ExitStack() as stack:
+        for name, module in (("hard_negative_mining", matching), ("DetectionLoss", detection_loss)):
+            stack.enter_context(used(name, getattr(module, name)))
+        gradients = compute_gradients_of_a_step()
+    for gradient, other in zip(gradients, expected, strict=True):
+        assert (gradient - other).norm() <= 2e-2 * other.norm()
 
 
 @pytest.mark.parametrize("dilations", [Dilations(), TUNED.dilations, Dilations(2, 2, (3, 4, 4))])
