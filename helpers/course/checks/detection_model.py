@@ -198,18 +198,25 @@ class _HeadsInAPlainList(MultiScaleDetector):
         self.heads = heads
 
 
+def _drop(network: nn.Module, kind: type[nn.Module]) -> None:
+    """Replace all layers of a kind by layers that do nothing."""
+    for block in network.modules():
+        for name, layer in list(block.named_children()):
+            if isinstance(layer, kind):
+                setattr(block, name, nn.Identity())
+
+
 class _WithoutNormalisation(MultiScaleDetector):
     def __init__(self, num_classes: int = 3, num_anchors: int = 3) -> None:
         super().__init__(num_classes, num_anchors)
-        for block in (*self.block1, self.block2, self.block3, self.block4, *(head[0] for head in self.heads)):
-            block[1] = nn.Identity()
+        _drop(self, nn.BatchNorm2d)
 
 
 class _WithoutRelu(MultiScaleDetector):
     def __init__(self, num_classes: int = 3, num_anchors: int = 3) -> None:
         super().__init__(num_classes, num_anchors)
-        for block in (*self.block1, self.block2, self.block3, self.block4):
-            block[2] = nn.Identity()
+        for block in (self.block1, self.block2, self.block3, self.block4):
+            _drop(block, nn.ReLU)
 
 
 class _DetachedFeatures(MultiScaleDetector):
@@ -221,8 +228,11 @@ class _SmallKernelInHead(MultiScaleDetector):
     def __init__(self, num_classes: int = 3, num_anchors: int = 3) -> None:
         super().__init__(num_classes, num_anchors)
         for number, channels in enumerate((128, 256, 512)):
-            self.heads[number][0] = nn.Sequential(
-                nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()
+            self.heads[number] = nn.Sequential(
+                nn.Conv2d(channels, channels, 1, bias=False),
+                nn.BatchNorm2d(channels),
+                nn.ReLU(),
+                nn.Conv2d(channels, num_anchors * (5 + num_classes), 1),
             )
 
 

@@ -129,8 +129,9 @@ def draw_matching_cases(generator: torch.Generator) -> list[Case]:
     anchors, targets = torch.tensor(ANCHORS), torch.tensor(TARGETS)
 
     def case(group: str, title: str, anchors: Tensor, boxes: Tensor, labels: list[int], *thresholds: float) -> Case:
-        names = ("pos_threshold", "neg_threshold")
-        keywords = dict(zip(names, thresholds, strict=False))
+        keywords: dict[str, float] = {}
+        if thresholds:
+            keywords = {"pos_threshold": thresholds[0], "neg_threshold": thresholds[1]}
         inputs = (anchors, boxes, torch.tensor(labels, dtype=torch.int64))
         return Case(group, title, inputs, keywords, driver="matching.match")
 
@@ -190,41 +191,43 @@ def draw_matching_cases(generator: torch.Generator) -> list[Case]:
     ]
 
 
-def _zero_is_background(*inputs: Tensor, **thresholds: float) -> Matched:
-    labels, boxes, positive, negative = match_anchors_to_targets(*inputs, **thresholds)
-    return torch.where(positive, labels - 1, labels), boxes, positive, negative
+def _zero_is_background(anchors: Tensor, boxes: Tensor, labels: Tensor, **thresholds: float) -> Matched:
+    matched_labels, matched_boxes, positive, negative = match_anchors_to_targets(anchors, boxes, labels, **thresholds)
+    return torch.where(positive, matched_labels - 1, matched_labels), matched_boxes, positive, negative
 
 
 def _thresholds(thresholds: dict[str, float]) -> tuple[float, float]:
     return thresholds.get("pos_threshold", 0.5), thresholds.get("neg_threshold", 0.3)
 
 
-def _forces_without_overlap(*inputs: Tensor, **thresholds: float) -> Matched:
-    return _force(*inputs, *_thresholds(thresholds), smallest_iou=-1.0)
+def _forces_without_overlap(anchors: Tensor, boxes: Tensor, labels: Tensor, **thresholds: float) -> Matched:
+    return _force(anchors, boxes, labels, *_thresholds(thresholds), smallest_iou=-1.0)
 
 
-def _forced_stays_negative(*inputs: Tensor, **thresholds: float) -> Matched:
-    return _force(*inputs, *_thresholds(thresholds), smallest_iou=-1.0, clears_negative=False)
+def _forced_stays_negative(anchors: Tensor, boxes: Tensor, labels: Tensor, **thresholds: float) -> Matched:
+    return _force(anchors, boxes, labels, *_thresholds(thresholds), smallest_iou=-1.0, clears_negative=False)
 
 
-def _forced_with_overlap_stays_negative(*inputs: Tensor, **thresholds: float) -> Matched:
-    return _force(*inputs, *_thresholds(thresholds), smallest_iou=0.0, clears_negative=False)
+def _forced_with_overlap_stays_negative(anchors: Tensor, boxes: Tensor, labels: Tensor, **thresholds: float) -> Matched:
+    return _force(anchors, boxes, labels, *_thresholds(thresholds), smallest_iou=0.0, clears_negative=False)
 
 
-def _steals(*inputs: Tensor, **thresholds: float) -> Matched:
-    return _force(*inputs, *_thresholds(thresholds), smallest_iou=0.0, only_new=False)
+def _steals(anchors: Tensor, boxes: Tensor, labels: Tensor, **thresholds: float) -> Matched:
+    return _force(anchors, boxes, labels, *_thresholds(thresholds), smallest_iou=0.0, only_new=False)
 
 
-def _steals_without_overlap(*inputs: Tensor, **thresholds: float) -> Matched:
-    return _force(*inputs, *_thresholds(thresholds), smallest_iou=-1.0, only_new=False)
+def _steals_without_overlap(anchors: Tensor, boxes: Tensor, labels: Tensor, **thresholds: float) -> Matched:
+    return _force(anchors, boxes, labels, *_thresholds(thresholds), smallest_iou=-1.0, only_new=False)
 
 
-def _forced_keeps_its_own_target(*inputs: Tensor, **thresholds: float) -> Matched:
-    return _force(*inputs, *_thresholds(thresholds), smallest_iou=0.0, moves_target=False)
+def _forced_keeps_its_own_target(anchors: Tensor, boxes: Tensor, labels: Tensor, **thresholds: float) -> Matched:
+    return _force(anchors, boxes, labels, *_thresholds(thresholds), smallest_iou=0.0, moves_target=False)
 
 
-def _forced_without_overlap_keeps_its_own_target(*inputs: Tensor, **thresholds: float) -> Matched:
-    return _force(*inputs, *_thresholds(thresholds), smallest_iou=-1.0, moves_target=False)
+def _forced_without_overlap_keeps_its_own_target(
+    anchors: Tensor, boxes: Tensor, labels: Tensor, **thresholds: float
+) -> Matched:
+    return _force(anchors, boxes, labels, *_thresholds(thresholds), smallest_iou=-1.0, moves_target=False)
 
 
 def _fails_without_targets(anchors: Tensor, boxes: Tensor, labels: Tensor, **thresholds: float) -> Matched:
@@ -240,9 +243,9 @@ def _negatives_have_a_label(anchors: Tensor, boxes: Tensor, labels: Tensor, **th
     return matched_labels, matched_boxes, positive, negative
 
 
-def _nothing_is_ignored(*inputs: Tensor, **thresholds: float) -> Matched:
-    labels, boxes, positive, _ = match_anchors_to_targets(*inputs, **thresholds)
-    return labels, boxes, positive, ~positive
+def _nothing_is_ignored(anchors: Tensor, boxes: Tensor, labels: Tensor, **thresholds: float) -> Matched:
+    matched_labels, matched_boxes, positive, _ = match_anchors_to_targets(anchors, boxes, labels, **thresholds)
+    return matched_labels, matched_boxes, positive, ~positive
 
 
 def _one_decision_per_target(anchors: Tensor, boxes: Tensor, labels: Tensor, **thresholds: float) -> Matched:
@@ -254,8 +257,8 @@ def _one_decision_per_target(anchors: Tensor, boxes: Tensor, labels: Tensor, **t
     return torch.where(positive, labels + 1, 0), boxes * positive[:, None], positive, negative
 
 
-def _fixed_thresholds(*inputs: Tensor, **thresholds: float) -> Matched:
-    return match_anchors_to_targets(*inputs)
+def _fixed_thresholds(anchors: Tensor, boxes: Tensor, labels: Tensor, **thresholds: float) -> Matched:
+    return match_anchors_to_targets(anchors, boxes, labels)
 
 
 def _best_anchor_only(anchors: Tensor, boxes: Tensor, labels: Tensor, **thresholds: float) -> Matched:
@@ -267,9 +270,9 @@ def _best_anchor_only(anchors: Tensor, boxes: Tensor, labels: Tensor, **threshol
     return matched_labels * positive, matched_boxes * positive[:, None], positive, negative
 
 
-def _offsets_as_boxes(*inputs: Tensor, **thresholds: float) -> Matched:
-    labels, boxes, positive, negative = match_anchors_to_targets(*inputs, **thresholds)
-    return labels, (boxes - inputs[0]) * positive[:, None], positive, negative
+def _offsets_as_boxes(anchors: Tensor, boxes: Tensor, labels: Tensor, **thresholds: float) -> Matched:
+    matched_labels, matched_boxes, positive, negative = match_anchors_to_targets(anchors, boxes, labels, **thresholds)
+    return matched_labels, (matched_boxes - anchors) * positive[:, None], positive, negative
 
 
 MATCHING = Definition(

@@ -80,7 +80,7 @@ Fields = list[tuple[int, int, float]]
 def _chain(
     layers: Any,
     *,
-    reach: Callable[[int, int], float] = lambda kernel, dilation: (kernel - 1) * dilation,
+    reach: Callable[[int, int], int] = lambda kernel, dilation: (kernel - 1) * dilation,
     width: int = 1,
     centre: float = 0.5,
     stride_first: bool = False,
@@ -94,7 +94,9 @@ def _chain(
     step = 1
     fields = []
     for kernel, stride, padding, dilation in layers:
-        next_step = step + stride if adds_strides else step * stride * (dilation if dilates_step else 1)
+        next_step = step * stride * (dilation if dilates_step else 1)
+        if adds_strides and fields:
+            next_step = step + stride
         used_step = (next_step if stride_first else step) if uses_step else 1
         offset_step = {"input": used_step, "none": 1, "output": next_step}[padding_step]
         width += reach(kernel, dilation) * used_step

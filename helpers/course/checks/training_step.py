@@ -213,9 +213,9 @@ def _whole_dict(model, dataloader, criterion, optimizer, device, anchors):
     model.train()
     for images, targets in dataloader:
         targets = [{name: value.to(device) for name, value in target.items()} for target in targets]
-        loss = criterion(model(images.to(device)), targets, anchors)
+        losses = criterion(model(images.to(device)), targets, anchors)
         optimizer.zero_grad()
-        sum(loss.values()).backward()
+        torch.stack(list(losses.values())).sum().backward()
         optimizer.step()
     return 0.0
 

@@ -135,7 +135,7 @@ def MultiScaleDetector(student: type[nn.Module]) -> Replacements:
             nn.Module.__init__(self)
             self.is_student = True
             self.num_anchors = num_anchors
-            self.network = student(num_classes=num_classes, num_anchors=num_anchors)
+            self.network: Any = student(num_classes=num_classes, num_anchors=num_anchors)
             object.__setattr__(self, "heads", self.network.heads)  # not registered twice: weights have one name
 
         def forward(self, images: Tensor) -> list[Tensor]:

@@ -70,9 +70,9 @@ def probe_detector(network: Callable[..., nn.Module], seed: int) -> dict[str, An
     A linear map has h(x) + h(-x) = 2 h(0). Outputs without an activation change their sign with the last weights.
     """
     generator = torch.Generator().manual_seed(seed)
-    model = network()
+    model: Any = network()
     images = torch.rand(2, 3, 16, 32, generator=generator)
-    sum((level**2).sum() for level in model(images)).backward()
+    torch.stack([(level**2).sum() for level in model(images)]).sum().backward()
     kernels = [parameter for parameter in model.parameters() if parameter.dim() == 4]
     with torch.no_grad():
         model.eval()

@@ -206,7 +206,7 @@ def test_a_training_step_of_the_reference_network_changes_no_digit_of_the_gradie
 
 
 def test_a_training_step_of_all_references_has_the_same_gradients_up_to_rounding():
-    """Cells that see background alone have equal losses. Which of them are mined is free, so sums differ in bfloat16."""
+    """Cells that see background alone have equal losses: which are mined is free, so sums differ in bfloat16."""
     expected = compute_gradients_of_a_step()
     with contextlib.ExitStack() as stack:
         for name, module in (("hard_negative_mining", matching), ("DetectionLoss", detection_loss)):
