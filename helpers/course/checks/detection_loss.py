@@ -29,14 +29,18 @@ class DetectionLoss(nn.Module):
       anchors, (dx / w, dy / h, log w' / w, log h' / h), not pixels.
     - `loss_total` = loss_obj + loss_cls + 2 * loss_loc, with a gradient.
 
-    Each term is a mean; over what is up to you (the anchors that are used, the positives, first each image or level),
-    as long as the same image twice gives the same loss. An image without objects has no class and box loss, and at most
-    a few hard negatives; no term is ever NaN.
+    Each term is a mean. You choose its divisor: the number of used anchors or of positive ones, for the whole batch or
+    image by image, for all levels together or level by level. The same image twice must give the same loss. An image
+    without objects has no class and box loss, and at most a few hard negatives. No term is ever NaN.
 
-    Imported for you, and your own after their tasks: `encode(boxes, anchors)`, and the workbook's
-    `match_anchors_to_targets(anchors, boxes, labels).index`, for each anchor the row of its object, or `BACKGROUND`
-    (-1), or -2 if it is ignored, and `hard_negative_mining(losses, positive, negative)` for [B, N]. Your own versions
-    in this cell are as good.
+    Three functions are imported for you; after their tasks they run your own code:
+
+    - `encode(boxes, anchors)`,
+    - `match_anchors_to_targets(anchors, boxes, labels).index`: for each anchor the row of its object, or `BACKGROUND`,
+      or another negative number if it is ignored,
+    - `hard_negative_mining(losses, positive, negative)`: a mask [B, N] from masks and losses [B, N].
+
+    You may as well use your own versions and copy them into this cell.
 
     Example: all outputs are 0, an image has one object, and one anchor equals its box. Then `loss_obj` is the mean of
     one positive and three hard negatives, log 2 = 0.693; `loss_cls` is log 3 = 1.099; `loss_loc` is 0.

@@ -128,12 +128,11 @@ def MultiScaleDetector(student: type[nn.Module]) -> Replacements:
             names = ("dilations", "width", "objectness_prior")
             options |= dict(zip(names, arguments, strict=False))
             defaults = {"dilations": UNDILATED, "width": 32, "objectness_prior": 0.5}
-            self.__dict__["is_student"] = options.items() <= defaults.items()
+            self.is_student = options.items() <= defaults.items()
             if not self.is_student:
                 super().__init__(num_classes, num_anchors, **options)
                 return
             nn.Module.__init__(self)
-            self.is_student = True
             self.num_anchors = num_anchors
             self.network: Any = student(num_classes=num_classes, num_anchors=num_anchors)
             object.__setattr__(self, "heads", self.network.heads)  # not registered twice: weights have one name
