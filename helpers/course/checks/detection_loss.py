@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from helpers.course.checks import anchors as anchor_checks
 from helpers.course.checks import matching
 from helpers.course.checks.definition import Case, Definition, Mistake
-from helpers.detection.anchors import generate_anchors
 from helpers.detection.boxes import encode
 from helpers.detection.matching import BACKGROUND, hard_negative_mining, match_anchors_to_targets
 
@@ -522,7 +522,7 @@ LOSS = Definition(
     ),
     draw_cases=draw_loss_cases,
     calls=500,
-    partners={"generate_anchors": generate_anchors},
+    partners={"generate_anchors": anchor_checks.generate_anchors},
     hints=(
         "Follow one anchor by hand, the one of row 1, column 2, second scale: which row of the anchors is it? Which "
         "channels of which cell belong to it?",
