@@ -521,7 +521,8 @@ LOSS = Definition(
         "from helpers.detection.matching import BACKGROUND, hard_negative_mining, match_anchors_to_targets"
     ),
     draw_cases=draw_loss_cases,
-    calls=500,
+    workload=Case("data", "four images of 224 x 224", (4,), driver="training.time_loss"),
+    calls=600,
     partners={"generate_anchors": anchor_checks.generate_anchors},
     hints=(
         "Follow one anchor by hand, the one of row 1, column 2, second scale: which row of the anchors is it? Which "

@@ -251,7 +251,6 @@ MODEL = Definition(
         "a ReLU between them lets the head learn more": LinearHeads
     },
     draw_cases=draw_model_cases,
-    calls=1,
     hints=(
         "Follow an image of 224 x 224 through the table: after which convolutions is the map read by a head?",
         "Write a function that returns convolution, batch normalisation and ReLU as one `nn.Sequential`, with the "
@@ -280,13 +279,13 @@ MODEL = Definition(
             _OneTensor,
         ),
         Mistake(
-            "MD5a",
+            "MD5e",
             "the argument `num_anchors` has another name",
             "Keep the names of the arguments: `num_classes` and `num_anchors`.",
             _RenamedKeyword,
         ),
         Mistake(
-            "MD5b",
+            "MD5f",
             "the number of anchors is fixed to 3",
             "Use the argument `num_anchors` wherever the channels are counted.",
             _ThreeAnchors,
@@ -316,12 +315,12 @@ MODEL = Definition(
             _FirstLayerWithStride,
         ),
         Mistake(
-            "MD9a",
+            "MD9e",
             "a group of channels has 4 + C numbers: the objectness is missing",
             "Each anchor needs 4 offsets, 1 objectness logit and C class logits: 5 + C numbers.",
             _WithoutObjectness,
         ),
-        Mistake("MD9b", "the coarsest map is first", "Return the finest map (56 x 56) first.", _CoarsestFirst),
+        Mistake("MD9f", "the coarsest map is first", "Return the finest map (56 x 56) first.", _CoarsestFirst),
         Mistake(
             "MD9c",
             "the outputs pass through a sigmoid",
@@ -335,31 +334,31 @@ MODEL = Definition(
             _SigmoidOfObjectness,
         ),
         Mistake(
-            "MD10",
+            "MD20",
             "the heads are kept in a plain list, so the optimizer never gets their weights",
             "PyTorch finds the modules of an `nn.ModuleList`, not those of a list.",
             _HeadsInAPlainList,
         ),
         Mistake(
-            "MD11",
+            "MD21",
             "the convolutions have no batch normalisation",
             "After each 3 x 3 convolution of the backbone follow batch normalisation and ReLU.",
             _WithoutNormalisation,
         ),
         Mistake(
-            "MD12",
+            "MD22",
             "the backbone has no ReLU",
             "Without ReLU the backbone is one linear map, however many convolutions it has.",
             _WithoutRelu,
         ),
         Mistake(
-            "MD13",
+            "MD23",
             "the features are detached, so the backbone gets no gradient",
             "Give the heads the feature maps themselves, without `detach` or `no_grad`.",
             _DetachedFeatures,
         ),
         Mistake(
-            "MD14",
+            "MD24",
             "the first convolution of a head is 1 x 1",
             "It is 3 x 3 with padding 1; only the last convolution is 1 x 1.",
             _SmallKernelInHead,

@@ -293,6 +293,7 @@ MATCHING = Definition(
         "targets without a positive anchor force their best one, if it is not negative": match_with_cautious_forcing,
     },
     draw_cases=draw_matching_cases,
+    workload=Case("data", "12348 anchors and 5 objects", (12348, 5), driver="matching.time_matching"),
     calls=1600,
     hints=(
         "Take the example and write the table of IoU on paper: a row for each anchor, a column for each target. Which "
@@ -537,6 +538,7 @@ MINING = Definition(
     reference=hard_negative_mining,
     imports="import torch\nfrom jaxtyping import Bool, Float\nfrom torch import Tensor",
     draw_cases=draw_mining_cases,
+    workload=Case("data", "12348 anchors", (12348,), driver="matching.time_mining"),
     calls=2400,
     hints=(
         "How many anchors are chosen if there is one positive? And if there are two positives, but only five "

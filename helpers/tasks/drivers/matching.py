@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from helpers.tasks.drivers.boxes import draw_boxes
+
 
 def match(function: Callable[..., Any], *inputs: Any, **keywords: Any) -> dict[str, Any]:
     """Return the result of a matching, without what the contract leaves free.
@@ -49,3 +51,15 @@ def _list_chosen(chosen: Any) -> list[int]:
     if chosen.dtype == torch.bool:
         chosen = chosen.nonzero()
     return sorted(int(anchor) for anchor in chosen.flatten().tolist())
+
+
+def time_matching(function: Callable[..., Any], num_anchors: int, num_objects: int) -> int:
+    """Match random anchors to random objects, and return the number of results."""
+    labels = torch.zeros(num_objects, dtype=torch.int64)
+    return len(function(draw_boxes(num_anchors), draw_boxes(num_objects), labels))
+
+
+def time_mining(function: Callable[..., Any], num_anchors: int) -> int:
+    """Choose hard negatives among random losses, one anchor of a hundred being positive; return their number."""
+    positive = torch.arange(num_anchors) % 100 == 0
+    return len(_list_chosen(function(torch.rand(num_anchors), positive, ~positive)))

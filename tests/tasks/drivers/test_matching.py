@@ -43,3 +43,8 @@ def test_a_free_number_of_hard_negatives_must_still_be_negative():
 def test_equal_losses_are_counted():
     counted = matching.count_mined(lambda *_: [2], torch.zeros(3), POSITIVE, NEGATIVE)
     assert counted == {"number of chosen anchors": 1, "all chosen anchors are negative": True}
+
+
+def test_the_workloads_have_the_size_that_is_asked_for():
+    assert matching.time_matching(lambda anchors, boxes, labels: [0] * (len(anchors) + len(labels)), 40, 2) == 42
+    assert matching.time_mining(lambda losses, positive, negative: positive, 200) == 2

@@ -96,6 +96,15 @@ def test_the_anchors_of_another_function_are_passed_on():
     assert terms["loss_obj"] == 81
 
 
+def test_the_workload_of_a_loss_has_maps_and_anchors_of_equal_length():
+    class Counting(Quadratic):
+        def forward(self, predictions, targets, anchors):
+            assert [3 * level[0, 0].numel() for level in predictions] == [len(level) for level in anchors]
+            return super().forward(predictions, targets, anchors)
+
+    assert training.time_loss(Counting, 2)
+
+
 IMAGES, VALUES = [torch.tensor([[1.0, 0], [0, 1]])], [torch.tensor([1.0, -1])]
 
 
