@@ -77,6 +77,10 @@ class Definition:
     indistinguishable: tuple[frozenset[str], ...] = ()  # codes of mistakes that no input tells apart
     calls: int = 0  # of the function in its lesson at profile quick; 0 if its time does not matter
     partners: Mapping[str, Function] = field(default_factory=dict)  # references of the tasks that pair checks need
+    purpose: str = ""  # what the lesson needs the function for, one sentence for the student
+    removed: tuple[str, ...] = ()
+    """Full names of the workbook's functions that would give the solution away, besides those that the adapter
+    replaces. A student's copy lacks their bodies, so no lesson may need them after the task is solved."""
 
     @property
     def lesson(self) -> str:
