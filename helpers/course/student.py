@@ -6,8 +6,8 @@ cell, whose `### BEGIN SOLUTION` … `### END SOLUTION` the student replaces, an
 preprocessors of nbgrader, so that other tools for nbgrader can read it, too; its database is not needed.
 
 A build task is such a pair, too. Its identifiers begin with the name of the function, `compute_iou-solution` and
-`compute_iou-check`, and those of an exercise with the number of the lesson. The student's solution cell is the stub that
-the task's definition gives.
+`compute_iou-check`, and those of an exercise with the number of the lesson. The student's solution cell is the stub
+that the task's definition gives.
 """
 
 from __future__ import annotations

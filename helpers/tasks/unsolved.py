@@ -5,6 +5,12 @@ Only the standard library is imported: every module of a student's copy can impo
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import pkgutil
+import traceback
+from pathlib import Path
+
 
 class NotSolved(Exception):
     """A lesson needs a function whose task is not solved yet; the message names task and lesson.
@@ -20,3 +26,34 @@ class NotSolved(Exception):
 def describe_task(name: str, number: str, lesson: str) -> str:
     """Return a task as messages name it: "compute_iou is task 2.2, lesson 02"."""
     return f"{name} is task {number}, lesson {lesson}"
+
+
+def find_import_failure() -> dict[str, str | int] | None:
+    """Import all modules of the workbook; return the first expression that calls an open function meanwhile, or None.
+
+    Returns:
+        Message of the error, file relative to the workbook's folder, and the position of the expression as in a syntax
+        tree: lines from 1, columns in bytes from 0.
+    """
+    import helpers
+
+    root = Path(helpers.__file__).parents[1]
+    for module in pkgutil.walk_packages(helpers.__path__, "helpers."):
+        try:
+            importlib.import_module(module.name)
+        except NotSolved as error:
+            frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+            places = traceback.extract_tb(error.__traceback__)
+            while frames[-1].f_code.co_flags & inspect.CO_OPTIMIZED:  # a function; modules and classes are not
+                frames.pop()
+            place = places[len(frames) - 1]
+            assert place.lineno and place.end_lineno and place.colno is not None and place.end_colno is not None
+            return {
+                "message": str(error),
+                "file": Path(place.filename).relative_to(root).as_posix(),
+                "line": place.lineno,
+                "end_line": place.end_lineno,
+                "column": place.colno,
+                "end_column": place.end_colno,
+            }
+    return None
