@@ -63,15 +63,15 @@ They need `make` and Python 3.11 to 3.14; the set-up takes a few minutes once. *
 `pip install --no-deps --no-build-isolation -e .`, then `workbook lab`. **With conda:**
 `conda env create -f environment.yml && conda activate localisation-workbook`.
 
-**A task** is a cell with the signature and the contract of a function, and a check below it. The check shows which cases
-pass, and the first that fails with its input. Once it has passed, this lesson and the later ones run on your function;
-it is saved in `data/solutions/`. Keep that folder if you get a newer copy of the workbook. A lesson that needs an open
-task stops there and names it.
+**A task** is a cell with the signature and the contract of a function, and a check below it. The check shows which
+cases pass, and the first that fails with its input. Once it has passed, this lesson and the later ones run on your
+function; it is saved in `data/solutions/`. Keep that folder if you get a newer copy of the workbook. A lesson that
+needs an open task stops there and names it.
 
 **Hand in** the notebooks in `notebooks/`, saved under their names. Only your cells are graded.
 
-Lessons: {lessons}. Commands: `workbook --help`. Data and file formats: [docs/data.md](docs/data.md). Runs, grids and GPUs:
-[docs/running.md](docs/running.md). Licence: [MIT](LICENSE).
+Lessons: {lessons}. Commands: `workbook --help`. Data and file formats: [docs/data.md](docs/data.md). Runs, grids and
+GPUs: [docs/running.md](docs/running.md). Licence: [MIT](LICENSE).
 """
 
 
@@ -185,10 +185,11 @@ def change_makefile(text: str) -> str:
         target = re.match(r"(?:#.*\n)*([a-z]+):", block)
         if target is None or target[1] not in TARGETS:
             blocks.append(block)
-    targets = "|".join(TARGETS)
-    return re.sub(
-        r"^\.PHONY:.*", lambda line: re.sub(rf" (?:{targets})\b", "", line[0]), "\n\n".join(blocks), flags=re.M
-    )
+    lines = "\n\n".join(blocks).splitlines()
+    for row, line in enumerate(lines):
+        if line.startswith(".PHONY:"):
+            lines[row] = " ".join(name for name in line.split() if name not in TARGETS)
+    return "\n".join(lines) + "\n"
 
 
 def change_project(text: str) -> str:

@@ -47,7 +47,10 @@ def find_import_failure() -> dict[str, str | int] | None:
             while frames[-1].f_code.co_flags & inspect.CO_OPTIMIZED:  # a function; modules and classes are not
                 frames.pop()
             place = places[len(frames) - 1]
-            assert place.lineno and place.end_lineno and place.colno is not None and place.end_colno is not None
+            assert place.lineno is not None
+            assert place.end_lineno is not None
+            assert place.colno is not None
+            assert place.end_colno is not None
             return {
                 "message": str(error),
                 "file": Path(place.filename).relative_to(root).as_posix(),
