@@ -57,8 +57,8 @@ bench: .venv/.complete ## measure every claim about speed
 lock: ## resolve requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --all-extras pyproject.toml -o $(LOCK)
 
-clean: ## remove data/, with all runs in it, and caches; .venv and saved solutions of tasks stay
-	test ! -d data || find data -mindepth 1 -maxdepth 1 ! -name solutions -exec rm -rf {} +
+clean: ## empty data/, with all runs in it, and remove caches; .venv and the saved solutions of tasks stay
+	test ! -d data || find data -mindepth 1 -maxdepth 1 ! -name README.md ! -name solutions -exec rm -rf {} +
 	rm -rf .pytest_cache .ruff_cache build *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 

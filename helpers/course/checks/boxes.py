@@ -172,7 +172,8 @@ IOU = Definition(
     reference=compute_iou,
     imports="import torch\nfrom jaxtyping import Float\nfrom torch import Tensor",
     draw_cases=draw_iou_cases,
-    calls=400,
+    workload=Case("data", "12348 anchors and 5 objects", (12348, 5), driver="boxes.time_pairs"),
+    calls=1000,
     hints=(
         "Draw two overlapping boxes on paper. Where does the overlap start, and where does it end, on each axis?",
         "The overlap starts at the larger of the two x1 and ends at the smaller of the two x2. What if it ends before "

@@ -75,7 +75,10 @@ class Definition:
     )  # other right answers by the name of their convention
     convention: str = "as described"  # name of the reference's convention
     indistinguishable: tuple[frozenset[str], ...] = ()  # codes of mistakes that no input tells apart
-    calls: int = 0  # of the function in its lesson at profile quick; 0 if its time does not matter
+    workload: Case | None = (
+        None  # one call as its lesson makes it; the driver draws the inputs
+    )
+    calls: int = 0  # such calls in the lesson at profile quick
     partners: Mapping[str, Function] = field(default_factory=dict)  # references of the tasks that pair checks need
     purpose: str = ""  # what the lesson needs the function for, one sentence for the student
     removed: tuple[str, ...] = ()
@@ -124,6 +127,7 @@ def compile_task(definition: Definition, seed: int = VISIBLE_SEED) -> CompiledTa
         )
         for mistake in definition.mistakes
     ]
+    workload = None if definition.workload is None else _prepare(definition.workload)
     return CompiledTask(
         name=definition.name,
         number=definition.number,
@@ -136,7 +140,9 @@ def compile_task(definition: Definition, seed: int = VISIBLE_SEED) -> CompiledTa
         conventions=tuple(functions),
         cases=tuple(compiled),
         mistakes=tuple(mistakes),
+        workload=workload,
         calls=definition.calls,
+        reference_seconds=0.0 if workload is None else measure_seconds(definition, workload),
     )
 
 
@@ -154,6 +160,12 @@ def _prepare(case: Case) -> CompiledCase:
         accepted=[],
         may_change_inputs=case.may_change_inputs,
     )
+
+
+def measure_seconds(definition: Definition, workload: CompiledCase) -> float:
+    """Return the seconds that the reference takes for one call as its lesson makes it, the best of three."""
+    outcomes = [run_case(definition.reference, workload, definition.partners) for _ in range(3)]
+    return min(outcome.seconds for outcome in outcomes)
 
 
 def run_mistake(mistake: Mistake, cases: Sequence[CompiledCase], partners: Mapping[str, Function]) -> list[Any]:
@@ -178,7 +190,8 @@ def _strip_body(node: ast.stmt, lines: Sequence[str]) -> list[str]:
     """Return the lines of a function or class without its code."""
     assert isinstance(node, ast.FunctionDef | ast.ClassDef)
     docstring = node.body[0]
-    assert isinstance(docstring, ast.Expr) and docstring.end_lineno is not None, f"{node.name} has no docstring"
+    if not isinstance(docstring, ast.Expr) or docstring.end_lineno is None:
+        raise ValueError(f"{node.name} has no docstring: it is the contract of its task")
     first = node.decorator_list[0].lineno if node.decorator_list else node.lineno
     kept = list(lines[first - 1 : docstring.end_lineno])
     if isinstance(node, ast.FunctionDef):
