@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pandas as pd
 
@@ -11,6 +11,7 @@ SOLVED, GIVEN, OPEN = "solved", "given", "open"
 """States of a task: the student's cell has passed its check; the course has given its solution; neither."""
 
 
+@runtime_checkable  # the shape checker of the tests needs it
 class Described(Protocol):
     """What the table shows of a task; compiled checks and definitions have it."""
 
