@@ -412,10 +412,19 @@ def test_it_is_installed_in_a_fresh_environment_within_20_seconds(copy, tmp_path
     assert " grade " not in done.stdout
 
 
-def test_the_command_says_what_each_lesson_holds(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(student_copy, "COPIES", tmp_path)
+def test_the_command_passes_lessons_on_and_says_what_the_copy_holds(given, monkeypatch, capsys):
+    requests = []
+
+    def write(*request):
+        requests.append(request)
+        return given
+
+    monkeypatch.setattr(student_copy, "write_student_copy", write)
     assert cli.main(["student", "02", "--with-solutions-of", "01, 02"]) == 0
+    assert requests == [(("02",), ["01", "02"])]
     output = capsys.readouterr().out
-    num_given = sum(definition.lesson in ("01", "02") for definition in DEFINITIONS)
-    assert "02_anchor_visualization: 1 build tasks, 2 points; 3 exercises, 10 points" in output
-    assert f"{len(DEFINITIONS) - num_given} build tasks are open, {num_given} are given" in output
+    (lesson,) = given.lessons
+    points = sum(task.points for task in lesson.build_tasks)
+    build_tasks = f"{len(lesson.build_tasks)} build tasks, {points:g} points"
+    assert f"02_anchor_visualization: {build_tasks}; 3 exercises, 10 points" in output
+    assert f"{len(given.open_tasks)} build tasks are open, {len(given.given_tasks)} are given" in output
