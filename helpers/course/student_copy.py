@@ -24,12 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers import files, paths
-from helpers.course import open_functions
+from helpers.course import lessons, open_functions, student
 from helpers.course.checks import catalogue
 from helpers.course.checks.cells import make_solution
 from helpers.course.checks.definition import Definition
-from helpers.course.lessons import LessonFailed, find_lessons, shorten
-from helpers.course.student import COPIES, Lesson
+from helpers.course.lessons import LessonFailed, shorten
+from helpers.course.student import Lesson
 from helpers.tasks.compiled import write_task
 
 COURSE = ("__init__.py", "cleaning.py", "cli.py", "execution.py", "grid", "lessons.py", "report.css", "report.lua")
@@ -93,18 +93,18 @@ def write_student_copy(
     Args:
         numbers: of the lessons; all if empty.
         with_solutions_of: two-digit numbers of the lessons whose references are in the copy.
-        folder: `COPIES` if None. Its folders `helpers`, `notebooks` and `docs` are replaced.
+        folder: `student.COPIES` if None. Its folders `helpers`, `notebooks` and `docs` are replaced.
 
     Raises:
         LessonFailed: there is no such lesson, or a source is broken.
     """
-    folder = folder or COPIES
+    folder = folder or student.COPIES
     definitions = catalogue.list_definitions()
-    find_lessons(sorted(with_solutions_of))  # refuses an unknown number
+    lessons.find_lessons(sorted(with_solutions_of))  # refuses an unknown number
     given = [definition for definition in definitions if definition.lesson in with_solutions_of]
     remaining = [definition for definition in definitions if definition.lesson not in with_solutions_of]
     given_names = {definition.name for definition in given}
-    lessons = [Lesson.read(path, given_names) for path in find_lessons(numbers)]
+    chosen = [Lesson.read(path, given_names) for path in lessons.find_lessons(numbers)]
     for name in MADE:
         shutil.rmtree(folder / name, ignore_errors=True)
     _copy_helpers(folder)
@@ -119,10 +119,10 @@ def write_student_copy(
     functions = [function for function in functions if (function.module, function.name) not in kept]
     open_functions.remove_open_functions(folder, functions)
     _write_down_values(folder)
-    for lesson in lessons:
+    for lesson in chosen:
         lesson.write_copy(folder / "notebooks")
-    _write_set_up(folder, lessons, len(definitions))
-    return StudentCopy(folder, lessons, remaining, given)
+    _write_set_up(folder, chosen, len(definitions))
+    return StudentCopy(folder, chosen, remaining, given)
 
 
 def _copy_helpers(folder: Path) -> None:
@@ -163,7 +163,7 @@ def _write_down_values(folder: Path) -> None:
     raise LessonFailed(f"more than {MOST_VALUES} values of modules need open tasks")
 
 
-def _write_set_up(folder: Path, lessons: Sequence[Lesson], num_tasks: int) -> None:
+def _write_set_up(folder: Path, chosen: Sequence[Lesson], num_tasks: int) -> None:
     """Write the files around notebooks and helpers."""
     for name in SET_UP:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -174,7 +174,7 @@ def _write_set_up(folder: Path, lessons: Sequence[Lesson], num_tasks: int) -> No
         ("environment.yml", change_environment),
     ):
         files.write_text(folder / name, change((paths.ROOT / name).read_text(encoding="utf-8")))
-    links = ", ".join(f"[{lesson.stem[:2]}](notebooks/{lesson.stem}.ipynb)" for lesson in lessons)
+    links = ", ".join(f"[{lesson.stem[:2]}](notebooks/{lesson.stem}.ipynb)" for lesson in chosen)
     files.write_text(folder / "README.md", README.format(num_tasks=num_tasks, lessons=links))
 
 

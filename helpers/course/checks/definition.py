@@ -75,9 +75,7 @@ class Definition:
     )  # other right answers by the name of their convention
     convention: str = "as described"  # name of the reference's convention
     indistinguishable: tuple[frozenset[str], ...] = ()  # codes of mistakes that no input tells apart
-    workload: Case | None = (
-        None  # one call as its lesson makes it; the driver draws the inputs
-    )
+    workload: Case | None = None  # one call as its lesson makes it; the driver draws the inputs
     calls: int = 0  # such calls in the lesson at profile quick
     partners: Mapping[str, Function] = field(default_factory=dict)  # references of the tasks that pair checks need
     purpose: str = ""  # what the lesson needs the function for, one sentence for the student
