@@ -1,8 +1,8 @@
 """Lessons in a student's copy with every task solved by its reference: `python -m benchmarks.student_copy 02 03`.
 
-Each lesson runs at smoke in the instructor's workbook and in the copy. Their results have to be equal to the last digit.
-Tasks of earlier lessons are solved beforehand, so that the lessons load the saved solutions. The status is 1 if anything
-differs, else 0.
+Each lesson runs at smoke in the instructor's workbook and in the copy. Their results have to be equal to the last
+digit. Tasks of earlier lessons are solved beforehand, so that the lessons load the saved solutions. The status is 1 if
+anything differs, else 0.
 """
 
 from __future__ import annotations

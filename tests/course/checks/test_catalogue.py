@@ -42,8 +42,10 @@ def test_the_reference_and_an_independent_implementation_pass_all_visible_and_hi
     hidden = compile_task(definition, HIDDEN_SEED)
     assert len(hidden.cases) == len(catalogue.compile_visible(definition.name).cases)
     for task in (None, hidden):
-        for function in (definition.reference, ORACLES[definition.name], *definition.conventions.values()):
-            verdict = check(definition, function, task)
+        answers = [(definition.reference, {}), (ORACLES[definition.name], {})]
+        answers += [(answer, definition.find_partners(name)) for name, answer in definition.conventions.items()]
+        for function, partners in answers:
+            verdict = check(definition, function, task, partners)
             assert verdict.is_passed, describe(verdict)
             assert not verdict.diagnoses
 
