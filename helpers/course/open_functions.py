@@ -1,7 +1,8 @@
 """Open functions: the workbook's functions that a student writes, and their removal from a student's copy.
 
 A task's functions are those that its adapter replaces, and those in `Definition.removed`. In the copy they keep
-signature and docstring; their bodies raise `NotSolved`, which names the task.
+signature and docstring; their bodies raise `NotSolved`, which names the task. If an adapter replaces a table of
+functions by name, the entries that it changes become functions that raise this error.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from helpers.course.lessons import LessonFailed
 from helpers.tasks.solutions import find_adapter, get_original
 from helpers.tasks.unsolved import describe_task
 
-IMPORT = "from helpers.tasks.unsolved import NotSolved"
+IMPORT = "from helpers.tasks.unsolved import NotSolved, make_open_function"
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,9 @@ class OpenFunction:
     """A function or class of the workbook whose body a student's copy lacks."""
 
     module: Path  # file, relative to the workbook's folder
-    name: str  # in its module: "compute_iou", "HeatmapCodec" or "HeatmapCodec.encode"
+    name: str  # in its module: "compute_iou", "HeatmapCodec", "HeatmapCodec.encode"; of an entry, that of its table
     message: str  # of the error that takes the place of its body
+    entry: str = ""  # key of a function in a table
 
 
 def find_open_functions(definitions: Sequence[Definition]) -> list[OpenFunction]:
@@ -37,25 +39,29 @@ def find_open_functions(definitions: Sequence[Definition]) -> list[OpenFunction]
     Raises:
         LessonFailed: an adapter or `Definition.removed` names something that is no function or class of `helpers`.
     """
-    functions: dict[tuple[Path, str], OpenFunction] = {}
+    functions: dict[tuple[Path, str, str], OpenFunction] = {}
     for definition in definitions:
         adapter = find_adapter(definition.name)
-        full_names = [*(adapter(definition.reference) if adapter else ()), *definition.removed]
+        replacements: dict[str, Any] = dict(adapter(definition.reference)) if adapter else {}
         message = f"{describe_task(definition.name, definition.number, definition.lesson)}: solve it first, until its "
         message += "check passes"
-        for full_name in full_names:
-            module, name = _locate(full_name, definition.name)
-            functions.setdefault((module, name), OpenFunction(module, name, message))
+        for full_name in [*replacements, *definition.removed]:
+            for module, name, entry in _locate(full_name, replacements.get(full_name), definition.name):
+                functions.setdefault((module, name, entry), OpenFunction(module, name, message, entry))
     return list(functions.values())
 
 
-def _locate(full_name: str, task: str) -> tuple[Path, str]:
-    """Return the file in which a function is defined, relative to the workbook's folder, and its name there."""
+def _locate(full_name: str, replacement: Any, task: str) -> list[tuple[Path, str, str]]:
+    """Return where something is defined: file, relative to the workbook's folder, name there, and key in a table."""
     value = _find_value(full_name)
+    if isinstance(value, dict) and isinstance(replacement, dict):
+        module, _, table = full_name.rpartition(".")
+        path = Path(*module.split(".")).with_suffix(".py")
+        return [(path, table, key) for key in value if replacement.get(key) is not value[key]]
     module_name, name = getattr(value, "__module__", ""), getattr(value, "__qualname__", "")
     if not str(module_name).startswith("helpers.") or not name or "<locals>" in name:
         raise LessonFailed(f"task {task} replaces {full_name}, which is no function or class of helpers")
-    return Path(*module_name.split(".")).with_suffix(".py"), name
+    return [(Path(*module_name.split(".")).with_suffix(".py"), name, "")]
 
 
 def _find_value(full_name: str) -> Any:
@@ -75,12 +81,42 @@ def _find_value(full_name: str) -> Any:
 
 def remove_open_functions(root: Path, functions: Sequence[OpenFunction]) -> None:
     """Remove the bodies of the functions from the files of the workbook in `root`."""
-    by_module: dict[Path, dict[str, str]] = defaultdict(dict)
+    by_module: dict[Path, list[OpenFunction]] = defaultdict(list)
     for function in functions:
-        by_module[function.module][function.name] = function.message
-    for module, messages in by_module.items():
+        by_module[function.module].append(function)
+    for module, in_module in by_module.items():
         path = root / module
-        path.write_text(remove_bodies(path.read_text(encoding="utf-8"), messages), encoding="utf-8")
+        source = path.read_text(encoding="utf-8")
+        for function in in_module:
+            if function.entry:
+                source = remove_entry(source, function)
+        messages = {function.name: function.message for function in in_module if not function.entry}
+        path.write_text(add_import(remove_bodies(source, messages)), encoding="utf-8")
+
+
+def remove_entry(source: str, function: OpenFunction) -> str:
+    """Return the source of a module in which an entry of a table of functions raises `NotSolved`.
+
+    Raises:
+        LessonFailed: the module has no such table with the entry written out.
+    """
+    for node in ast.parse(source).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        names = [target.id for target in targets if isinstance(target, ast.Name)]
+        table = getattr(node, "value", None)
+        if function.name not in names or not isinstance(table, ast.Dict):
+            continue
+        for key, value in zip(table.keys, table.values, strict=True):
+            if isinstance(key, ast.Constant) and key.value == function.entry:
+                segment = ast.get_source_segment(source, value)
+                lines = source.splitlines()
+                assert segment is not None
+                row = value.lineno - 1
+                before = lines[row].encode()[: value.col_offset].decode()
+                after = lines[row][len(before) + len(segment) :]
+                lines[row] = f'{before}make_open_function("{function.message}"){after}'
+                return "\n".join(lines) + "\n"
+    raise LessonFailed(f"{function.module} writes no entry {function.entry!r} of {function.name}")
 
 
 def remove_bodies(source: str, messages: Mapping[str, str]) -> str:
@@ -108,7 +144,13 @@ def remove_bodies(source: str, messages: Mapping[str, str]) -> str:
         raise LessonFailed(f"the module has no function {', '.join(sorted(missing))}")
     for first, end, new_lines in sorted(replaced, reverse=True):
         lines[first:end] = new_lines
-    row = _find_import_row(tree)
+    return "\n".join(lines) + "\n"
+
+
+def add_import(source: str) -> str:
+    """Return the source of a module with the import of what takes the place of bodies."""
+    lines = source.splitlines()
+    row = _find_import_row(ast.parse(source))
     lines[row:row] = [IMPORT]
     return "\n".join(lines) + "\n"
 

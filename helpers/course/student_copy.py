@@ -115,8 +115,8 @@ def write_student_copy(
         path = folder / "helpers" / "tasks" / "given_solutions" / f"{definition.name}.py"
         files.write_text(path, make_solution(definition))
     functions = open_functions.find_open_functions(remaining)
-    kept = {(function.module, function.name) for function in open_functions.find_open_functions(given)}
-    functions = [function for function in functions if (function.module, function.name) not in kept]
+    kept = {(function.module, function.name, function.entry) for function in open_functions.find_open_functions(given)}
+    functions = [function for function in functions if (function.module, function.name, function.entry) not in kept]
     open_functions.remove_open_functions(folder, functions)
     _write_down_values(folder)
     for lesson in chosen:

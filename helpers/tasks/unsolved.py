@@ -9,7 +9,9 @@ import importlib
 import inspect
 import pkgutil
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 class NotSolved(Exception):
@@ -21,6 +23,15 @@ class NotSolved(Exception):
     def _render_traceback_(self) -> list[str]:
         """Return the lines that IPython shows."""
         return [f"{type(self).__name__}: {self}"]
+
+
+def make_open_function(message: str) -> Callable[..., Any]:
+    """Return a function that raises `NotSolved`: an entry of a table of functions, while its task is open."""
+
+    def open_function(*arguments: Any, **keywords: Any) -> Any:
+        raise NotSolved(message)
+
+    return open_function
 
 
 def describe_task(name: str, number: str, lesson: str) -> str:

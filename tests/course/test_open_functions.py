@@ -9,6 +9,7 @@ import pytest
 from helpers.course import open_functions
 from helpers.course.checks import catalogue
 from helpers.course.lessons import LessonFailed
+from helpers.paths import ROOT
 from helpers.tasks.unsolved import NotSolved
 
 IOU = catalogue.find_definition("compute_iou")
@@ -71,6 +72,10 @@ def empty():
 '''
 
 
+def remove(messages):
+    return open_functions.add_import(open_functions.remove_bodies(MODULE, messages))
+
+
 def run(source):
     namespace = {}
     exec(compile(source, "module", "exec"), namespace)
@@ -78,7 +83,7 @@ def run(source):
 
 
 def test_a_body_becomes_an_error_that_names_the_task_and_signature_and_docstring_stay():
-    source = open_functions.remove_bodies(MODULE, {"plain": "plain is task 1", "described": "described is task 2"})
+    source = remove({"plain": "plain is task 1", "described": "described is task 2"})
     module = run(source)
     with pytest.raises(NotSolved, match="described is task 2"):
         module["described"](1)
@@ -94,20 +99,20 @@ def test_a_body_becomes_an_error_that_names_the_task_and_signature_and_docstring
 
 
 def test_of_a_class_all_methods_lose_their_bodies_or_one_alone():
-    module = run(open_functions.remove_bodies(MODULE, {"Codec": "open"}))
+    module = run(remove({"Codec": "open"}))
     with pytest.raises(NotSolved):
         module["Codec"]()
-    assert "self.size" not in open_functions.remove_bodies(MODULE, {"Codec": "open"})
-    codec = run(open_functions.remove_bodies(MODULE, {"Codec.encode": "open"}))["Codec"]()
+    assert "self.size" not in remove({"Codec": "open"})
+    codec = run(remove({"Codec.encode": "open"}))["Codec"]()
     assert codec.decode(5) == 1
     with pytest.raises(NotSolved):
         codec.encode(5)
 
 
 def test_a_function_without_code_stays_and_a_missing_one_is_refused():
-    assert run(open_functions.remove_bodies(MODULE, {"empty": "open"}))["empty"]() is None
+    assert run(remove({"empty": "open"}))["empty"]() is None
     with pytest.raises(LessonFailed, match="no function absent"):
-        open_functions.remove_bodies(MODULE, {"absent": "open"})
+        remove({"absent": "open"})
 
 
 def test_a_task_removes_what_its_adapter_replaces_and_what_it_names():
@@ -135,6 +140,34 @@ def test_a_function_of_two_tasks_names_the_first():
     second = replace(IOU, number="4.1")
     (function,) = open_functions.find_open_functions([IOU, second])
     assert "task 2.2" in function.message
+
+
+def test_no_adapter_needs_the_body_of_a_function_that_a_copy_lacks():
+    for path in (ROOT / "helpers" / "tasks" / "adapters").glob("*.py"):
+        assert "get_original" not in path.read_text(), path.name
+
+
+TABLE = 'LOSSES: dict = {"one": max, "two": min,  # Ü\n    "three": sum}\n'
+
+
+def test_an_entry_of_a_table_becomes_a_function_that_raises_the_error():
+    source = TABLE
+    for entry in ("two", "three"):
+        function = open_functions.OpenFunction(BOXES, "LOSSES", f"{entry} is open", entry)
+        source = open_functions.remove_entry(source, function)
+    losses = run(open_functions.add_import(source))["LOSSES"]
+    assert losses["one"] is max
+    for entry in ("two", "three"):
+        with pytest.raises(NotSolved, match=f"{entry} is open"):
+            losses[entry](1)
+    with pytest.raises(LessonFailed, match="no entry 'four' of LOSSES"):
+        open_functions.remove_entry(TABLE, open_functions.OpenFunction(BOXES, "LOSSES", "", "four"))
+
+
+def test_a_task_that_changes_a_table_opens_the_entries_that_it_changes():
+    (function,) = open_functions.find_open_functions([catalogue.find_definition("giou_loss")])
+    assert function.module == Path("helpers/digits/loss.py")
+    assert (function.name, function.entry) == ("OVERLAP_LOSSES", "giou")
 
 
 @pytest.fixture
