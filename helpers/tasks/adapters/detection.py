@@ -44,7 +44,7 @@ def generate_anchors(function: Function) -> dict[str, Function]:
     """Return the replacement of the workbook's function: equal order, and its defaults.
 
     The task accepts two orders within a level; anchors listed size by size are put into the workbook's order. Aspect
-    ratios are no part of the task: anchors with ratios other than 1 are made by the workbook's own function.
+    ratios are no part of the task: anchors with other ratios are made of the function's squares.
     """
     name = "helpers.detection.anchors.generate_anchors"
     is_size_by_size = _lists_sizes_apart(function)
@@ -55,15 +55,23 @@ def generate_anchors(function: Function) -> dict[str, Function]:
         image_size: int = 224,
         aspect_ratios: Sequence[int | float] = (1.0,),
     ) -> list[Tensor]:
-        if tuple(aspect_ratios) != (1.0,):
-            return get_original(name)(feature_map_sizes, anchor_scales, image_size, aspect_ratios)
         levels = []
         for level, scales in zip(function(feature_map_sizes, anchor_scales, image_size), anchor_scales, strict=True):
             anchors = torch.as_tensor(level, dtype=torch.float32)
-            levels.append(_to_cell_by_cell(anchors, len(scales)) if is_size_by_size else anchors)
+            squares = _to_cell_by_cell(anchors, len(scales)) if is_size_by_size else anchors
+            levels.append(squares if tuple(aspect_ratios) == (1.0,) else _vary_ratios(squares, aspect_ratios))
         return levels
 
     return {name: replacement}
+
+
+def _vary_ratios(squares: Tensor, aspect_ratios: Sequence[int | float]) -> Tensor:
+    """Return for each square the boxes of equal area and centre with these ratios of height to width."""
+    ratios = torch.tensor(aspect_ratios, dtype=torch.float32).sqrt()
+    centres = (squares[:, None, :2] + squares[:, None, 2:]) / 2
+    sides = squares[:, 2:3] - squares[:, :1]
+    half_sizes = torch.stack([sides / ratios, sides * ratios], dim=-1) / 2  # [squares, ratios, (width, height)]
+    return torch.cat([centres - half_sizes, centres + half_sizes], dim=-1).reshape(-1, 4)
 
 
 def _lists_sizes_apart(generate: Function) -> bool:
