@@ -287,7 +287,9 @@ def student(lessons: tuple[str, ...]) -> None:
     for path in find_lessons(lessons):
         lesson = students.Lesson.read(path)
         copy = lesson.write_copy(students.COPIES)
-        click.echo(f"{show(copy)}: {len(lesson.tasks)} tasks, {lesson.points:g} points")
+        tasks = f"{len(lesson.tasks)} tasks, {lesson.points:g} points"
+        written = f"{len(lesson.questions)} written answers, {lesson.written_points:g} points"
+        click.echo(f"{show(copy)}: {tasks}; {written}")
 
 
 @workbook.command(short_help="Grade a folder of submissions.")

@@ -1,15 +1,20 @@
 """Students' copies of the lessons (command: `workbook student`).
 
-One source serves instructor and student. Each exercise is a pair of cells that carry nbgrader's metadata: a solution
-cell, whose `### BEGIN SOLUTION` … `### END SOLUTION` the student replaces, and below it a check cell, whose
-`### BEGIN HIDDEN TESTS` … `### END HIDDEN TESTS` the student does not see. nbconvert writes the copy with the
-preprocessors of nbgrader, so that other tools for nbgrader can read it, too; its database is not needed.
+One source serves instructor and student. Each exercise is a pair of code cells that carry nbgrader's metadata: a
+solution cell, whose `### BEGIN SOLUTION` … `### END SOLUTION` the student replaces, and below it a check cell, whose
+`### BEGIN HIDDEN TESTS` … `### END HIDDEN TESTS` the student does not see. The solution cell leaves its answers in
+names of plain values (numbers, texts, sequences, arrays, dicts of these): the check can run in another process.
+
+A written answer is one text cell, graded by a person: solution and check in one in nbgrader's metadata. Its whole text
+is replaced in the copy. nbconvert writes the copy with the preprocessors of nbgrader, so that other tools for nbgrader
+can read it, too; its database is not needed.
 """
 
 from __future__ import annotations
 
+import ast
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
@@ -26,6 +31,7 @@ COPIES = paths.DATA / "student"
 STUB = """\
 # YOUR CODE HERE: only cells like this one are handed in; the check below tells what is wrong
 raise NotImplementedError("no solution yet")"""
+TEXT_STUB = "YOUR ANSWER HERE"
 MARKER = re.compile(r"^\s*###\s*(BEGIN|END)\b.*$", flags=re.MULTILINE)
 
 _STEPS = (
@@ -46,6 +52,15 @@ class Task:
     solution: str  # identifier of the cell that the student fills in
     check: str  # identifier of the cell that checks it
     points: float  # if the check passes, else 0
+
+
+@dataclass(frozen=True)
+class Question:
+    """One written answer of a lesson; a person grades it by the rubric in the instructor's guide."""
+
+    number: int  # of the exercise that it belongs to
+    name: str  # identifier of its cell
+    points: float  # highest possible
 
 
 def find_id(cell: NotebookNode) -> str | None:
@@ -74,8 +89,49 @@ def find_tasks(notebook: NotebookNode) -> list[Task]:
     ]
 
 
+def find_questions(notebook: NotebookNode) -> list[Question]:
+    """Return the lesson's written answers in order.
+
+    Raises:
+        LessonFailed: an answer's cell is not both solution and check, stands above the first exercise, or names another
+            exercise than the one above it; its identifier has to be `NN-k-answer`.
+    """
+    questions, number = [], 0
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            number += is_solution(cell)
+        elif is_solution(cell) or is_grade(cell):
+            name = find_id(cell)
+            if not (is_solution(cell) and is_grade(cell)):
+                raise LessonFailed(f"the written answer {name} needs `solution` and `grade` in its metadata")
+            if not number or not re.fullmatch(rf"\d\d-{number}-answer", name or ""):
+                raise LessonFailed(f"the written answer {name} does not stand below its exercise, which is {number}")
+            questions.append(Question(number, cell.metadata.nbgrader.grade_id, cell.metadata.nbgrader.points))
+    return questions
+
+
+def find_answers(solution: str, check: str) -> list[str]:
+    """Return the names that hold a task's answers: assigned in the solution cell and read in the check cell.
+
+    Args:
+        solution: source of the solution cell, with the model solution.
+        check: source of the check cell, with its hidden tests.
+    """
+    assigned = []
+    for statement in ast.parse(solution).body:
+        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        for target in targets:
+            for node in ast.walk(target) if target is not None else ():
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                    assigned.append(node.id)
+    read = {
+        node.id for node in ast.walk(ast.parse(check)) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
+    return [name for name in dict.fromkeys(assigned) if name in read]
+
+
 def make_copy(notebook: NotebookNode) -> NotebookNode:
-    """Return the student's copy: no solution, no hidden test, no output; every check cell in its place.
+    """Return the student's copy: no solution, no written answer, no hidden test, no output; every check in its place.
 
     Raises:
         LessonFailed: the source's markers or metadata are broken, so a solution or a hidden test could be in the copy.
@@ -83,6 +139,7 @@ def make_copy(notebook: NotebookNode) -> NotebookNode:
     config = Config()
     config.NotebookExporter.preprocessors = list(_STEPS)
     config.ClearSolutions.code_stub = {"python": STUB}
+    config.ClearSolutions.text_stub = TEXT_STUB
     try:
         text, _ = NotebookExporter(config=config).from_notebook_node(notebook)
     except Exception as error:  # RuntimeError, and exceptions of nbgrader and jsonschema
@@ -102,6 +159,7 @@ class Lesson:
     notebook: NotebookNode  # the source, with solutions and hidden tests
     copy: NotebookNode  # the student's, without solutions
     tasks: list[Task]
+    questions: list[Question] = field(default_factory=list)
 
     @classmethod
     def read(cls, path: Path) -> Lesson:
@@ -112,14 +170,19 @@ class Lesson:
         """
         notebook = read_notebook(path)
         try:
-            return cls(path.stem, notebook, make_copy(notebook), find_tasks(notebook))
+            return cls(path.stem, notebook, make_copy(notebook), find_tasks(notebook), find_questions(notebook))
         except LessonFailed as failure:
             raise LessonFailed(f"{path}: {failure}") from failure
 
     @property
     def points(self) -> float:
-        """Sum of the points of the lesson's tasks."""
+        """Sum of the points of the lesson's tasks, without written answers."""
         return sum(task.points for task in self.tasks)
+
+    @property
+    def written_points(self) -> float:
+        """Sum of the points of the lesson's written answers."""
+        return sum(question.points for question in self.questions)
 
     @property
     def stubs(self) -> dict[str, str]:
