@@ -124,9 +124,15 @@ def find_answers(solution: str, check: str) -> list[str]:
             for node in ast.walk(target) if target is not None else ():
                 if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                     assigned.append(node.id)
-    read = {
-        node.id for node in ast.walk(ast.parse(check)) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
-    }
+    read: set[str] = set()
+    stored: set[str] = set()  # by the check itself, in an earlier statement
+    for statement in ast.parse(check).body:
+        nodes = list(ast.walk(statement))
+        names = [node for node in nodes if isinstance(node, ast.Name)]
+        loops = [node.target for node in nodes if isinstance(node, ast.comprehension)]
+        counters = {node.id for target in loops for node in ast.walk(target) if isinstance(node, ast.Name)}
+        read |= {node.id for node in names if isinstance(node.ctx, ast.Load)} - stored - counters
+        stored |= {node.id for node in names if isinstance(node.ctx, ast.Store)} - counters
     return [name for name in dict.fromkeys(assigned) if name in read]
 
 

@@ -94,8 +94,8 @@ def test_points_of_written_answers_are_counted_apart(tmp_path):
 
 
 def test_answers_are_what_the_solution_assigns_and_the_check_reads():
-    solution = "a, (b, *c) = 1, (2, 3)\nd: int = 4\nfor e in c:\n    f = e\nunused = 5\nb += 1"
-    check = "a = a + 1\nassert b + d + e, str(other)\nfor unused in c: pass"
+    solution = "a, (b, *c) = 1, (2, 3)\nd: int = 4\nfor e in c:\n    f = e\nunused = own = row = 5\nb += 1"
+    check = "a = a + 1\nassert b + d + e, str(other)\nfor unused in c: pass\nown = 6\nassert own, [row for row in e]"
     assert student.find_answers(solution, check) == ["a", "b", "c", "d", "e"]
 
 
