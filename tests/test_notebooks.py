@@ -274,10 +274,8 @@ def test_each_exercise_states_points_difficulty_and_time_and_has_two_hints(stem)
         if task.number in questions:
             assert f"and {questions[task.number].points:g} for the answer in words" in text
         assert re.search(r"difficulty [1-5] of 5 · about \d+ minutes\*", text)
-        assert re.findall(r"<details><summary>(.+?)</summary>\n\n.+?\n\n</details>", text, re.DOTALL) == [
-            "Hint 1",
-            "Hint 2",
-        ]
+        hints = re.findall(r"<details><summary>(.+?)</summary>\n\n.+?\n\n</details>", text, re.DOTALL)
+        assert hints == ["Hint 1", "Hint 2"]
 
 
 @each_lesson
@@ -337,26 +335,20 @@ GUIDE = ROOT / "docs" / "exercises.md"
 
 
 @each_lesson
-def test_the_guide_has_points_rubric_and_model_answer_for_each_exercise(stem):
+def test_the_guide_describes_each_exercise_with_its_points_and_each_written_answer_with_a_rubric(stem):
     guide = GUIDE.read_text(encoding="utf-8")
-    for task in student.find_tasks(NOTEBOOKS[stem]):
+    for task, exercise in zip(student.find_tasks(NOTEBOOKS[stem]), find_exercises(stem), strict=True):
         heading = f"{stem[:2]}-{task.number}"
         section = guide.partition(f"\n### {heading}\n")[2].partition("\n### ")[0].partition("\n## ")[0]
         assert section, f"{GUIDE.name} lacks {heading}"
         assert f"{task.points:g} points" in section
-        text = next(
-            exercise["text"].source
-            for exercise in find_exercises(stem)
-            if f"**{task.number} · " in exercise["text"].source
-        )
-        assert re.search(r"difficulty \d of 5 · about \d+ minutes", text)[0] in section
+        assert re.search(r"difficulty \d of 5 · about \d+ minutes", exercise["text"].source)[0] in section
         assert all(f"**{part}**" in section for part in ("Model answer", "Prerequisites", "Common mistakes"))
         questions = [question for question in student.find_questions(NOTEBOOKS[stem]) if question.number == task.number]
         assert all(f"{question.points:g} for the answer in words" in section for question in questions)
         assert ("**Rubric**" in section) == bool(questions)
-        assert len(
-            re.findall(r"^- [0124] (?:of|points?)", section.partition("**Rubric**")[2], re.MULTILINE)
-        ) == 3 * len(questions)
+        levels = re.findall(r"^- [0-4] points?: ", section.partition("**Rubric**")[2], re.MULTILINE)
+        assert len(levels) == 3 * len(questions)
 
 
 @each_lesson
