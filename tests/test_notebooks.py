@@ -314,6 +314,20 @@ def test_an_exercise_neither_changes_a_parameter_nor_a_name_of_the_imports(stem)
 
 
 @each_lesson
+def test_an_exercise_leaves_the_answers_of_the_others_alone(stem):
+    """Any cell of an exercise can then run again after the others."""
+    exercises = find_exercises(stem)
+    answers = [student.find_answers(exercise["solution"].source, exercise["check"].source) for exercise in exercises]
+    for number, exercise in enumerate(exercises):
+        others = {name for other, names in enumerate(answers) if other != number for name in names}
+        for part in exercise.keys() - {"text", "answer"}:
+            nodes = ast.walk(parse(exercise[part]))
+            assert not others & {
+                node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+            }
+
+
+@each_lesson
 def test_each_lesson_asks_for_two_or_three_predictions_before_their_results(stem):
     events = []
     for cell in find_code(stem):
