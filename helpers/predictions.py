@@ -106,7 +106,8 @@ class PredictionLog:
         self._tolerances[name] = tolerance
         if value is None:
             return
-        if not isinstance(value, Real) or not math.isfinite(value) or abs(value) > records.LARGEST_NUMBER:
+        number = float(value) if isinstance(value, Real) else math.nan
+        if not math.isfinite(number) or abs(number) > records.LARGEST_NUMBER:
             raise ValueError(f"the prediction of {name!r} is {value!r}; a prediction is one finite number")
         stored = self._find(name)
         if stored is not None and stored.result is not None:
@@ -114,8 +115,8 @@ class PredictionLog:
         elif name in self._results:
             print(f"{name}: not stored, because the result was already shown in this session.")
         else:
-            self._store(Prediction(self._lesson, self._profile, name, float(value), tolerance))
-            print(f"{name}: {value:g} is stored. You can change it until the result is shown.")
+            self._store(Prediction(self._lesson, self._profile, name, number, tolerance))
+            print(f"{name}: {number:g} is stored. You can change it until the result is shown.")
 
     def record(self, name: str, result: SupportsFloat) -> None:
         """Record a result that the lesson shows; from then on its prediction is locked.
@@ -164,9 +165,9 @@ class PredictionLog:
 
     def summarise(self) -> str:
         """Return one sentence: how many predictions were made, and how many were within their tolerance."""
-        right = self.tabulate()["within tolerance"]
-        made = int((right != "–").sum())
-        text = f"{made} of {len(right)} predictions made, {int((right == 'yes').sum())} within their tolerance"
+        verdicts = list(self.tabulate()["within tolerance"])
+        made = len(verdicts) - verdicts.count("–")
+        text = f"{made} of {len(verdicts)} predictions made, {verdicts.count('yes')} within their tolerance"
         return text if made else f"{text}: replace None by a number in a cell with `predict`, before its result"
 
     def _find(self, name: str) -> Prediction | None:
