@@ -327,7 +327,9 @@ def student(lessons: tuple[str, ...], with_solutions_of: str) -> None:
     for lesson in copy.lessons:
         points = sum(task.points for task in lesson.build_tasks)
         build_tasks = f"{len(lesson.build_tasks)} build tasks, {points:g} points"
-        click.echo(f"{lesson.stem}: {build_tasks}; {len(lesson.tasks)} exercises, {lesson.points:g} points")
+        exercises = f"{len(lesson.tasks)} exercises, {lesson.points:g} points"
+        written = f"{len(lesson.questions)} written answers, {lesson.written_points:g} points"
+        click.echo(f"{lesson.stem}: {build_tasks}; {exercises}; {written}")
     click.echo(f"{show(copy.folder)}: {len(copy.open_tasks)} build tasks are open, {len(copy.given_tasks)} are given")
 
 

@@ -1,17 +1,22 @@
 """Students' copies of the lessons' notebooks; `student_copy` writes the workbook around them.
 
-One source serves instructor and student. Each exercise is a pair of cells that carry nbgrader's metadata: a solution
-cell, whose `### BEGIN SOLUTION` … `### END SOLUTION` the student replaces, and below it a check cell, whose
-`### BEGIN HIDDEN TESTS` … `### END HIDDEN TESTS` the student does not see. nbconvert writes the copy with the
-preprocessors of nbgrader, so that other tools for nbgrader can read it, too; its database is not needed.
+One source serves instructor and student. Each exercise is a pair of code cells that carry nbgrader's metadata: a
+solution cell, whose `### BEGIN SOLUTION` … `### END SOLUTION` the student replaces, and below it a check cell, whose
+`### BEGIN HIDDEN TESTS` … `### END HIDDEN TESTS` the student does not see. The solution cell leaves its answers in
+names of plain values (numbers, texts, sequences, arrays, dicts of these): the check can run in another process.
 
-A build task is such a pair, too. Its identifiers begin with the name of the function, `compute_iou-solution` and
-`compute_iou-check`, and those of an exercise with the number of the lesson. The student's solution cell is the stub
+A written answer is one text cell, graded by a person: solution and check in one in nbgrader's metadata. Its whole text
+is replaced in the copy. nbconvert writes the copy with the preprocessors of nbgrader, so that other tools for nbgrader
+can read it, too; its database is not needed.
+
+A build task is a pair of code cells, too. Its identifiers begin with the name of the function, `compute_iou-solution`
+and `compute_iou-check`, and those of an exercise with the number of the lesson. The student's solution cell is the stub
 that the task's definition gives.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -34,6 +39,7 @@ COPIES = paths.DATA / "student"
 STUB = f"""\
 # YOUR CODE HERE: only cells like this one are handed in; the check below tells what is wrong
 raise NotImplementedError("{NO_SOLUTION}")"""
+TEXT_STUB = "YOUR ANSWER HERE"
 MARKER = re.compile(r"^\s*###\s*(BEGIN|END)\b.*$", flags=re.MULTILINE)
 
 _STEPS = (
@@ -54,6 +60,15 @@ class Task:
     solution: str  # identifier of the cell that the student fills in
     check: str  # identifier of the cell that checks it
     points: float  # if the check passes, else 0
+
+
+@dataclass(frozen=True)
+class Question:
+    """One written answer of a lesson; a person grades it by the rubric in the instructor's guide."""
+
+    number: int  # of the exercise that it belongs to
+    name: str  # identifier of its cell
+    points: float  # highest possible
 
 
 def find_id(cell: NotebookNode) -> str | None:
@@ -133,8 +148,55 @@ def _pair_cells(notebook: NotebookNode) -> list[tuple[NotebookNode, NotebookNode
     return list(zip(solutions, checks, strict=True))
 
 
+def find_questions(notebook: NotebookNode) -> list[Question]:
+    """Return the lesson's written answers in order.
+
+    Raises:
+        LessonFailed: an answer's cell is not both solution and check, stands above the first exercise, or names another
+            exercise than the one above it; its identifier has to be `NN-k-answer`.
+    """
+    questions, number = [], 0
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            number += is_solution(cell) and find_build_name(cell) is None
+        elif is_solution(cell) or is_grade(cell):
+            name = find_id(cell)
+            if not (is_solution(cell) and is_grade(cell)):
+                raise LessonFailed(f"the written answer {name} needs `solution` and `grade` in its metadata")
+            if not number or not re.fullmatch(rf"\d\d-{number}-answer", name or ""):
+                raise LessonFailed(f"the written answer {name} does not stand below its exercise, which is {number}")
+            questions.append(Question(number, cell.metadata.nbgrader.grade_id, cell.metadata.nbgrader.points))
+    return questions
+
+
+def find_answers(solution: str, check: str) -> list[str]:
+    """Return the names that hold a task's answers: assigned in the solution cell and read in the check cell.
+
+    Args:
+        solution: source of the solution cell, with the model solution.
+        check: source of the check cell, with its hidden tests.
+    """
+    assigned = []
+    for statement in ast.parse(solution).body:
+        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        for target in targets:
+            for node in ast.walk(target) if target is not None else ():
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                    assigned.append(node.id)
+    read: set[str] = set()
+    stored: set[str] = set()  # by the check itself, in an earlier statement
+    for statement in ast.parse(check).body:
+        nodes = list(ast.walk(statement))
+        names = [node for node in nodes if isinstance(node, ast.Name)]
+        loops = [node.target for node in nodes if isinstance(node, ast.comprehension)]
+        counters = {node.id for target in loops for node in ast.walk(target) if isinstance(node, ast.Name)}
+        read |= {node.id for node in names if isinstance(node.ctx, ast.Load)} - stored - counters
+        stored |= {node.id for node in names if isinstance(node.ctx, ast.Store)} - counters
+    return [name for name in dict.fromkeys(assigned) if name in read]
+
+
 def make_copy(notebook: NotebookNode, given: Collection[str] = ()) -> NotebookNode:
-    """Return the student's copy: no solution, no hidden test, no output; every check cell in its place.
+    """Return the student's copy: no solution, no written answer, no hidden test, no output; every check in its place.
 
     Args:
         given: names of the build tasks whose reference stands in the student's cell, instead of the stub.
@@ -145,6 +207,7 @@ def make_copy(notebook: NotebookNode, given: Collection[str] = ()) -> NotebookNo
     config = Config()
     config.NotebookExporter.preprocessors = list(_STEPS)
     config.ClearSolutions.code_stub = {"python": STUB}
+    config.ClearSolutions.text_stub = TEXT_STUB
     try:
         text, _ = NotebookExporter(config=config).from_notebook_node(notebook)
     except Exception as error:  # RuntimeError, and exceptions of nbgrader and jsonschema
@@ -170,6 +233,7 @@ class Lesson:
     copy: NotebookNode  # the student's, without solutions
     tasks: list[Task]
     build_tasks: list[BuildTask] = field(default_factory=list)
+    questions: list[Question] = field(default_factory=list)
 
     @classmethod
     def read(cls, path: Path, given: Collection[str] = ()) -> Lesson:
@@ -184,14 +248,20 @@ class Lesson:
         notebook = read_notebook(path)
         try:
             copy = make_copy(notebook, given)
-            return cls(path.stem, notebook, copy, find_tasks(notebook), find_build_tasks(notebook))
+            exercises, questions = find_tasks(notebook), find_questions(notebook)
+            return cls(path.stem, notebook, copy, exercises, find_build_tasks(notebook), questions)
         except LessonFailed as failure:
             raise LessonFailed(f"{path}: {failure}") from failure
 
     @property
     def points(self) -> float:
-        """Sum of the points of the lesson's exercises."""
+        """Sum of the points of the lesson's exercises, without written answers."""
         return sum(task.points for task in self.tasks)
+
+    @property
+    def written_points(self) -> float:
+        """Sum of the points of the lesson's written answers."""
+        return sum(question.points for question in self.questions)
 
     @property
     def stubs(self) -> dict[str, str]:
