@@ -102,7 +102,7 @@ def read_kept_code(definitions):
 
 
 def read_hints(definitions):
-    """Return the texts that a student gets: titles of cases, names of mistakes, and hints, which may say the line."""
+    """Return the texts that a student gets: titles of cases, names of mistakes, and hints, which can hold a line."""
     texts = [hint for definition in definitions for hint in definition.hints]
     texts += [
         text for definition in definitions for mistake in definition.mistakes for text in (mistake.name, mistake.hint)
