@@ -63,12 +63,12 @@ def compare_lessons(numbers: Sequence[str], folder: Path) -> list[str]:
 
 def solve(lesson: Lesson) -> NotebookNode:
     """Return the student's copy of a lesson with references in its build tasks and the lesson's own answers."""
-    sources = {find_id(cell): cell.source for cell in lesson.notebook.cells}
+    sources = {find_id(cell) or "": cell.source for cell in lesson.notebook.cells}
     answers = {task.solution: sources[task.solution] for task in lesson.tasks}
     for task in lesson.build_tasks:
         answers[task.solution] = make_solution(catalogue.find_definition(task.name))
     for cell in lesson.copy.cells:
-        cell.source = answers.get(find_id(cell), cell.source)
+        cell.source = answers.get(find_id(cell) or "", cell.source)
     return lesson.copy
 
 

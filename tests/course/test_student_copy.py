@@ -19,6 +19,7 @@ from helpers import paths
 from helpers.course import cli, open_functions, student, student_copy
 from helpers.course.checks import catalogue
 from helpers.course.checks.cells import make_cells, make_solution
+from helpers.course.checks.definition import make_generator
 from helpers.course.lessons import LessonFailed, find_lessons
 from tests.course.tiny import make_notebook, make_parameters, read_notebook
 
@@ -51,7 +52,7 @@ def find_bodies(path, names=None):
     """Return the ranges of lines in which the functions of a file stand, without signatures and docstrings.
 
     Args:
-        names: qualified names of functions or classes; all functions if None.
+        names: qualified names of functions or classes; all functions but those that draw cases if None.
     """
     ranges = []
     waiting = [("", node) for node in ast.parse(path.read_text()).body]
@@ -61,7 +62,10 @@ def find_bodies(path, names=None):
             waiting += [(f"{prefix}{node.name}.", child) for child in node.body]
         if isinstance(node, ast.FunctionDef):
             full_name = f"{prefix}{node.name}"
-            is_chosen = names is None or any(f"{full_name}.".startswith(f"{name}.") for name in names)
+            is_drawing = node.name.startswith("draw_")  # the cases: data that a copy holds
+            is_chosen = (
+                not is_drawing if names is None else any(f"{full_name}.".startswith(f"{name}.") for name in names)
+            )
             first = 1 if ast.get_docstring(node) else 0
             if is_chosen and len(node.body) > first:
                 ranges.append(range(node.body[first].lineno, node.end_lineno + 1))
@@ -97,6 +101,17 @@ def read_kept_code(definitions):
     return "\n".join(kept)
 
 
+def read_hints(definitions):
+    """Return the texts that a student gets: titles of cases, names of mistakes, and hints, which can hold a line."""
+    texts = [hint for definition in definitions for hint in definition.hints]
+    texts += [
+        text for definition in definitions for mistake in definition.mistakes for text in (mistake.name, mistake.hint)
+    ]
+    for definition in definitions:
+        texts += [f'"{case.title}",' for case in definition.draw_cases(make_generator(0))]
+    return "\n".join(texts)
+
+
 def find_secrets(definitions):
     """Return the lines that must not be in a copy in which the tasks of these definitions are open."""
     secrets = set()
@@ -112,7 +127,7 @@ def find_secrets(definitions):
                 is_secret = line.startswith("### BEGIN") or (is_secret and not line.startswith("### END"))
                 if is_secret and "tasks.show(" not in line:
                     secrets.add(line.strip())
-    kept = read_kept_code(definitions)
+    kept = read_kept_code(definitions) + read_hints(definitions)
     return {line for line in secrets if len(line) > SHORTEST and line not in kept}
 
 
