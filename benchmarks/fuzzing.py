@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from helpers import coco
+from helpers import coco, predictions
 from helpers.digits.dataset import DIGIT_NAMES, DigitDataset
 from helpers.digits.metrics import NO_NUMBER
 from helpers.digits.reading import check_numbers, read_predictions
@@ -104,6 +104,10 @@ def write_sound_set(folder: Path) -> None:
         for name in names:
             write_image(folder / split / name, rng.integers(0, 256, shape, np.uint8))
     write_digit_struct(folder / "digitStruct.mat", names)
+    stored = [
+        predictions.Prediction("02", "quick", name, 0.5, 0.1, result) for name, result in (("a", None), ("b", 2.5))
+    ]
+    predictions.write_predictions(folder / "predictions.json", stored)
 
 
 def write_digit_struct(path: Path, names: tuple[str, ...]) -> None:
@@ -187,6 +191,12 @@ def check_table(content: Content) -> None:
     require([number == NO_NUMBER or (number.isascii() and number.isdecimal()) for number in content], "digits")
 
 
+def check_predictions(content: Content) -> None:
+    """Require that values, tolerances and results are finite numbers."""
+    for *_, value, tolerance, result in content:
+        require(np.isfinite([value, tolerance, 0 if result is None else result]), "numbers are finite")
+
+
 def check_struct(content: Content) -> None:
     """Require that every digit has a finite box, an image and one of ten labels."""
     names, owners, corners, digits, counts = content
@@ -227,6 +237,12 @@ def _read_predictions(folder: Path) -> Content:
     return tuple(tuple(column.numpy() for column in detections) for detections in predictions)
 
 
+def _read_stored(folder: Path) -> Content:
+    stored = predictions.read_predictions(folder / "predictions.json")
+    rows = [(row.lesson, row.profile, row.name, row.value, row.tolerance, row.result) for row in stored]
+    return tuple(sorted(rows, key=repr))
+
+
 def _read_struct(folder: Path) -> Content:
     struct_ = read_digit_struct(folder / "digitStruct.mat")
     counts = convert(struct_, folder / "train", folder / "converted")["converted"]
@@ -250,6 +266,7 @@ def list_readers() -> list[Reader]:
         Reader("images alone", "train.json", _read_unlabelled, lambda content: check_images(*content), "json"),
         Reader("pred.json", "pred.json", _read_predictions, check_results, "json"),
         Reader("pred.csv", "pred.csv", lambda d: tuple(check_numbers(d / "pred.csv", IDS)), check_table, "csv"),
+        Reader("predictions", "predictions.json", _read_stored, check_predictions, "json"),
         Reader("RGB images", "train/2.png", _read_pixels("train", "RGB"), check_pixels, "png"),
         Reader("grey images", "grey/2.png", _read_pixels("grey", "L"), check_pixels, "png"),
         Reader("digitStruct", "digitStruct.mat", _read_struct, check_struct, "mat"),
@@ -336,7 +353,7 @@ def repeat_entry(rng: random.Random, document: Any) -> bytes:
 
 
 def scale_numbers(rng: random.Random, document: Any) -> bytes:
-    """Multiply all numbers in boxes and points, and areas likewise: shares, other units, other signs."""
+    """Multiply all numbers in boxes, points and predictions, and areas likewise: shares, other units, other signs."""
     factor = rng.choice((1 / 60, 1 / 40, 1e-3, 0.5, 2, 100, -1, 1e30))
 
     def scale(value: Any) -> Any:
@@ -344,9 +361,11 @@ def scale_numbers(rng: random.Random, document: Any) -> bytes:
             return [scale(item) for item in value]
         return value * factor if isinstance(value, int | float) else value
 
-    records = document if isinstance(document, list) else [*document["images"], *document.get("annotations", [])]
-    for record in records:
-        record |= {name: scale(record[name]) for name in ("bbox", "keypoints") if name in record}
+    lists = [document] if isinstance(document, list) else document.values()
+    items = [item for items in lists if isinstance(items, list) for item in items]
+    for record in [item for item in items if isinstance(item, dict)]:
+        names = ("bbox", "keypoints", "value", "tolerance", "result")
+        record |= {name: scale(record[name]) for name in names if name in record}
         if "area" in record:
             record["area"] *= factor**2
     return _write(document)

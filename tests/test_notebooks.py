@@ -129,6 +129,14 @@ def test_imports_stand_in_the_second_code_cell_only(stem):
 
 
 @each_lesson
+def test_the_cell_of_imports_does_nothing_else_but_use_saved_solutions(stem):
+    statements = [node for node in parse(find_code(stem)[1]).body if not isinstance(node, IMPORTS)]
+    assert [ast.unparse(node) for node in statements] == [
+        f"tasks.use_saved({number!r})" for number in find_lesson_of_saved(stem)
+    ]
+
+
+@each_lesson
 def test_the_third_code_cell_starts_the_run_under_the_name_of_the_lesson(stem):
     cell = find_code(stem)[2]
     assert f'start_run("{stem}", profile, seed)' in cell.source
@@ -143,7 +151,7 @@ def test_the_last_code_cell_saves_the_results(stem):
 
 @each_lesson
 def test_a_cell_besides_the_imports_has_at_most_25_lines(stem):
-    cells = [cell for cell in find_code(stem) if not all(isinstance(node, IMPORTS) for node in parse(cell).body)]
+    cells = [cell for cell in find_code(stem) if not any(isinstance(node, IMPORTS) for node in parse(cell).body)]
     assert max(len(cell.source.splitlines()) for cell in cells) <= 25
 
 
@@ -233,24 +241,147 @@ def test_no_placeholder_is_left_in_a_lessons_text(stem):
     assert re.findall(r"\b(?:TODO|FIXME|TBD|XXX|[A-Z]{7,})\b", text) == []
 
 
+def find_exercises(stem: str) -> list[dict[str, NotebookNode]]:
+    """Return the cells of each exercise by their part: text, setup if there is one, solution, check, and answer."""
+    cells, exercises = NOTEBOOKS[stem].cells, []
+    for task in student.find_tasks(NOTEBOOKS[stem]):
+        rows = {student.find_id(cell): row for row, cell in enumerate(cells) if "nbgrader" in cell.metadata}
+        row, exercise = rows[task.solution], {}
+        if "nbgrader" not in cells[row - 1].metadata and cells[row - 1].cell_type == "code":
+            exercise["setup"] = cells[row - 1]
+        exercise |= {"text": cells[row - 1 - len(exercise)], "solution": cells[row], "check": cells[row + 1]}
+        if f"{stem[:2]}-{task.number}-answer" in rows:
+            exercise["answer"] = cells[row + 2]
+        exercises.append(exercise)
+    return exercises
+
+
 @each_lesson
 def test_each_exercise_is_a_text_a_cell_with_the_solution_and_a_check_with_hidden_tests(stem):
-    cells = NOTEBOOKS[stem].cells
-    tasks = student.find_tasks(NOTEBOOKS[stem])
-    rows = [number for number, cell in enumerate(cells) if "nbgrader" in cell.metadata]
-    assert [student.find_id(cells[row]) for row in rows] == [
-        name for task in tasks for name in (task.solution, task.check)
-    ]
-    for task, row in zip(tasks, rows[::2], strict=True):
-        text, solution, check = cells[row - 1 : row + 2]
-        assert f"**{task.number} · " in text.source
-        assert find_marks(solution) == SOLUTION
-        assert find_marks(check) == HIDDEN_TESTS
-        assert holds_check(check)
-        assert not holds_check(solution)
-    for cell in cells:
+    for number, exercise in enumerate(find_exercises(stem), start=1):
+        assert exercise["text"].cell_type == "markdown"
+        assert exercise["text"].source.startswith(f"**{number} · ")
+        assert find_marks(exercise["solution"]) == SOLUTION
+        assert find_marks(exercise["check"]) == HIDDEN_TESTS
+        assert holds_check(exercise["check"])
+        assert not holds_check(exercise["solution"])
+        if "answer" in exercise:
+            assert student.find_id(exercise["answer"]) == f"{stem[:2]}-{number}-answer"
+            assert "**In words**" in exercise["text"].source
+    for cell in NOTEBOOKS[stem].cells:
         if "nbgrader" not in cell.metadata:
             assert not any(mark in cell.source for mark in (*SOLUTION, *HIDDEN_TESTS))
+
+
+def find_lesson_of_saved(stem: str) -> list[str]:
+    """Return the arguments of `tasks.use_saved` in the cell of imports."""
+    calls = [node for node in ast.walk(parse(find_code(stem)[1])) if isinstance(node, ast.Call)]
+    return [ast.literal_eval(call.args[0]) for call in calls if ast.unparse(call.func) == "tasks.use_saved"]
+
+
+@each_lesson
+def test_every_lesson_but_the_first_uses_the_saved_solutions_of_earlier_lessons(stem):
+    assert find_lesson_of_saved(stem) == ([] if stem.startswith("01_") else [stem[:2]])
+
+
+@each_lesson
+def test_each_exercise_states_points_difficulty_and_time_and_has_two_hints(stem):
+    questions = {question.number: question for question in student.find_questions(NOTEBOOKS[stem])}
+    for task, exercise in zip(student.find_tasks(NOTEBOOKS[stem]), find_exercises(stem), strict=True):
+        text = exercise["text"].source
+        assert f"*{task.points:g} points" in text
+        if task.number in questions:
+            assert f"and {questions[task.number].points:g} for the answer in words" in text
+        assert re.search(r"difficulty [1-5] of 5 · about \d+ minutes\*", text)
+        hints = re.findall(r"<details><summary>(.+?)</summary>\n\n.+?\n\n</details>", text, re.DOTALL)
+        assert hints == ["Hint 1", "Hint 2"]
+
+
+@each_lesson
+def test_a_solution_leaves_named_answers_and_a_check_calls_nothing_of_the_solution(stem):
+    """The check runs in another process than the solution and gets the answers as plain values."""
+    for exercise in find_exercises(stem):
+        answers = student.find_answers(exercise["solution"].source, exercise["check"].source)
+        assert answers, exercise["solution"].source
+        assert not [name for name in answers if f"`{name}`" not in exercise["text"].source]
+        made = {ast.Lambda, ast.FunctionDef, ast.ClassDef}
+        for statement in parse(exercise["solution"]).body:
+            assert type(statement) not in made
+            if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+                assert statement.targets[0].id not in answers or type(statement.value) not in made
+        for node in ast.walk(parse(exercise["check"])):
+            if isinstance(node, ast.Call):
+                assert not (isinstance(node.func, ast.Name) and node.func.id in answers), ast.unparse(node)
+
+
+@each_lesson
+def test_an_exercise_neither_changes_a_parameter_nor_a_name_of_the_imports(stem):
+    """The cells above can then run again after the exercises."""
+    lesson = find_code(stem)
+    kept = {name.id for name in ast.walk(parse(lesson[0])) if isinstance(name, ast.Name)}
+    kept |= {
+        (alias.asname or alias.name).split(".")[0]
+        for node in ast.walk(parse(lesson[1]))
+        if isinstance(node, IMPORTS)
+        for alias in node.names
+    }
+    for exercise in find_exercises(stem):
+        for part in ("setup", "solution", "check"):
+            nodes = ast.walk(parse(exercise[part])) if part in exercise else ()
+            stored = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+            assert not stored & kept
+
+
+@each_lesson
+def test_an_exercise_leaves_the_answers_of_the_others_alone(stem):
+    """Any cell of an exercise can then run again after the others."""
+    exercises = find_exercises(stem)
+    answers = [student.find_answers(exercise["solution"].source, exercise["check"].source) for exercise in exercises]
+    for number, exercise in enumerate(exercises):
+        others = {name for other, names in enumerate(answers) if other != number for name in names}
+        for part in exercise.keys() - {"text", "answer"}:
+            nodes = ast.walk(parse(exercise[part]))
+            assert not others & {
+                node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+            }
+
+
+@each_lesson
+def test_each_lesson_asks_for_two_or_three_predictions_before_their_results(stem):
+    events = []
+    for cell in find_code(stem):
+        for node in ast.walk(parse(cell)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in {"log.predict", "log.record"}:
+                events.append((node.func.attr, ast.literal_eval(node.args[0])))
+                if node.func.attr == "predict":
+                    assert ast.literal_eval(node.args[1]) is None, "a published lesson predicts nothing"
+    names = [name for kind, name in events if kind == "predict"]
+    assert len(names) in (2, 3)
+    for name in names:
+        assert [kind for kind, other in events if other == name] == ["predict", "record"], name
+        assert len(name) < 50, "pandas shows no more characters of an index"
+    assert {name for _, name in events} == set(names)
+    assert "log.tabulate()" in find_code(stem)[-2].source
+
+
+GUIDE = ROOT / "docs" / "exercises.md"
+
+
+@each_lesson
+def test_the_guide_describes_each_exercise_with_its_points_and_each_written_answer_with_a_rubric(stem):
+    guide = GUIDE.read_text(encoding="utf-8")
+    for task, exercise in zip(student.find_tasks(NOTEBOOKS[stem]), find_exercises(stem), strict=True):
+        heading = f"{stem[:2]}-{task.number}"
+        section = guide.partition(f"\n### {heading}\n")[2].partition("\n### ")[0].partition("\n## ")[0]
+        assert section, f"{GUIDE.name} lacks {heading}"
+        assert f"{task.points:g} points" in section
+        assert re.search(r"difficulty \d of 5 · about \d+ minutes", exercise["text"].source)[0] in section
+        assert all(f"**{part}**" in section for part in ("Model answer", "Prerequisites", "Common mistakes"))
+        questions = [question for question in student.find_questions(NOTEBOOKS[stem]) if question.number == task.number]
+        assert all(f"{question.points:g} for the answer in words" in section for question in questions)
+        assert ("**Rubric**" in section) == bool(questions)
+        levels = re.findall(r"^- [0-4] points?: ", section.partition("**Rubric**")[2], re.MULTILINE)
+        assert len(levels) == 3 * len(questions)
 
 
 @each_lesson

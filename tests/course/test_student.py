@@ -5,8 +5,11 @@ import json
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
+from nbgrader.utils import compute_checksum
 
 from helpers.course import cli, lessons, student
+from helpers.course.checks import catalogue
+from helpers.course.checks.cells import make_cells, make_solution
 from helpers.paths import ROOT
 from tests.course.tiny import make_notebook, read_notebook
 
@@ -22,6 +25,13 @@ def make_cell(source, name, solution, **settings):
     nbgrader = {"schema_version": 3, "grade_id": name, "solution": solution, "grade": not solution}
     nbgrader |= {"locked": not solution, "task": False} | ({} if solution else {"points": 3}) | settings
     return new_code_cell(source, metadata={"nbgrader": nbgrader}, outputs=[new_output("stream", text="42\n")])
+
+
+def make_answer(source="Because.", name="01-1-answer", **settings):
+    """Return a written answer's cell, worth 2 points."""
+    nbgrader = {"schema_version": 3, "grade_id": name, "solution": True, "grade": True, "locked": False}
+    nbgrader |= {"task": False, "points": 2, "cell_type": "markdown"} | settings
+    return new_markdown_cell(source, metadata={"nbgrader": nbgrader})
 
 
 def make_lesson(*cells):
@@ -40,6 +50,56 @@ def test_a_copy_keeps_text_code_and_checks_and_loses_solutions_hidden_tests_and_
     assert solution.outputs == check.outputs == []
     assert (check.metadata.editable, check.metadata.deletable) == (False, False)
     assert "editable" not in solution.metadata
+
+
+def test_a_copy_shows_an_empty_place_for_a_written_answer_that_can_be_edited():
+    *_, answer = student.make_copy(make_lesson(*make_exercise(), make_answer("A secret.\n\n### A heading"))).cells
+    assert answer.cell_type == "markdown"
+    assert answer.source == "YOUR ANSWER HERE"
+    assert answer.metadata.get("editable", True)
+    assert (answer.metadata.nbgrader.points, answer.metadata.deletable) == (2, False)
+
+
+def test_a_written_answer_belongs_to_the_exercise_above_it_and_is_no_task():
+    second = make_cell(SOLUTION, "two", True), make_cell(CHECK, "two-check", False, points=4)
+    lesson = make_lesson(*make_exercise(), make_answer(), *second, make_answer(name="01-2-answer", points=4))
+    assert student.find_questions(lesson) == [
+        student.Question(1, "01-1-answer", 2),
+        student.Question(2, "01-2-answer", 4),
+    ]
+    assert [task.solution for task in student.find_tasks(lesson)] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        make_answer(name="01-2-answer"),
+        make_answer(name="first-answer"),
+        make_answer(grade=False),
+        make_answer(solution=False),
+    ],
+)
+def test_a_written_answer_of_another_exercise_or_kind_is_refused(answer):
+    with pytest.raises(lessons.LessonFailed, match="written answer"):
+        student.find_questions(make_lesson(*make_exercise(), answer))
+
+
+def test_a_written_answer_above_the_first_exercise_is_refused():
+    with pytest.raises(lessons.LessonFailed, match="below its exercise"):
+        student.find_questions(make_lesson(make_answer(name="01-0-answer"), *make_exercise()))
+
+
+def test_points_of_written_answers_are_counted_apart(tmp_path):
+    path = tmp_path / "01_tiny.ipynb"
+    nbformat.write(make_lesson(*make_exercise(), make_answer()), path)
+    lesson = student.Lesson.read(path)
+    assert (lesson.points, lesson.written_points) == (3, 2)
+
+
+def test_answers_are_what_the_solution_assigns_and_the_check_reads():
+    solution = "a, (b, *c) = 1, (2, 3)\nd: int = 4\nfor e in c:\n    f = e\nunused = own = row = 5\nb += 1"
+    check = "a = a + 1\nassert b + d + e, str(other)\nfor unused in c: pass\nown = 6\nassert own, [row for row in e]"
+    assert student.find_answers(solution, check) == ["a", "b", "c", "d", "e"]
 
 
 def test_the_source_is_left_as_it_was():
@@ -77,6 +137,47 @@ def test_a_solution_without_a_check_and_a_check_without_a_solution_are_refused(o
         student.find_tasks(make_lesson(*(make_exercise()[part] for part in order)))
 
 
+IOU = catalogue.find_definition("compute_iou")
+
+
+def test_the_stub_takes_the_place_of_a_build_tasks_solution_and_its_check_stays():
+    notebook = make_lesson(*make_cells(IOU), *make_exercise())
+    text, solution, check = student.make_copy(notebook).cells[2:5]
+    assert text.source == make_cells(IOU)[0].source
+    assert solution.source == catalogue.compile_visible("compute_iou").stub.rstrip()
+    assert solution.metadata.nbgrader.checksum == compute_checksum(solution)
+    assert check.source == 'tasks.check("compute_iou")'
+    assert (check.metadata.editable, check.metadata.deletable) == (False, False)
+    assert "editable" not in solution.metadata
+
+
+def test_a_given_solution_is_the_reference_as_a_cell():
+    cells = student.make_copy(make_lesson(*make_cells(IOU)), given={"compute_iou"}).cells
+    assert cells[3].source == make_solution(IOU).rstrip()
+
+
+def test_build_tasks_and_exercises_are_listed_apart():
+    notebook = make_lesson(*make_cells(IOU), *make_exercise())
+    assert student.find_tasks(notebook) == [student.Task(1, "one", "one-check", 3)]
+    expected = student.BuildTask("compute_iou", "compute_iou-solution", "compute_iou-check", IOU.points)
+    assert student.find_build_tasks(notebook) == [expected]
+
+
+def test_a_build_task_that_is_not_in_the_catalogue_is_refused():
+    notebook = make_lesson(
+        make_cell(SOLUTION, "compute_io-solution", True), make_cell(CHECK, "compute_io-check", False)
+    )
+    for read in (student.find_build_tasks, student.make_copy):
+        with pytest.raises(lessons.LessonFailed, match="there is no task 'compute_io'"):
+            read(notebook)
+
+
+def test_a_build_task_with_the_check_of_another_task_is_refused():
+    notebook = make_lesson(make_cells(IOU)[1], make_exercise()[1])
+    with pytest.raises(lessons.LessonFailed, match="one-check, not compute_iou-check"):
+        student.find_build_tasks(notebook)
+
+
 @each_lesson
 def test_no_marker_no_solution_and_no_output_is_left_in_a_lessons_copy(stem):
     source, copy = SOURCES[stem], student.make_copy(SOURCES[stem])
@@ -99,24 +200,23 @@ def test_no_marker_no_solution_and_no_output_is_left_in_a_lessons_copy(stem):
 def test_a_lessons_copy_differs_from_its_source_in_the_task_cells_only(stem):
     source, copy = SOURCES[stem], student.make_copy(SOURCES[stem])
     task_cells = {name for task in student.find_tasks(source) for name in (task.solution, task.check)}
+    task_cells |= {task.solution for task in student.find_build_tasks(source)}
+    task_cells |= {question.name for question in student.find_questions(source)}
     for source_cell, copied_cell in zip(source.cells, copy.cells, strict=True):
         assert (source_cell.source != copied_cell.source) == (student.find_id(source_cell) in task_cells)
 
 
 @each_lesson
-def test_a_lesson_has_three_tasks_of_ten_points_whose_checks_are_kept(stem):
+def test_a_lesson_has_three_tasks_whose_checks_are_kept_and_fourteen_points_with_its_written_answers(stem):
     tasks, copy = student.find_tasks(SOURCES[stem]), student.make_copy(SOURCES[stem])
-    assert [task.points for task in tasks] == [3, 3, 4]
+    questions = student.find_questions(SOURCES[stem])
+    assert [task.points for task in tasks[:2]] == [3, 3]
+    assert [question.number for question in questions] == [2, 3]
+    assert (tasks[2].points, questions[1].points) in {(4, 2), (2, 4)}  # judged by its check, or by its report
+    assert sum(task.points for task in tasks) + sum(question.points for question in questions) == 14
     assert all(name.startswith(f"{stem[:2]}-") for task in tasks for name in (task.solution, task.check))
     checks = {student.find_id(cell): cell.source for cell in lessons.find_code_cells(copy)}
     assert all("assert" in checks[task.check] for task in tasks)
-
-
-def test_the_command_writes_a_copy_per_lesson_and_prints_its_points(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(student, "COPIES", tmp_path)
-    assert cli.main(["student", "01", "02"]) == 0
-    assert [path.stem[:2] for path in sorted(tmp_path.iterdir())] == ["01", "02"]
-    assert capsys.readouterr().out.count("3 tasks, 10 points") == 2
 
 
 def test_the_command_names_a_lesson_that_does_not_exist(capsys):

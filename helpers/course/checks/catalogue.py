@@ -4,11 +4,49 @@ from __future__ import annotations
 
 from functools import cache
 
-from helpers.course.checks import boxes
+from helpers.course.checks import (
+    anchors,
+    average_precision,
+    box_losses,
+    boxes,
+    colour_baseline,
+    detection_loss,
+    detection_model,
+    dialects,
+    heatmaps,
+    keypoint_ablations,
+    keypoint_metrics,
+    keypoint_models,
+    matching,
+    reading,
+    resizing,
+    scales,
+    suppression,
+    training_step,
+)
 from helpers.course.checks.definition import Definition, compile_task
 from helpers.tasks.compiled import CompiledTask
 
-MODULES = (boxes,)
+MODULES = (
+    anchors,
+    average_precision,
+    box_losses,
+    boxes,
+    colour_baseline,
+    detection_loss,
+    detection_model,
+    dialects,
+    heatmaps,
+    keypoint_ablations,
+    keypoint_metrics,
+    keypoint_models,
+    matching,
+    reading,
+    resizing,
+    scales,
+    suppression,
+    training_step,
+)
 
 
 def list_definitions() -> list[Definition]:

@@ -74,15 +74,26 @@ class Definition:
         default_factory=dict
     )  # other right answers by the name of their convention
     convention: str = "as described"  # name of the reference's convention
+    convention_partners: Mapping[str, Mapping[str, Function]] = field(
+        default_factory=dict
+    )  # of a convention, the partners that follow it, too; they take the place of `partners`
     indistinguishable: tuple[frozenset[str], ...] = ()  # codes of mistakes that no input tells apart
     workload: Case | None = None  # one call as its lesson makes it; the driver draws the inputs
     calls: int = 0  # such calls in the lesson at profile quick
     partners: Mapping[str, Function] = field(default_factory=dict)  # references of the tasks that pair checks need
+    purpose: str = ""  # what the lesson needs the function for, one sentence for the student
+    removed: tuple[str, ...] = ()
+    """Full names of the workbook's functions that would give the solution away, besides those that the adapter
+    replaces. A student's copy lacks their bodies, so no lesson may need them after the task is solved."""
 
     @property
     def lesson(self) -> str:
         """Two-digit number of the lesson."""
         return f"{int(self.number.split('.')[0]):02d}"
+
+    def find_partners(self, convention: str) -> dict[str, Function]:
+        """Return the partners of pair checks that agree with a convention."""
+        return {**self.partners, **self.convention_partners.get(convention, {})}
 
 
 def make_generator(seed: int) -> torch.Generator:
@@ -105,7 +116,7 @@ def compile_task(definition: Definition, seed: int = VISIBLE_SEED) -> CompiledTa
     for name, function in functions.items():
         column = []
         for case in cases:
-            outcome = run_case(function, case, definition.partners)
+            outcome = run_case(function, case, definition.find_partners(name))
             if outcome.changed or outcome.is_skipped:
                 problem = "changes its input" if outcome.changed else "lacks a partner"
                 raise ValueError(f"task {definition.name}: the right answer {name!r} {problem} in case {case.title!r}")
