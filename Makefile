@@ -1,6 +1,6 @@
 # Set-up of .venv, and short names for the commands of `.venv/bin/workbook`, which `workbook --help` explains.
 # Needed: make and Python 3.11 to 3.14; uv is used where it is installed.
-# Settings: PYTHON=python3.12, PROFILE=smoke|quick|full, LESSONS="03 04", GPU=0.
+# Settings: PYTHON=python3.12, PROFILE=smoke|quick|full, LESSONS="03 04", GPU=0, REPOSITORY=https://…
 
 PYTHON  ?= python3
 PROFILE ?= $(or $(WORKBOOK_PROFILE),quick)
@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test progress student grade report lab kernel data figures bench lock clean
+.PHONY: help run test progress student grade report site lab kernel data figures bench lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ grade: .venv/.complete ## run the hidden tests over a folder of submissions: SUB
 
 report: .venv/.complete ## write an HTML and a PDF report per assignment into data/reports/, from the executed lessons
 	@$(WORKBOOK) report --profile $(PROFILE)
+
+site: .venv/.complete ## build the web site into data/site/, which opens from disk: REPOSITORY=address for launch buttons
+	@$(WORKBOOK) site $(if $(REPOSITORY),--repository "$(REPOSITORY)")
 
 lab: .venv/.complete ## open the notebooks in JupyterLab, on this machine only
 	@$(WORKBOOK) lab

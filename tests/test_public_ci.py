@@ -13,6 +13,7 @@ from helpers.paths import PROFILES, ROOT
 
 SCHEMAS = {
     ".github/workflows/nightly.yml": "vendor.github-workflows",
+    ".github/workflows/site.yml": "vendor.github-workflows",
     ".github/workflows/tests.yml": "vendor.github-workflows",
     "CITATION.cff": "vendor.citation-file-format",
 }

@@ -377,6 +377,30 @@ def report(profile: paths.Profile) -> None:
     reports.write_reports(profile)
 
 
+@workbook.command(short_help="Build the workbook as a web site into data/site/.")
+@click.option(
+    "--repository",
+    metavar="ADDRESS",
+    default="",
+    envvar="WORKBOOK_REPOSITORY",
+    show_envvar=True,
+    help="Of the repository on GitHub; with it, lessons have buttons for Colab and Binder.",
+)
+def site(repository: str) -> None:
+    """Build the workbook as a web site into data/site/: lessons with their saved outputs, guides, glossary, API.
+
+    Nothing is executed. The site opens from disk, and needs neither a server nor a network.
+
+    \b
+    Examples:
+      workbook site
+      workbook site --repository https://github.com/someone/workbook
+    """
+    from helpers.course import site as sites
+
+    sites.write_site(repository)
+
+
 @workbook.command(short_help="Run a notebook over a grid of parameters.")
 @click.argument("notebook", type=click.Path(path_type=Path))
 @click.option(
