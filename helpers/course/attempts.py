@@ -135,7 +135,7 @@ def try_functions(
         answers |= collect_answers(lonely, make_lonely_request, view, setting, seconds)
     tried = {name: read_outcomes(task_of[name], answer) for name, answer in answers.items()}
     usable = {name for name, attempt in tried.items() if attempt.outcomes}
-    return {name: _refuse_skips(task_of[name], attempt, usable) for name, attempt in tried.items()}
+    return {name: set_skips(task_of[name], attempt, usable) for name, attempt in tried.items()}
 
 
 def _find_partners(task: CompiledTask) -> set[str]:
@@ -192,11 +192,19 @@ def _read_outcome(content: Mapping[str, Any]) -> Outcome:
     )
 
 
-def _refuse_skips(task: CompiledTask, tried: Tried, usable: set[str]) -> Tried:
-    """Return outcomes in which a case is skipped only if one of its partners is not handed in or does not work."""
+def set_skips(task: CompiledTask, tried: Tried, usable: set[str]) -> Tried:
+    """Return outcomes in which the cases are skipped that need a partner which is not handed in or does not work.
+
+    An attempt may not decide which cases it skips.
+
+    Args:
+        usable: names of the functions that could be loaded.
+    """
     outcomes = []
     for case, outcome in zip(task.cases, tried.outcomes, strict=bool(tried.outcomes)):
-        if outcome.is_skipped and set(case.partners) <= usable:
+        if not set(case.partners) <= usable:
+            outcome = Outcome(None, is_skipped=True)
+        elif outcome.is_skipped:
             outcome = Outcome(Failure(ENDED, "its partner could not be loaded"))
         outcomes.append(outcome)
     return Tried(outcomes, tried.problem)

@@ -39,14 +39,14 @@ class Views:
             compiles: whether to compile all modules, which saves each process half a second.
         """
         self.folder = folder
-        shutil.copytree(paths.ROOT / "helpers", folder / "functions", ignore=SECRETS)
-        strip_functions(folder / "functions", find_replaced(definitions))
         shutil.copytree(paths.ROOT / "helpers", folder / "answers", ignore=SECRETS)
-        shutil.copytree(paths.ROOT / "helpers", folder / "checks", ignore=RUBBISH)
-        _copy_font_list(folder / "fonts")
         if compiles:
-            for name in ("functions", "answers", "checks"):
-                compileall.compile_dir(folder / name, quiet=2)
+            compileall.compile_dir(folder / "answers", quiet=2)
+        shutil.copytree(folder / "answers", folder / "functions")
+        strip_functions(folder / "functions", find_replaced(definitions))
+        shutil.copytree(folder / "answers", folder / "checks")
+        shutil.copytree(paths.ROOT / "helpers" / "course", folder / "checks" / "course", ignore=RUBBISH)
+        _copy_font_list(folder / "fonts")
 
     def of_functions(self) -> View:
         """Return the view of the build tasks."""

@@ -64,6 +64,9 @@ HALVE = define("halve", halve, lambda generator: [Case("by hand", "six", (6.0,))
 DEFINITIONS = (DOUBLE, HALVE)
 
 
+GRADERS = []  # whose processes of checks go on between the tests
+
+
 def make_source(number="09"):
     """Return a lesson of a few cells: `start` is computed, and two exercises, of 3 and 4 points, use it."""
     cells = [new_code_cell("import os, time\nfrom pathlib import Path"), new_code_cell("start = 2")]
@@ -122,6 +125,7 @@ def views(tmp_path_factory):
 def grader(plan, views):
     """Grader of the tiny lesson; the process of its checks is started once."""
     grader = grading.make_grader([plan], (), views, Setting(QUICK))
+    GRADERS.append(grader)
     yield grader
     grader.close()
 
@@ -129,9 +133,7 @@ def grader(plan, views):
 @pytest.fixture(scope="module")
 def build_grader(build_plan, views):
     """Grader of the tiny lesson with build tasks."""
-    grader = grading.make_grader([build_plan], DEFINITIONS, views, Setting(QUICK), seed=7)
-    yield grader
-    grader.close()
+    return grading.make_grader([build_plan], DEFINITIONS, views, Setting(QUICK), seed=7)
 
 
 @pytest.fixture(autouse=True)
@@ -142,10 +144,9 @@ def no_process_remains(request):
         return
     yield
     checkers = set()
-    for name in ("grader", "build_grader"):
-        if name in request.fixturenames:
-            for checker in request.getfixturevalue(name).checkers.values():
-                checkers |= {process.pid for process in checker.find_processes()}
+    for grader in GRADERS:
+        for checker in grader.checkers.values():
+            checkers |= {process.pid for process in checker.find_processes()}
     remaining = [process for process in psutil.Process().children(recursive=True) if process.pid not in checkers]
     _, remaining = psutil.wait_procs(remaining, timeout=10)
     assert remaining == []
@@ -211,3 +212,9 @@ def solve(lesson):
         return copy
 
     return fill
+
+
+@pytest.fixture
+def find_descendants():
+    """Function that returns the processes below the process with this number."""
+    return lambda number: psutil.Process(number).children(recursive=True)
