@@ -26,8 +26,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -185,6 +186,20 @@ def build_environment(workbook: Path) -> dict[str, str]:
     }
 
 
+@cache
+def _get_launcher(process: int) -> ThreadPoolExecutor:
+    """Return the thread that starts all sandboxes of this process (a fork of it needs another one)."""
+    return ThreadPoolExecutor(1, thread_name_prefix="launcher")
+
+
+def launch(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a program from a thread that lives as long as this process.
+
+    bubblewrap ends a sandbox with the *thread* that started it.
+    """
+    return _get_launcher(os.getpid()).submit(partial(subprocess.Popen, command, **options)).result()
+
+
 class Process:
     """A program in a sandbox; requests and replies are JSON objects, one per line."""
 
@@ -223,7 +238,7 @@ class Process:
     def _start(
         self, command: Sequence[str], variables: Mapping[str, str], folder: Path | None = None
     ) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
+        return launch(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -305,11 +320,9 @@ class Process:
         processes = self.find_processes()
         if len(processes) > NUM_PROCESSES:
             raise AttemptEnded(f"it started more than {NUM_PROCESSES} processes")
-        size = 0
-        for process in processes:
-            with contextlib.suppress(psutil.Error):
-                information = process.memory_full_info()
-                size += getattr(information, "pss", information.uss)  # shared memory is counted once
+        size = _add_memory(processes, "rss")
+        if size > self.limits.memory:  # shared memory is counted once per process there; the exact number is slow
+            size = _add_memory(processes, "pss")
         if size > self.limits.memory:
             raise AttemptEnded(f"it took {size / 1e9:.1f} GB of memory")
 
@@ -381,6 +394,16 @@ def _read_environment(process: psutil.Process) -> dict[str, str]:
         return process.environ()
     except (psutil.Error, OSError):
         return {}
+
+
+def _add_memory(processes: Sequence[psutil.Process], kind: str) -> int:
+    """Return the bytes of all processes together, counted as `rss` or as `pss`."""
+    size = 0
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            information = process.memory_info() if kind == "rss" else process.memory_full_info()
+            size += getattr(information, kind, 0) or information.rss
+    return size
 
 
 def _is_alive(process: psutil.Process) -> bool:

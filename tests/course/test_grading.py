@@ -54,9 +54,7 @@ def test_an_untouched_copy_earns_nothing_and_starts_no_process(lesson, plan, gra
         pytest.param("first = object()", "not a plain value but a value of type object", id="no plain answer"),
         pytest.param("input()", "EOFError", id="waits for input"),
         pytest.param("os._exit(0)", "its process died", id="ends its process"),
-        pytest.param(
-            "raise ValueError('\\x1b[31mred\\r\\n\\ud800')", "ValueError: \\x1b[31mred", id="colours a terminal"
-        ),
+        pytest.param("raise ValueError('\\x1b[31mred\\r\\n\\ud800')", "ValueError: \\x1b[31mred", id="colours"),
     ],
 )
 def test_a_wrong_solution_costs_its_own_points_and_the_remark_tells_why(first, remark, attempt):
