@@ -54,8 +54,9 @@ bench: .venv/.complete ## measure every claim about speed
 lock: ## resolve requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --all-extras pyproject.toml -o $(LOCK)
 
-clean: ## remove data/, with all runs in it, and caches; .venv stays
-	rm -rf data .pytest_cache .ruff_cache build *.egg-info
+clean: ## empty data/, with all runs in it, and remove caches; .venv stays
+	find data -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
+	rm -rf .pytest_cache .ruff_cache build *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 # The environment is complete when this file exists: an interrupted set-up starts again, a finished one is kept.

@@ -20,9 +20,9 @@ from torch import nn
 from benchmarks.timing import NUM_TURNS, print_measurements, time_call
 from helpers import runtime, training
 from helpers.digits.batches import Batch, DigitBatches, build_loader
-from helpers.digits.dataset import DigitDataset
+from helpers.digits.dataset import DigitDataset, prepare_images
 from helpers.digits.drawn import DrawnConfig, ensure_drawn
-from helpers.digits.model import build_digit_rcnn, prepare_image
+from helpers.digits.model import build_digit_rcnn
 from helpers.digits.recipes import QUICK
 from helpers.digits.training import Task
 
@@ -52,7 +52,7 @@ def _measure_steps(images: DigitDataset, device: torch.device) -> dict[str, floa
 
     prepared = []
     for images_of_batch, targets in in_this_process():
-        prepared_images = [prepare_image(image, device) for image in images_of_batch]
+        prepared_images = prepare_images(images_of_batch, device)
         prepared_targets = [{name: value.to(device) for name, value in target.items()} for target in targets]
         prepared.append((prepared_images, prepared_targets))
 

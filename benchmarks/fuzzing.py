@@ -40,9 +40,9 @@ from PIL import Image
 
 from helpers import coco
 from helpers.digits.dataset import DIGIT_NAMES, DigitDataset
-from helpers.digits.drawn import has_truth
 from helpers.digits.metrics import NO_NUMBER
 from helpers.digits.reading import check_numbers, read_predictions
+from helpers.digits.splits import has_truth
 from helpers.digits.svhn import convert, read_digit_struct
 from helpers.images import read_image_sizes, read_images, write_image
 from helpers.records import DatasetError

@@ -1,6 +1,8 @@
 """Detections of an image, and COCO's average precision and recall.
 
 A package passes its ground truth as columns, with the package's labels; only this module makes COCO's records of them.
+All numbers that the lessons report are from here. `detection.metrics.compute_ap` is the computation by hand, for one
+class and one IoU threshold.
 
 Shape letters: M images, N objects of all images, D detections of one image.
 """

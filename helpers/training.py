@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from helpers import runtime
+from helpers import paths, runtime
 from helpers.checkpoints import Checkpoints, Row
 from helpers.cuda_graphs import ReplayedStep, Step
 from helpers.identity import Identity
@@ -191,6 +191,22 @@ def train_variants(
         ]
         for name, recipe in variants.items()
     }
+
+
+def lesson_recipe(recipe: AnyRecipe, run: runtime.Run, quick_epochs: int) -> AnyRecipe:
+    """Return `recipe` with the seed of `run` and the epochs of its profile: 1, `quick_epochs`, or the recipe's own."""
+    epochs = run.budget(smoke=1, quick=quick_epochs, full=recipe.training.epochs)
+    return replace(recipe, training=replace(recipe.training, epochs=epochs, seed=run.seed))
+
+
+def lesson_folder(lesson: str, name: str, run: runtime.Run) -> Path:
+    """Return `data/runs/<lesson>/<profile>/<name>_seed<seed>`: the folder of a model that several lessons load.
+
+    Args:
+        lesson: stem of the notebook that trains the model; `run` may be of another lesson.
+        name: name of the model.
+    """
+    return paths.RUNS / lesson / run.profile / variant_folder(name, run.seed)
 
 
 def variant_folder(variant: str, seed: int) -> str:

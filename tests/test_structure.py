@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ def each(paths: list[Path]):
     return pytest.mark.parametrize("path", paths, ids=name_of)
 
 
+@cache
 def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
@@ -112,6 +114,7 @@ def find_module(name: str) -> Path | None:
     return next((candidate for candidate in candidates if candidate in MODULES), None)
 
 
+@cache
 def find_imported_modules(path: Path) -> set[Path]:
     """Return the files of `helpers` that `path` imports directly."""
     files = {find_module(name) for name in find_imports(path)}
@@ -170,7 +173,7 @@ def test_the_digest_of_a_lesson_covers_what_a_lesson_can_import_and_nothing_else
 @each(SOURCES)
 def test_only_the_command_line_and_the_process_of_a_run_are_programs(path):
     functions = [node.name for node in parse(path).body if isinstance(node, ast.FunctionDef)]
-    is_program = "main" in functions or "__main__" in path.read_text(encoding="utf-8")
+    is_program = "main" in functions or '__name__ == "__main__"' in path.read_text(encoding="utf-8")
     assert is_program == (name_of(path) in {"helpers/course/cli.py", "helpers/course/grid/run.py"})
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import checkpoints, runtime, training
+from helpers import checkpoints, paths, runtime, training
 from helpers.training import TrainingConfig, fingerprint, learning_rate_factor, variant_folder
 from tests.line import CONFIG, LineTask, build_network, run
 
@@ -88,12 +88,15 @@ def test_an_unknown_schedule_is_refused():
         learning_rate_factor("constnat", 0.5)
 
 
-def test_every_variant_is_trained_from_every_seed_in_a_separate_folder(tmp_path):
-    @dataclass(frozen=True)
-    class LineRecipe:
-        training: TrainingConfig
-        slope: float
+@dataclass(frozen=True)
+class LineRecipe:
+    """A recipe of a line."""
 
+    training: TrainingConfig
+    slope: float
+
+
+def test_every_variant_is_trained_from_every_seed_in_a_separate_folder(tmp_path):
     variants = {"steep, as given": LineRecipe(CONFIG, 3.0), "flat": LineRecipe(CONFIG, 0.1)}
     made = training.train_variants(
         variants, 2, tmp_path, lambda recipe, folder: (recipe.slope, recipe.training.seed, folder.name)
@@ -102,6 +105,17 @@ def test_every_variant_is_trained_from_every_seed_in_a_separate_folder(tmp_path)
         "steep, as given": [(3.0, 0, "steep_as_given_seed0"), (3.0, 1, "steep_as_given_seed1")],
         "flat": [(0.1, 0, "flat_seed0"), (0.1, 1, "flat_seed1")],
     }
+
+
+def test_a_lessons_model_has_the_budget_of_the_profile_and_a_folder_of_the_lesson_that_trains_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "RUNS", tmp_path)
+    recipe = LineRecipe(dataclasses.replace(CONFIG, epochs=9), 3.0)
+    for profile, epochs in (("smoke", 1), ("quick", 4), ("full", 9)):
+        run_of_lesson = runtime.Run("04_other", profile, 6, torch.device("cpu"), tmp_path / "04_other" / profile)
+        adapted = training.lesson_recipe(recipe, run_of_lesson, quick_epochs=4)
+        assert adapted == LineRecipe(dataclasses.replace(CONFIG, epochs=epochs, seed=6), 3.0)
+        folder = training.lesson_folder("03_line", "steep", run_of_lesson)
+        assert folder == tmp_path / "03_line" / profile / "steep_seed6"
 
 
 def test_a_folder_is_named_in_letters_that_every_file_system_takes():

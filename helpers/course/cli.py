@@ -425,8 +425,8 @@ def svhn(digit_struct: Path, images: Path, out: Path, valid: float) -> None:
 def photos(folder: Path, profile: paths.Profile) -> None:
     """Measure lesson 7's detector on the photos in FOLDER/train, before and after fine-tuning on half of them.
 
-    Each half is graded by the detector that was fine-tuned on the other. Writes pred.json and pred.csv into the folder
-    of runs.
+    Each half is predicted by the detector that was fine-tuned on the other. Writes pred.json and pred.csv into the
+    folder of runs.
 
     \b
     Example:
@@ -437,11 +437,11 @@ def photos(folder: Path, profile: paths.Profile) -> None:
 
     run_of_lesson = runtime.start_run("07_digit_detection", profile)
     photo_set = fine_tuning.read_photos(run_of_lesson, folder)
-    grades = fine_tuning.compare(run_of_lesson, photo_set)
-    click.echo(f"{len(photo_set)} photos, {len(grades['gain'])} halves of them graded")
-    click.echo(fine_tuning.summarise(grades))
+    comparison = fine_tuning.compare_fine_tuning(run_of_lesson, photo_set)
+    click.echo(f"{len(photo_set)} photos, {len(comparison[fine_tuning.GAIN])} halves of them evaluated")
+    click.echo(fine_tuning.format_comparison(comparison))
     click.echo("Predictions for each photo, by the detector that was not trained on it, checked:")
-    click.echo(f"{run_of_lesson.folder / 'photos'}: pred.json and pred.csv")
+    click.echo(f"{run_of_lesson.folder / fine_tuning.FOLDER}: pred.json and pred.csv")
 
 
 @workbook.command(short_help="Write pred.json and pred.csv for a test split.")
@@ -461,9 +461,9 @@ def submission(folder: Path, profile: paths.Profile) -> None:
     from helpers.digits.metrics import NO_NUMBER
 
     run_of_lesson = runtime.start_run("07_digit_detection", profile)
-    numbers = submissions.answer(run_of_lesson, folder)
+    numbers = submissions.write_submission(run_of_lesson, folder)
     click.echo(f"{len(numbers)} images, {numbers.count(NO_NUMBER)} of them without a number")
-    click.echo(f"{run_of_lesson.folder / 'handin'}: pred.json and pred.csv, checked")
+    click.echo(f"{run_of_lesson.folder / submissions.FOLDER}: pred.json and pred.csv, checked")
 
 
 @workbook.command(short_help="Check a pred.json, and a pred.csv made of it.")

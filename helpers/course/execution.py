@@ -125,10 +125,7 @@ def run_lesson(
 ) -> Path:
     """Run the lesson in `path` and return the path of the executed notebook in `folder`; see `run_notebook`."""
     notebook = lessons.read_notebook(path)
-    try:
-        lessons.read_parameters(notebook)
-    except LessonFailed as error:
-        raise LessonFailed(f"{path}: {error}") from None
+    lessons.read_parameters(notebook, path)  # a cell that is not valid Python is reported before the run starts
     return run_notebook(notebook, path.stem, folder, profile, parameters, force, working_folder=path.parent)
 
 

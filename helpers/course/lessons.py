@@ -179,12 +179,15 @@ def find_code_cells(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def read_parameters(notebook: NotebookNode) -> dict[str, Any]:
+def read_parameters(notebook: NotebookNode, path: Path | None = None) -> dict[str, Any]:
     """Return the names and default values of the notebook's parameters.
 
     They are the assignments in the first code cell tagged `parameters`, as papermill infers them: with or without a
     type, beside comments, docstrings and any other statements. A value is what JSON can hold, with lists for tuples. A
     default that is no plain literal, such as `1 / 128`, is given as its source text in angle brackets.
+
+    Args:
+        path: file of the notebook, which the error names.
 
     Raises:
         LessonFailed: the cell is not valid Python.
@@ -196,8 +199,10 @@ def read_parameters(notebook: NotebookNode) -> dict[str, Any]:
     try:
         statements = ast.parse(source).body
     except (SyntaxError, ValueError) as error:
-        reason = shorten(error)
-        raise LessonFailed(f"the parameters cell is not valid Python: {reason}; write lines like `seed = 0`") from None
+        place = f"{path}: " if path else ""
+        raise LessonFailed(
+            f"{place}the parameters cell is not valid Python: {shorten(error)}; write lines like `seed = 0`"
+        ) from None
     parameters = {}
     for statement in statements:
         match statement:

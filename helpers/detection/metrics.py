@@ -60,6 +60,7 @@ def compute_ap(
     "all-point" is the exact area under this envelope (PASCAL VOC since 2010); "11-point" is its mean at the recalls
     0, 0.1, ..., 1 (PASCAL VOC before 2010). COCO takes the mean at 0, 0.01, ..., 1. The envelope never rises, so COCO's
     number for one class and IoU differs from the area by at most 1/101. A recall that is never reached has precision 0.
+    The lessons report COCO's number, from `average_precision.evaluate_boxes`.
 
     Args:
         recall: rising, one value per detection, best score first, from 0 to 1.

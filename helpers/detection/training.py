@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from helpers import paths, runtime, training
+from helpers import runtime, training
 from helpers.average_precision import Detections
 from helpers.detection.anchors import flatten_predictions, generate_anchors
 from helpers.detection.batches import Batch, MatchedBatches, MatchedDataset, match_dataset
@@ -112,9 +112,8 @@ def lesson_model(name: str, recipe: Recipe, run: runtime.Run, train_set: ShapeDe
     """
     train_set = train_set.select(slice(run.budget(smoke=32, quick=800, full=None)))
     selection_set = ShapeDetectionDataset.draw(run.budget(smoke=16, quick=100, full=200), seed=SELECTION_SEED)
-    epochs = run.budget(smoke=1, quick=3, full=recipe.training.epochs)
-    recipe = replace(recipe, training=replace(recipe.training, epochs=epochs, seed=run.seed))
-    folder = paths.RUNS / TRAINED_IN / run.profile / training.variant_folder(name, run.seed)
+    recipe = training.lesson_recipe(recipe, run, quick_epochs=3)
+    folder = training.lesson_folder(TRAINED_IN, name, run)
     return train(recipe, folder, train_set=train_set, selection_set=selection_set, device=run.device)
 
 

@@ -1,8 +1,8 @@
 """Anchors of Faster R-CNN, their fit to the digits' boxes, and the resize that comes before them.
 
-Anchors are sizes in the resized image, where a digit of 29 pixels has some 360. So boxes are resized first. Anchors are
-placed as in torchvision: `AnchorGenerator` rounds their corners to whole pixels and centres the anchors of the first
-cell on the image's corner, not on the middle of the cell.
+Anchor sizes are pixels of the resized image, in which a digit of 29 pixels has about 360. So boxes are resized first.
+Anchors are placed as in torchvision: `AnchorGenerator` rounds their corners to whole pixels and centres the anchors of
+the first cell on the image's corner, not on the middle of the cell.
 
 Shape letters: M images, N boxes, L levels, S shapes of anchors.
 """
@@ -146,10 +146,11 @@ def fit_anchors(
     for _ in range(num_rounds):
         grid = torch.cartesian_prod(sizes, ratios)
         widths, heights = grid[:, 0] / grid[:, 1].sqrt(), grid[:, 0] * grid[:, 1].sqrt()
-        shared = torch.minimum(width[:, None], widths) * torch.minimum(height[:, None], heights)
-        assigned = (shared / (width * height + (widths * heights)[:, None] - shared.T).T).argmax(1)
-        sizes = _move_to_medians(sizes, box_sizes, assigned // num_ratios)
-        ratios = _move_to_medians(ratios, box_ratios, assigned % num_ratios)
+        intersection = torch.minimum(width[:, None], widths) * torch.minimum(height[:, None], heights)
+        iou = intersection / (width * height + (widths * heights)[:, None] - intersection.T).T
+        best_shapes = iou.argmax(1)
+        sizes = _move_to_medians(sizes, box_sizes, best_shapes // num_ratios)
+        ratios = _move_to_medians(ratios, box_ratios, best_shapes % num_ratios)
     return AnchorSet(
         tuple((round(size),) for size in sizes.sort().values.tolist()),
         tuple(round(ratio, 2) for ratio in ratios.sort().values.tolist()),
@@ -162,10 +163,10 @@ def _quantiles(values: Float[Tensor, " N"], count: int) -> Float[Tensor, " count
 
 
 def _move_to_medians(
-    centres: Float[Tensor, " K"], values: Float[Tensor, " N"], assigned: Int[Tensor, " N"]
+    centres: Float[Tensor, " K"], values: Float[Tensor, " N"], nearest_centres: Int[Tensor, " N"]
 ) -> Float[Tensor, " K"]:
-    """Return for each centre the median of the values assigned to it; a centre without values stays."""
-    groups = [values[assigned == row] for row in range(len(centres))]
+    """Return for each centre the median of the values whose nearest centre it is; a centre without values stays."""
+    groups = [values[nearest_centres == row] for row in range(len(centres))]
     return torch.stack(
         [group.median() if len(group) else centre for group, centre in zip(groups, centres, strict=True)]
     )

@@ -43,8 +43,8 @@ def build_loader(
 ) -> DigitBatches:
     """Return the batches of an epoch, each a list of images and a list of their targets; every image occurs once.
 
-    Law: the batches are a function of `generator` alone, whatever the number of workers: order and augmentation seeds
-    are drawn before the first image is read.
+    Law: the batches depend on `generator` alone, for any number of workers: order and seeds of the augmentation are
+    drawn before the first image is read.
 
     Args:
         generator: draws order and augmentation; `None` sorts all images by shape, for evaluation.
@@ -60,12 +60,12 @@ def build_loader(
     seeds = torch.randint(2**62, (len(groups),), generator=generator).tolist() if augment else [0] * len(groups)
     epoch = _Epoch(dataset, groups, seeds, augment)
     options = {"num_workers": num_workers, "collate_fn": _to_arrays, "generator": torch.Generator()}
-    # The loader draws numbers that nothing uses; with its own generator they leave all other streams unchanged.
+    # The loader draws numbers without using them. With a separate generator, no other random stream changes.
     return DigitBatches(DataLoader(epoch, batch_size=None, **options))
 
 
 class DigitBatches:
-    """Batches of one epoch, with a known number, decoded ahead of their use where the loader has workers.
+    """Batches of one epoch, with a known number, decoded ahead of their use if the loader has workers.
 
     Workers return arrays: each tensor would need an open file, and a few dozen large batches exceed the limit of files.
     """

@@ -56,7 +56,7 @@ def describe_pair(right: float, down: float, width: float, height: float) -> Pai
 def explore_losses() -> VBox:
     """Return sliders for position and size of a box above a figure of both boxes, the losses and the gradients."""
     figure = Figure(figsize=(9.0, 3.4), layout="constrained")
-    pair, values, pulls = figure.subplots(1, 3, width_ratios=(1.1, 1, 1))
+    pair_ax, loss_ax, gradient_ax = figure.subplots(1, 3, width_ratios=(1.1, 1, 1))
     sliders = {
         "right": FloatSlider(1.5, min=-2, max=2, step=0.05, description="right (widths)"),
         "down": FloatSlider(0.0, min=-2, max=2, step=0.05, description="down (widths)"),
@@ -67,18 +67,20 @@ def explore_losses() -> VBox:
     buttons = ToggleButtons(options=options, value=1, description="arrows of")
 
     def describe(loss: int, **position: float) -> tuple[PairDescription, str]:
-        described = describe_pair(**position)
-        return described, f"IoU {described.iou:.2f}; arrows: {options[loss][0]}"
+        description = describe_pair(**position)
+        return description, f"IoU {description.iou:.2f}; arrows: {options[loss][0]}"
 
     def draw(loss: int, **position: float) -> None:
-        described, title = describe(loss, **position)
-        update_pair(np.array(TRUE_BOX), described.predicted, described.gradients[loss], pair, title)
-        update_bars(described.losses, values)
-        update_bars(np.linalg.norm(described.gradients, axis=1), pulls)
+        description, title = describe(loss, **position)
+        update_pair(np.array(TRUE_BOX), description.predicted, description.gradients[loss], pair_ax, title)
+        update_bars(description.losses, loss_ax)
+        update_bars(np.linalg.norm(description.gradients, axis=1), gradient_ax)
 
-    described, title = describe(1, **{name: slider.value or 0.0 for name, slider in sliders.items()})
-    plot_pair(np.array(TRUE_BOX), described.predicted, described.gradients[1], pair, title, 2.4)
-    plot_bars(described.losses, BOX_LOSSES, values, "loss", limit=3.0)
-    plot_bars(np.linalg.norm(described.gradients, axis=1), BOX_LOSSES, pulls, "length of the gradient", limit=3.0)
-    pulls.set_yticklabels([])
+    description, title = describe(1, **{name: slider.value or 0.0 for name, slider in sliders.items()})
+    plot_pair(np.array(TRUE_BOX), description.predicted, description.gradients[1], pair_ax, title, 2.4)
+    plot_bars(description.losses, BOX_LOSSES, loss_ax, "loss", limit=3.0)
+    plot_bars(
+        np.linalg.norm(description.gradients, axis=1), BOX_LOSSES, gradient_ax, "length of the gradient", limit=3.0
+    )
+    gradient_ax.set_yticklabels([])
     return join(figure, {**sliders, "loss": buttons}, draw)

@@ -25,7 +25,7 @@ LOSS_STYLES = {
     "diou": (COLOURS[2], "-", 1.7),
     "ciou": (COLOURS[3], "--", 1.7),
 }
-"""Colour, line style and line width of each loss: where several are equal, a thinner line is drawn on a wider one."""
+"""Colour, line style and width of each loss: where losses are equal, a thinner line is drawn on a wider one."""
 SMOOTH_L1_SHARE = 0.1
 """Factor of smooth-L1 in figures: its offsets are in tenths of a width, so its values are about ten times as large."""
 LOSS_LABELS = {"smooth-l1": "smooth-L1 / 10", "iou": "IoU", "giou": "GIoU", "diou": "DIoU", "ciou": "CIoU"}
@@ -80,10 +80,10 @@ def plot_descents(
     """Draw the descent of a box on each loss: the box after the `shown` steps, and its IoU after every step."""
     figure = plt.figure(figsize=(10.5, 4.6))
     panels = figure.subplot_mosaic([[*paths], ["overlap"] * len(paths)], height_ratios=(1, 1.05))
-    everywhere = np.concatenate([true[None], *(path[list(shown)] for path in paths.values())])
+    all_boxes = np.concatenate([true[None], *(path[list(shown)] for path in paths.values())])
     for loss, path in paths.items():
         ax = panels[loss]
-        _frame_boxes(everywhere, ax)
+        _frame_boxes(all_boxes, ax)
         for number, step in enumerate(shown):
             strength = 0.25 + 0.75 * (number + 1) / len(shown)
             _add_box(path[step], ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.3, strength)

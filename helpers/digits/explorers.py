@@ -75,16 +75,18 @@ def explore_anchors(image: UInt8[np.ndarray, "H W 3"], box: Float[np.ndarray, " 
     }
 
     def describe(side: int, name: str) -> tuple[AnchorDescription, str]:
-        scene = describe_anchors(image.shape[:2], box, ANCHOR_SETS[name], Resize(side, round(side * ASPECT)))
-        height, width = scene.size
-        return scene, f"{width} × {height} px, anchors of the {name} set: best IoU {scene.best_iou:.2f}"
+        description = describe_anchors(image.shape[:2], box, ANCHOR_SETS[name], Resize(side, round(side * ASPECT)))
+        height, width = description.size
+        return description, f"{width} × {height} px, anchors of the {name} set: best IoU {description.best_iou:.2f}"
 
     def draw(side: int, name: str) -> None:
-        scene, title = describe(side, name)
-        update_anchors(scene.size, scene.box, scene.shapes, scene.shapes[scene.best], ax, title)
+        description, title = describe(side, name)
+        size, digit_box, shapes, best, _ = description
+        update_anchors(size, digit_box, shapes, shapes[best], ax, title)
 
-    scene, title = describe(800, "report")
-    plot_anchors(image, scene.size, scene.box, scene.shapes, scene.shapes[scene.best], ax, title)
+    description, title = describe(800, "report")
+    size, digit_box, shapes, best, _ = description
+    plot_anchors(image, size, digit_box, shapes, shapes[best], ax, title)
     return join(figure, controls, draw)
 
 
@@ -120,9 +122,9 @@ def explore_reading(
 
     def draw(index: int, score: float, nms: float) -> None:
         reading = describe_reading(detections[index], score, nms)
-        read = "nothing" if reading.number == NO_NUMBER else reading.number
+        number = "nothing" if reading.number == NO_NUMBER else reading.number
         boxes, digits = reading.digits.boxes.numpy(), reading.digits.labels.numpy() - 1
-        title = f"{numbers[index]} is read as {read}: score from {score:.2f}, NMS above {nms:.2f}"
+        title = f"{numbers[index]} is read as {number}: score from {score:.2f}, NMS above {nms:.2f}"
         update_reading(images[index], NO_BOX, boxes, digits, ax, title)
 
     return join(figure, controls, draw)

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator
 
 from helpers.digits.reading_order import spell_number
 from helpers.plotting import (
@@ -27,12 +27,15 @@ from helpers.plotting import (
     outline_boxes,
     plot_history,
     plot_image,
+    use_log_ticks,
 )
 
 LENGTHS = "width", "height"
-"""Last words of the quantities that have the unit pixel."""
+"""Last words of the names of quantities in pixels."""
 SHARE = "box height / image height"
 """Name of the quantity, as `statistics.measure_layout` has it."""
+LOG_TICKS = tuple(step * 10.0**exponent for exponent in range(-2, 4) for step in (1, 2, 5))
+"""Candidates for the ticks of a logarithmic axis: 0.01, 0.02, 0.05, 0.1, …, 5000."""
 ERROR_COLOURS = {"wrong class": COLOURS[1], "loose": COLOURS[4], "missed": "0.35", "extra": COLOURS[3]}
 """Colours of the kinds of errors."""
 
@@ -101,8 +104,8 @@ def plot_layouts(
     for ax in axes.flat[len(quantities) :]:
         ax.set_axis_off()
     for ax, quantity in zip(axes.flat, quantities, strict=False):
-        together = np.concatenate([measure[quantity] for measure in measures.values()])
-        low, high = np.percentile(together, (0.2, 99.8))
+        all_values = np.concatenate([measure[quantity] for measure in measures.values()])
+        low, high = np.percentile(all_values, (0.2, 99.8))
         edges = np.geomspace(low, max(high, 1.01 * low), 26)
         for number, (name, measure) in enumerate(measures.items()):
             values = np.clip(measure[quantity], edges[0], edges[-1])
@@ -112,11 +115,8 @@ def plot_layouts(
         for value in (references or {}).get(quantity, ()):
             ax.axvline(value, color="0.6", linestyle=":", linewidth=1.2, zorder=0)
         unit = " (px)" if quantity.split()[-1] in LENGTHS and "/" not in quantity else ""
-        ax.set(xscale="log", xlabel=f"{quantity}{unit}")
-        ticks = [tick for base in (0.01, 0.1, 1, 10, 100, 1000) for tick in (base, 2 * base, 5 * base)]
-        ax.set_xticks([tick for tick in ticks if edges[0] <= tick <= edges[-1]])
-        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.set_xlabel(f"{quantity}{unit}")
+        use_log_ticks(ax.xaxis, [tick for tick in LOG_TICKS if edges[0] <= tick <= edges[-1]] or [edges[0]])
         ax.tick_params(axis="y", labelleft=False)
     axes[0, 0].set_ylabel("share")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(measures))
@@ -271,8 +271,8 @@ def plot_confusions(confusions: Int[np.ndarray, "11 11"], ax: Axes) -> Axes:
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(confusions):
         if count:
-            dark = shares[row, column] > 0.5
-            ax.text(column, row, str(count), ha="center", va="center", fontsize=7, color="white" if dark else "black")
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            ax.text(column, row, str(count), ha="center", va="center", fontsize=7, color=colour)
     names = [*map(str, range(len(confusions) - 1))]
     ax.set_xticks(range(len(confusions)), [*names, "missed"], rotation=0)
     ax.set_yticks(range(len(confusions)), [*names, "nothing"])
@@ -289,11 +289,11 @@ def plot_errors(true_digits: Int[np.ndarray, " F"], kinds: Sequence[str], ax: Ax
         true_digits: true digit of every finding, 10 for extra detections.
         kinds: kind of every finding, see `metrics.find_errors`.
     """
-    named = np.array(kinds, str)
+    kind_of_finding = np.array(kinds, str)
     totals = np.bincount(true_digits, minlength=11)[:10]
     bottom = np.zeros(10)
     for kind in ("wrong class", "loose", "missed"):
-        counts = np.bincount(true_digits[named == kind], minlength=11)[:10]
+        counts = np.bincount(true_digits[kind_of_finding == kind], minlength=11)[:10]
         heights = 100 * counts / np.maximum(totals, 1)
         ax.bar(range(10), heights, 0.7, bottom, color=ERROR_COLOURS[kind], label=kind)
         bottom += heights
@@ -303,20 +303,20 @@ def plot_errors(true_digits: Int[np.ndarray, " F"], kinds: Sequence[str], ax: Ax
     return ax
 
 
-def plot_found_by_share(
-    shares: Float[np.ndarray, " N"], found: Mapping[str, Bool[np.ndarray, " N"]], ax: Axes | None = None
+def plot_recall_by_share(
+    shares: Float[np.ndarray, " N"], correct: Mapping[str, Bool[np.ndarray, " N"]], ax: Axes | None = None
 ) -> Axes:
     """Draw the share of digits that are detected with the right class, against their share of the image's height.
 
     Args:
-        shares: box height / image height of each digit; five groups of equal size are formed by it.
-        found: for each detector whether each digit is detected with the right class.
+        shares: box height / image height of each digit; the digits are sorted by it into five groups of equal size.
+        correct: for each detector the result of `metrics.find_correct`.
     """
     ax = ax or plt.figure(figsize=(5.6, 3.2)).add_subplot()
-    order = np.array_split(np.argsort(shares, kind="stable"), 5)
-    middles = [np.median(shares[rows]) for rows in order if len(rows)]
-    for (name, is_found), colour in zip(found.items(), COLOURS, strict=False):
-        ax.plot(middles, [is_found[rows].mean() for rows in order if len(rows)], "o-", color=colour, label=name)
+    fifths = [rows for rows in np.array_split(np.argsort(shares, kind="stable"), 5) if len(rows)]
+    medians = [np.median(shares[rows]) for rows in fifths]
+    for (name, is_correct), colour in zip(correct.items(), COLOURS, strict=False):
+        ax.plot(medians, [is_correct[rows].mean() for rows in fifths], "o-", color=colour, label=name)
     ax.set(xlabel=f"{SHARE}, median of a fifth of the digits", ylabel="share found and named rightly", ylim=(0, 1.02))
     ax.legend(loc="lower right")
     return ax

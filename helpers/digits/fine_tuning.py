@@ -1,9 +1,9 @@
-"""Fine-tuning of lesson 7's detector on real photos (command: `workbook photos`).
+"""Fine-tuning of lesson 7's detector on real photos, measured by two-fold cross-validation (`workbook photos`).
 
-Lesson 7's detector is asked about the photos in `DIR/train`. Then it is fine-tuned on one half of them and asked about
-the other, and the other way round. No photo has a say in what is reported of it: the number of epochs is fixed, and how
-detections are read has been chosen, once for all, on the drawn valid split. A part of so few photos would choose by
-chance.
+The photos are split in two random halves. The detector is fine-tuned on each half and predicts the other, so no photo
+influences the detector that predicts it. Nothing else is chosen on the photos: the number of epochs is fixed, and the
+settings that turn detections into numbers are chosen on the drawn valid split. Chosen on so few photos, they would
+depend on chance.
 
 Shape letters: M photos, H photos of a half.
 """
@@ -21,96 +21,117 @@ from jaxtyping import Int64
 from helpers import plotting, runtime, training
 from helpers.average_precision import Detections
 from helpers.digits.dataset import DigitDataset
-from helpers.digits.drawn import ensure_drawn, read_splits
+from helpers.digits.drawn import ensure_drawn
 from helpers.digits.metrics import evaluate_digits, measure_accuracy, true_numbers
-from helpers.digits.reading import ReadingConfig, choose_reading, read_numbers, write_answers
+from helpers.digits.reading import ReadingConfig, choose_reading, read_numbers, write_submission_files
 from helpers.digits.recipes import Recipe, base_recipe
+from helpers.digits.splits import read_splits
 from helpers.digits.training import Detector, lesson_model, train
 from helpers.records import DatasetError
 
-Grade = dict[str, float]
+Scores = dict[str, float]
 """AP@.5, AP, AP75 and the share of numbers that are read correctly."""
 
+FOLDER = "photos"
+"""Folder for the fine-tuned detectors and both files, inside the run's folder."""
+BEFORE, AFTER, GAIN = "drawn numbers alone", "after half of the photos", "gain"
+"""Rows of the comparison: the detector before and after fine-tuning, and the difference."""
 
-def halve(num_photos: int, seed: int) -> tuple[Int64[np.ndarray, " H"], Int64[np.ndarray, " _"]]:
+
+def split_in_halves(num_photos: int, seed: int) -> tuple[Int64[np.ndarray, " H"], Int64[np.ndarray, " _"]]:
     """Return the rows of two random halves; the first has one more if the number is odd."""
     order = np.random.default_rng(seed).permutation(num_photos)
     middle = (num_photos + 1) // 2
     return order[:middle], order[middle:]
 
 
-def soften(recipe: Recipe, epochs: int, seed: int) -> Recipe:
-    """Returns `recipe` for fine-tuning: a few epochs at a quarter of the learning rate, without zooming out.
+def adapt_recipe(recipe: Recipe, epochs: int, seed: int) -> Recipe:
+    """Return `recipe` for fine-tuning: a few epochs at a quarter of the learning rate, without zooming out.
 
-    The photos that are learned from are laid out as those that are asked about: no other size is to be expected.
+    Zooming out prepares a detector for smaller digits than in training. Both halves are photos of one split, so their
+    digits have equal sizes.
     """
     tuning = replace(recipe.training, epochs=epochs, learning_rate=recipe.training.learning_rate / 4, seed=seed)
     return replace(recipe, training=tuning, augmentation=replace(recipe.augmentation, zoom_out=0.0))
 
 
-def detect_unseen(
+def detect_held_out(
     start: Detector, recipe: Recipe, photos: DigitDataset, folder: Path, device: torch.device
 ) -> list[Detections]:
-    """Returns what is found in each photo by a detector that was fine-tuned on the half that it is not in.
+    """Return the detections in each photo, by the detector that was fine-tuned on the half without it.
 
-    The epoch that is kept is the one that fits its own half best: a choice without any other photo.
+    The best epoch is selected on the half that the detector is trained on, so that no held-out photo has an influence.
 
     Args:
-        recipe: of the fine-tuning; its seed draws the halves, too.
-        folder: keeps both detectors, each in a folder named by the half that it learned from.
+        start: detector whose weights are fine-tuned.
+        recipe: of the fine-tuning; its seed also draws the halves.
+        folder: keeps both detectors, each in a folder named by the half that it was trained on.
     """
     seed = recipe.training.seed
-    first, second = halve(len(photos), seed)
-    found: dict[int, Detections] = {}
-    for name, rows, unseen in (("first half", first, second), ("second half", second, first)):
-        seen, own_folder = photos.select(rows), folder / training.variant_folder(name, seed)
-        detector = train(recipe, own_folder, train_set=seen, selection_set=seen, device=device, start=start.model)
-        found |= zip(unseen.tolist(), detector.detect(photos.select(unseen)), strict=True)
-    return [found[row] for row in range(len(photos))]
+    first, second = split_in_halves(len(photos), seed)
+    detections: dict[int, Detections] = {}  # by row of the photo
+    for name, training_rows, held_out_rows in (("first half", first, second), ("second half", second, first)):
+        half = photos.select(training_rows)
+        detector_folder = folder / training.variant_folder(name, seed)
+        detector = train(recipe, detector_folder, train_set=half, selection_set=half, device=device, start=start.model)
+        held_out_detections = detector.detect(photos.select(held_out_rows))
+        detections.update(zip(held_out_rows.tolist(), held_out_detections, strict=True))
+    return [detections[row] for row in range(len(photos))]
 
 
-def grade_halves(
+def evaluate_halves(
     photos: DigitDataset, detections: Sequence[Detections], reading: ReadingConfig, seed: int
-) -> list[Grade]:
-    """Returns how good the detections in each half are: by halves, for scores of two detectors share no scale."""
-    grades = []
-    for rows in halve(len(photos), seed):
-        half, found = photos.select(rows).file, [detections[row] for row in rows]
-        scores = evaluate_digits(half, found)
-        accuracy = measure_accuracy(read_numbers(found, reading), true_numbers(half))
-        grades.append({"AP@.5": scores["ap50"], "AP": scores["ap"], "AP75": scores["ap75"], "accuracy": accuracy})
-    return grades
+) -> list[Scores]:
+    """Return the scores of the detections in each half.
+
+    Average precision ranks detections by their scores. The halves have different detectors, whose scores are not
+    comparable, so each half is evaluated separately.
+    """
+    scores = []
+    for rows in split_in_halves(len(photos), seed):
+        file = photos.select(rows).file
+        detections_of_half = [detections[row] for row in rows]
+        metrics = evaluate_digits(file, detections_of_half)
+        accuracy = measure_accuracy(read_numbers(detections_of_half, reading), true_numbers(file))
+        scores.append({"AP@.5": metrics["ap50"], "AP": metrics["ap"], "AP75": metrics["ap75"], "accuracy": accuracy})
+    return scores
 
 
-def compare(run: runtime.Run, photos: DigitDataset) -> dict[str, list[Grade]]:
-    """Returns the grades with drawn numbers alone, after half of the photos, and the gain: two for every halving.
+def compare_fine_tuning(run: runtime.Run, photos: DigitDataset) -> dict[str, list[Scores]]:
+    """Return the scores `BEFORE` and `AFTER` fine-tuning and their `GAIN`, two entries for every random split.
 
-    Detectors, and both files of the first halving, are left in the folder `photos` of the run.
+    The fine-tuned detectors, and `pred.json` and `pred.csv` of the first split, are written to `FOLDER` of the run.
     """
     train_set, valid_set, _ = read_splits(ensure_drawn())
     start = lesson_model("main", base_recipe(run), run, train_set, valid_set)
-    chooser = valid_set.select(slice(run.budget(16, None, None)))
-    reading = choose_reading(start.detect(chooser), true_numbers(chooser.file))
-    untuned, folder = start.detect(photos), run.folder / "photos"
+    selection_set = valid_set.select(slice(run.budget(16, None, None)))
+    reading = choose_reading(start.detect(selection_set), true_numbers(selection_set.file))
+    start_detections = start.detect(photos)
+    folder = run.folder / FOLDER
     before, after = [], []
     for seed in range(run.budget(1, 3, 3)):
-        tuned = detect_unseen(start, soften(start.recipe, run.budget(1, 6, 6), seed), photos, folder, run.device)
+        recipe = adapt_recipe(start.recipe, run.budget(1, 6, 6), seed)
+        tuned_detections = detect_held_out(start, recipe, photos, folder, run.device)
         if seed == 0:
-            write_answers(folder, photos, tuned, reading)
-        before += grade_halves(photos, untuned, reading, seed)
-        after += grade_halves(photos, tuned, reading, seed)
-    gains = [{name: new[name] - old[name] for name in new} for old, new in zip(before, after, strict=True)]
-    return {"drawn numbers alone": before, "after half of the photos": after, "gain": gains}
+            write_submission_files(folder, photos, tuned_detections, reading)
+        before += evaluate_halves(photos, start_detections, reading, seed)
+        after += evaluate_halves(photos, tuned_detections, reading, seed)
+    gains = [
+        {name: new_scores[name] - old_scores[name] for name in new_scores}
+        for old_scores, new_scores in zip(before, after, strict=True)
+    ]
+    return {BEFORE: before, AFTER: after, GAIN: gains}
 
 
-def summarise(grades: dict[str, list[Grade]]) -> str:
-    """Returns a table with the mean, the lowest and the highest of each."""
-    ways = {"mean": np.mean, "lowest": min, "highest": max}
-    rows = {
-        f"{name}, {way}": {column: reduce([grade[column] for grade in own]) for column in own[0]}
-        for name, own in grades.items()
-        for way, reduce in ways.items()
-    }
+def format_comparison(comparison: dict[str, list[Scores]]) -> str:
+    """Return a text table of `compare_fine_tuning`: mean, lowest and highest value of each score."""
+    summaries = {"mean": np.mean, "lowest": min, "highest": max}
+    rows = {}
+    for name, scores in comparison.items():
+        for summary, summarise in summaries.items():
+            rows[f"{name}, {summary}"] = {
+                column: summarise([scores_of_half[column] for scores_of_half in scores]) for column in scores[0]
+            }
     return plotting.format_table(rows)
 
 

@@ -103,16 +103,16 @@ def compute_region_losses(
     }
 
 
-def iou_loss(boxes: Float[Tensor, "N 4"], others: Float[Tensor, "N 4"]) -> Float[Tensor, " N"]:
-    """Return 1 - IoU of each box with the box in the same row.
+def iou_loss(predicted: Float[Tensor, "N 4"], true: Float[Tensor, "N 4"]) -> Float[Tensor, " N"]:
+    """Return 1 - IoU of each predicted box with the true box in the same row.
 
     Boxes that do not touch have the loss 1 at any distance, so the gradient is 0 and does not bring them together.
 
     Source: Yu et al., "UnitBox" (arXiv:1608.01471), without their logarithm.
     """
-    shared = torch.minimum(boxes[:, 2:], others[:, 2:]) - torch.maximum(boxes[:, :2], others[:, :2])
-    intersection = shared.clamp(min=0).prod(1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1) + (others[:, 2:] - others[:, :2]).prod(1)
+    sides = torch.minimum(predicted[:, 2:], true[:, 2:]) - torch.maximum(predicted[:, :2], true[:, :2])
+    intersection = sides.clamp(min=0).prod(1)
+    areas = (predicted[:, 2:] - predicted[:, :2]).prod(1) + (true[:, 2:] - true[:, :2]).prod(1)
     return 1 - intersection / (areas - intersection)
 
 

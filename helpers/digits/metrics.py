@@ -27,7 +27,7 @@ NOTHING = len(DIGIT_NAMES)
 """Row of a confusion matrix for extra detections, and column for missed digits."""
 NO_NUMBER = "-1"
 """Text in place of the number of an image without detected digits, as the assignment requires."""
-NEAR = 0.1
+LOOSE_IOU = 0.1
 """Smallest IoU of a loose box with its digit."""
 
 Kind = Literal["right", "wrong class", "loose", "missed", "extra"]
@@ -44,7 +44,7 @@ def evaluate_digits(file: BoxFile, detections: Sequence[Detections]) -> dict[str
     Raises:
         ValueError: the number of images differs.
     """
-    _require_one_each(file, detections)
+    _require_equal_lengths(file, detections)
     truth = TrueBoxes(file.owners, file.boxes, file.labels + 1, ~file.ignored)
     return evaluate_boxes(truth, detections, dict(enumerate(DIGIT_NAMES, 1)))
 
@@ -67,7 +67,7 @@ def find_errors(
 
     Detections are matched in the order of their scores, regardless of class. Each is matched to the remaining object
     with the highest IoU, at least `iou_threshold`: `right` if the classes are equal, else `wrong class`. In a second
-    round, the remaining detections are matched to the remaining objects by an IoU of at least `NEAR`: `loose`. A
+    round, the remaining detections are matched to the remaining objects by an IoU of at least `LOOSE_IOU`: `loose`. A
     remaining object is `missed`; a remaining detection, for example a second one of the same digit, is `extra`.
 
     Law: right + wrong class + loose + missed is the number of objects; with extra in place of missed, the number of
@@ -79,40 +79,42 @@ def find_errors(
     Raises:
         ValueError: the number of images differs.
     """
-    _require_one_each(file, detections)
+    _require_equal_lengths(file, detections)
     rows: list[tuple[int, int, int, int, int, Kind]] = []
     for image, image_detections in enumerate(detections):
         (objects,) = np.nonzero(file.owners == image)
         confident = image_detections.above(score_threshold)
-        predicted = (confident.labels - 1).tolist()
+        predicted_digits = (confident.labels - 1).tolist()
         overlap = box_iou(confident.boxes.double(), torch.from_numpy(file.boxes[objects]))
-        matched = choose_objects(overlap, iou_threshold, NEAR)
+        matched = choose_objects(overlap, iou_threshold, LOOSE_IOU)
         for detection, place in enumerate(matched):
             if place < 0:
-                rows.append((image, -1, detection, NOTHING, predicted[detection], "extra"))
+                rows.append((image, -1, detection, NOTHING, predicted_digits[detection], "extra"))
                 continue
-            true = int(file.labels[objects[place]])
-            is_near = overlap[detection, place] >= iou_threshold
-            kind: Kind = ("right" if true == predicted[detection] else "wrong class") if is_near else "loose"
-            rows.append((image, int(objects[place]), detection, true, predicted[detection], kind))
+            true_digit = int(file.labels[objects[place]])
+            kind: Kind = "right" if true_digit == predicted_digits[detection] else "wrong class"
+            if overlap[detection, place] < iou_threshold:
+                kind = "loose"
+            rows.append((image, int(objects[place]), detection, true_digit, predicted_digits[detection], kind))
         for place, row in enumerate(objects):
             if place not in matched:
                 rows.append((image, int(row), -1, int(file.labels[row]), NOTHING, "missed"))
     numbers = np.array([row[:5] for row in rows], np.int64).reshape(-1, 5)
-    images, objects, detections_of_image, true, predicted = numbers.T
-    return Findings(images, objects, detections_of_image, true, predicted, [row[5] for row in rows])
+    return Findings(*numbers.T, kinds=[row[5] for row in rows])
 
 
-def find_right(file: BoxFile, detections: Sequence[Detections], score_threshold: float = 0.5) -> Bool[np.ndarray, " N"]:
-    """Return for each object of `file` whether `find_errors` finds it `right`."""
+def find_correct(
+    file: BoxFile, detections: Sequence[Detections], score_threshold: float = 0.5
+) -> Bool[np.ndarray, " N"]:
+    """Return for each object of `file` whether it is detected with its class: kind `right` of `find_errors`."""
     findings = find_errors(file, detections, score_threshold)
-    right = np.zeros(len(file.owners), bool)
-    right[findings.objects[np.array(findings.kinds, str) == "right"]] = True
-    return right
+    is_correct = np.zeros(len(file.owners), bool)
+    is_correct[findings.objects[np.array(findings.kinds, str) == "right"]] = True
+    return is_correct
 
 
 def choose_objects(overlap: Float[Tensor, "_detections _objects"], *thresholds: float) -> list[int]:
-    """Return the object that each detection is matched to, or -1: one round of matching per threshold.
+    """Return the object that each detection is matched to, or -1, after one round of matching per threshold.
 
     Args:
         overlap: IoU; the rows are detections, highest score first.
@@ -120,9 +122,9 @@ def choose_objects(overlap: Float[Tensor, "_detections _objects"], *thresholds: 
     matched = [-1] * len(overlap)
     for threshold in thresholds:
         for detection, row in enumerate(overlap.tolist()):
-            free = [place for place in range(len(row)) if place not in matched and row[place] >= threshold]
-            if matched[detection] < 0 and free:
-                matched[detection] = max(free, key=row.__getitem__)
+            candidates = [place for place in range(len(row)) if place not in matched and row[place] >= threshold]
+            if matched[detection] < 0 and candidates:
+                matched[detection] = max(candidates, key=row.__getitem__)
     return matched
 
 
@@ -160,17 +162,17 @@ def true_numbers(file: BoxFile) -> list[str]:
     return numbers
 
 
-def measure_accuracy(read: Sequence[str], true: Sequence[str]) -> float:
-    """Return the share of numbers that are equal as text: "9" is not "09".
+def measure_accuracy(predicted: Sequence[str], true: Sequence[str]) -> float:
+    """Return the share of predicted numbers that equal the true ones as text: "9" is not "09".
 
     Raises:
         ValueError: the lengths differ, or there is no number.
     """
-    if len(read) != len(true) or not true:
-        raise ValueError(f"{len(read)} numbers are read, but there are {len(true)}")
-    return sum(number == expected for number, expected in zip(read, true, strict=True)) / len(true)
+    if len(predicted) != len(true) or not true:
+        raise ValueError(f"{len(predicted)} numbers are predicted, but {len(true)} are true; both need one per image")
+    return sum(number == expected for number, expected in zip(predicted, true, strict=True)) / len(true)
 
 
-def _require_one_each(file: BoxFile, detections: Sequence[Detections]) -> None:
+def _require_equal_lengths(file: BoxFile, detections: Sequence[Detections]) -> None:
     if len(detections) != len(file.file_names):
         raise ValueError(f"detections are given for {len(detections)} images, but the file has {len(file.file_names)}")

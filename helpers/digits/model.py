@@ -24,6 +24,7 @@ from torchvision.ops import Conv2dNormActivation, MultiScaleRoIAlign
 from helpers import runtime
 from helpers.average_precision import Detections
 from helpers.digits.anchors import REPORT_ANCHORS, AnchorSet, Resize
+from helpers.digits.dataset import prepare_images
 from helpers.digits.fast_ops import MatrixRoIAlign
 from helpers.digits.loss import Term, compute_region_losses
 
@@ -81,7 +82,7 @@ def build_digit_rcnn(config: ModelConfig = ModelConfig(), term: Term | None = No
     return network
 
 
-def _arguments(config: ModelConfig) -> dict[str, Any]:
+def _shared_arguments(config: ModelConfig) -> dict[str, Any]:
     """Return the arguments of torchvision's `FasterRCNN` that both networks share."""
     in_training, in_evaluation = config.num_proposals
     return {
@@ -101,7 +102,7 @@ def _build_resnet50(config: ModelConfig) -> FasterRCNN:
 
     New anchors need a new proposal head, which discards the pretrained one: that predicts for three shapes per cell.
     """
-    network = fasterrcnn_resnet50_fpn_v2(weights=config.weights, **_arguments(config))
+    network = fasterrcnn_resnet50_fpn_v2(weights=config.weights, **_shared_arguments(config))
     generator = config.anchors.build_generator()
     network.rpn.anchor_generator = generator
     network.rpn.head = RPNHead(cast(int, network.backbone.out_channels), generator.num_anchors_per_location()[0])
@@ -119,7 +120,7 @@ def _build_small(config: ModelConfig) -> FasterRCNN:
         rpn_anchor_generator=config.anchors.build_generator(),
         box_head=TwoMLPHead(config.pyramid_width * ROI_SIZE**2, config.head_width),
         box_predictor=FastRCNNPredictor(config.head_width, NUM_CLASSES),
-        **_arguments(config),
+        **_shared_arguments(config),
     )
     network.roi_heads.box_roi_pool = MatrixRoIAlign(ROI_SIZE)
     return network
@@ -211,12 +212,14 @@ class RegionHeads(RoIHeads):
         regions, labels = torch.cat(proposals), torch.cat(labels)
         pooled = self.box_head(self.box_roi_pool(features, proposals, image_shapes))
         class_logits, offsets = self.box_predictor(pooled)
-        true_boxes = torch.cat([_pick(target["boxes"], rows) for target, rows in zip(targets, matches, strict=True)])
+        true_boxes = torch.cat(
+            [_select_boxes(target["boxes"], rows) for target, rows in zip(targets, matches, strict=True)]
+        )
         with torch.autocast(class_logits.device.type, enabled=False):
             return [], compute_region_losses(class_logits, offsets, labels, regions, true_boxes, self.term)
 
 
-def _pick(boxes: Float[Tensor, "_objects 4"], rows: Int[Tensor, " R"]) -> Float[Tensor, "R 4"]:
+def _select_boxes(boxes: Float[Tensor, "_objects 4"], rows: Int[Tensor, " R"]) -> Float[Tensor, "R 4"]:
     """Return the matched box of each region; in an image without a digit, zeros, which no loss uses."""
     return boxes[rows] if len(boxes) else boxes.new_zeros(len(rows), 4)
 
@@ -243,10 +246,5 @@ def detect(
     heads = cast(RoIHeads, network.roi_heads)
     heads.score_thresh, heads.nms_thresh = thresholds.score, thresholds.nms
     with runtime.autocast(device):  # as in training
-        outputs = network([prepare_image(image, device) for image in images])
+        outputs = network(prepare_images(images, device))
     return [Detections(*(output[name].cpu() for name in ("boxes", "scores", "labels"))) for output in outputs]
-
-
-def prepare_image(image: UInt8[Tensor, "3 H W"], device: torch.device) -> Float[Tensor, "3 H W"]:
-    """Return the image on `device` with values from 0 to 1; the network normalises and resizes it."""
-    return image.to(device).float().div_(255)

@@ -32,8 +32,8 @@ FONTS = (
 """Fonts that come with Matplotlib. House numbers are mostly bold, so some fonts are listed twice."""
 PLAIN_ONE = "plain 1"
 """Text of a 1 without a foot, as most house numbers have it; no font of Matplotlib has this glyph."""
-LEVELS = (12, 16, 24, 32, 48, 64, 96, 128)
-"""Heights of a glyph, pixels. Glyphs are drawn at the smallest height that is at least the height in the image."""
+GLYPH_HEIGHTS = (12, 16, 24, 32, 48, 64, 96, 128)
+"""Heights of a drawn glyph, pixels: the smallest one that is at least its height in the image is used."""
 
 Colour = tuple[int, int, int]
 
@@ -92,27 +92,27 @@ class Sign(NamedTuple):
 
     font: str
     characters: Sequence[Character]
-    num_own: int  # the first characters, which are on the plate; the others are beside it
+    num_on_plate: int  # number of first characters, which are on the plate; the others are beside it
     matrix: Float64[np.ndarray, "3 3"]  # from (u, v) to (x, y) pixels
     unit: float  # height of a digit, pixels
 
 
 def measure_character(font: str, text: str) -> float:
     """Return the width of a character's ink, in digit heights."""
-    mask, _ = _draw_glyph(font, text, LEVELS[-1], 0)
-    return mask.width / LEVELS[-1]
+    mask, _ = _draw_glyph(font, text, GLYPH_HEIGHTS[-1], 0)
+    return mask.width / GLYPH_HEIGHTS[-1]
 
 
 def paint(
-    sign: Sign, size: tuple[int, int], clear: tuple[float, float], rng: np.random.Generator
+    sign: Sign, size: tuple[int, int], clear_span: tuple[float, float], rng: np.random.Generator
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Return the photo of `sign`.
 
     Args:
         size: (height, width) of the image, pixels.
-        clear: first and last x, pixels, between which nothing but the sign is in front of the wall.
+        clear_span: first and last x, pixels, between which nothing but the sign is in front of the wall.
     """
-    canvas, wall = _paint_wall(size, sign.unit, clear, rng)
+    canvas, wall = _paint_wall(size, sign.unit, clear_span, rng)
     plate, rim, ink = _draw_masks(sign, size, rng)
     on_plate = rng.random() < 0.6
     ground, colour = _PLATES[rng.integers(len(_PLATES))] if on_plate else (wall, _choose_ink(wall, rng))
@@ -154,27 +154,27 @@ def _mix(first: Colour, second: Colour, share: float) -> Colour:
 
 
 @functools.cache
-def _load_font(name: str, level: int) -> tuple[ImageFont.FreeTypeFont, int]:
-    """Return the font in the size in which an 8 is `level` pixels high, and the top of the 8, pixels."""
+def _load_font(name: str, glyph_height: int) -> tuple[ImageFont.FreeTypeFont, int]:
+    """Return the font in the size in which an 8 is `glyph_height` pixels high, and the top of the 8, pixels."""
     path = str(Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf"))
     _, top, _, bottom = ImageFont.truetype(path, 200).getbbox("8")
-    font = ImageFont.truetype(path, round(200 * level / (bottom - top)), layout_engine=ImageFont.Layout.BASIC)
+    font = ImageFont.truetype(path, round(200 * glyph_height / (bottom - top)), layout_engine=ImageFont.Layout.BASIC)
     return font, int(font.getbbox("8")[1])
 
 
 @functools.cache
-def _draw_glyph(name: str, text: str, level: int, stroke: int) -> tuple[Image.Image, int]:
+def _draw_glyph(name: str, text: str, glyph_height: int, stroke: int) -> tuple[Image.Image, int]:
     """Return the mask of a character's ink, and its top below the top of an 8, pixels; `stroke` makes it bolder."""
     if text == PLAIN_ONE:
-        mask, below = _draw_glyph(name, "1", level, stroke)
+        mask, below = _draw_glyph(name, "1", glyph_height, stroke)
         return _remove_foot(mask), below
-    font, top_of_8 = _load_font(name, level)
-    sheet = Image.new("L", (4 * level, 4 * level))
-    ImageDraw.Draw(sheet).text((level, level), text, fill=255, font=font, stroke_width=stroke)
+    font, top_of_8 = _load_font(name, glyph_height)
+    sheet = Image.new("L", (4 * glyph_height, 4 * glyph_height))
+    ImageDraw.Draw(sheet).text((glyph_height, glyph_height), text, fill=255, font=font, stroke_width=stroke)
     ink = sheet.getbbox()  # the font's box of a character is wider: it includes the space after the ink
     if ink is None:
         raise ValueError(f"the font {name} has no character {text!r}")
-    return sheet.crop(ink), ink[1] - level - top_of_8
+    return sheet.crop(ink), ink[1] - glyph_height - top_of_8
 
 
 def _remove_foot(mask: Image.Image) -> Image.Image:
@@ -194,22 +194,22 @@ def _draw_masks(sign: Sign, size: tuple[int, int], rng: np.random.Generator) -> 
     They are the channels of one picture of the sign, which is resampled once. Its columns are about as wide as those of
     the image, because a finer picture of a foreshortened sign would lose thin lines between the samples.
     """
-    level = next((level for level in LEVELS if level >= sign.unit), LEVELS[-1])
+    glyph_height = next((height for height in GLYPH_HEIGHTS if height >= sign.unit), GLYPH_HEIGHTS[-1])
     across = float(np.hypot(*sign.matrix[:2, 0])) / sign.unit
-    scale = np.array([level * min(1.0, 1.1 * across), level])
-    stroke = round(level * max(0.0, rng.normal(0.01, 0.025)))
-    inked = np.array([(char.u, char.v, char.u + char.width, char.v + 1) for char in sign.characters])
-    number, pad = inked[: sign.num_own], rng.uniform(0.12, 0.6, 2)
+    scale = np.array([glyph_height * min(1.0, 1.1 * across), glyph_height])
+    stroke = round(glyph_height * max(0.0, rng.normal(0.01, 0.025)))
+    ink_boxes = np.array([(char.u, char.v, char.u + char.width, char.v + 1) for char in sign.characters])
+    number, pad = ink_boxes[: sign.num_on_plate], rng.uniform(0.12, 0.6, 2)
     plate = np.stack([number[:, :2].min(axis=0) - pad, number[:, 2:].max(axis=0) + pad])
     margin = 0.8  # room for strokes, descenders of letters and an oval that is wider than its plate
-    origin = np.minimum(plate[0], inked[:, :2].min(axis=0)) - margin
-    end = np.maximum(plate[1], inked[:, 2:].max(axis=0)) + margin
+    origin = np.minimum(plate[0], ink_boxes[:, :2].min(axis=0)) - margin
+    end = np.maximum(plate[1], ink_boxes[:, 2:].max(axis=0)) + margin
     width, height = np.ceil((end - origin) * scale).astype(int).tolist()
     plate_mask, rim_mask, ink_mask = masks = [Image.new("L", (width, height)) for _ in range(3)]
     _draw_plate(plate_mask, rim_mask, (plate - origin) * scale, scale, rng)
     for char in sign.characters:
-        glyph, top = _draw_glyph(sign.font, char.text, level, stroke)
-        narrow = scale[0] / level
+        glyph, top = _draw_glyph(sign.font, char.text, glyph_height, stroke)
+        narrow = scale[0] / glyph_height
         glyph = glyph.resize((max(1, round(glyph.width * narrow)), glyph.height), Image.Resampling.BILINEAR)
         x, y = ((char.u, char.v) - origin) * scale
         ink_mask.paste(255, (round(x - stroke * narrow), round(y) + top), glyph)
@@ -245,10 +245,11 @@ def _draw_plate(
 
 
 def _paint_wall(
-    size: tuple[int, int], unit: float, clear: tuple[float, float], rng: np.random.Generator
+    size: tuple[int, int], unit: float, clear_span: tuple[float, float], rng: np.random.Generator
 ) -> tuple[Image.Image, Colour]:
     """Return a wall with frames, ledges and cables, and its colour behind the number."""
     height, width = size
+    left, right = clear_span
     bricks = rng.random() < 0.15
     palette = _BRICKS if bricks else _WALLS
     wall = _vary(palette[rng.integers(len(palette))], rng, 18)
@@ -260,9 +261,9 @@ def _paint_wall(
         for _ in range(rng.integers(1, 4)):
             colour = _vary(_WALLS[rng.integers(len(_WALLS))], rng, 25)
             lean = rng.normal(0, 0.04) * height
-            inner = clear[0] * rng.random() if rng.random() < 0.5 else clear[1] + (width - clear[1]) * rng.random()
+            inner = left * rng.random() if rng.random() < 0.5 else right + (width - right) * rng.random()
             thickness = width * (1.0 if rng.random() < 0.4 else rng.uniform(0.02, 0.12))
-            outer = inner + (thickness if inner > clear[0] else -thickness)
+            outer = inner + (thickness if inner > left else -thickness)
             draw.polygon([(inner, -1), (outer, -1), (outer + lean, height), (inner + lean, height)], fill=colour)
     if rng.random() < 0.2:  # a ledge above or below
         y = height * (rng.uniform(0.0, 0.12) if rng.random() < 0.5 else rng.uniform(0.88, 1.0))
@@ -303,15 +304,15 @@ def _draw_bricks(
 def _photograph(canvas: Image.Image, unit: float, rng: np.random.Generator) -> UInt8[np.ndarray, "H W 3"]:
     """Return the photo of `canvas`: uneven light, stains, blur, noise and JPEG compression."""
     width, height = canvas.size
-    lit = np.asarray(canvas) * _draw_light((height, width), rng)[..., None]
-    lit += _draw_texture((height, width), unit, rng)[..., None]
+    photo = np.asarray(canvas) * _draw_light((height, width), rng)[..., None]
+    photo += _draw_texture((height, width), unit, rng)[..., None]
     # Blur by wrong focus or by enlargement is proportional to the size of the digits.
     sigma = float(0.25 + unit * min(0.065, 0.028 * np.exp(rng.normal(0, 0.5))))
-    blurred = Image.fromarray(_to_bytes(lit)).filter(ImageFilter.GaussianBlur(sigma))
+    blurred = Image.fromarray(_to_bytes(photo)).filter(ImageFilter.GaussianBlur(sigma))
     noise = rng.standard_normal((height, width, 1), np.float32) * np.float32(0.3 + rng.gamma(3.0, 0.7))
-    stored = io.BytesIO()
-    Image.fromarray(_to_bytes(np.asarray(blurred) + noise)).save(stored, "JPEG", quality=int(rng.integers(55, 93)))
-    return np.asarray(Image.open(stored))
+    jpeg = io.BytesIO()
+    Image.fromarray(_to_bytes(np.asarray(blurred) + noise)).save(jpeg, "JPEG", quality=int(rng.integers(55, 93)))
+    return np.asarray(Image.open(jpeg))
 
 
 def _to_bytes(values: Float32[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:

@@ -1,8 +1,8 @@
 """Numbers from detections, and the assignment's two files.
 
-`pred.json` holds every detection (task 1). `pred.csv` holds one number per image and is computed from `pred.json` alone
-(task 2): of digits that overlap the one with the best score remains, digits with low scores are used only where no
-better one exists, and the remaining digits are read from left to right (`reading_order`).
+`pred.json` has every detection (task 1). `pred.csv` has one number per image, computed from `pred.json` alone (task 2):
+of overlapping digits the one with the highest score remains, digits with low scores are used only in images without a
+better one, and the remaining digits are read from left to right (`reading_order`).
 
 Shape letters: M images.
 """
@@ -29,10 +29,10 @@ from helpers.files import write_text
 from helpers.records import LARGEST_TABLE, DatasetError, explain, read_text, shorten
 
 CSV_HEADER = ["image_id", "pred_label"]
-CANDIDATES = tuple(round(0.05 * step, 2) for step in range(1, 20))
-"""Score thresholds from which `choose_reading` selects."""
+SCORE_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
+"""Score thresholds that `choose_reading` tries, rising."""
 NMS_THRESHOLDS = (0.3, 0.5, 0.7)
-"""IoU thresholds of suppression from which `choose_reading` selects one."""
+"""IoU thresholds of suppression that `choose_reading` tries."""
 
 
 @dataclass(frozen=True)
@@ -78,38 +78,43 @@ def choose_reading(
     detections: Sequence[Detections],
     numbers: Sequence[str],
     nms_thresholds: Sequence[float] = NMS_THRESHOLDS,
-    candidates: Sequence[float] = CANDIDATES,
+    score_thresholds: Sequence[float] = SCORE_THRESHOLDS,
 ) -> ReadingConfig:
-    """Return the settings that read most `numbers` right, for a validation split, never for the reported one.
+    """Return the settings with the highest accuracy on a validation split, which must not be the reported one.
 
     The first threshold is the best one for all images. Each further threshold is the best lower one for the images in
-    which no score reaches the thresholds before it, as long as more numbers are right. Of equal ones the highest.
+    which no score reaches the thresholds before it, as long as the accuracy rises. Of thresholds with equal accuracy
+    the highest is taken.
 
     Args:
         numbers: true number of each image.
+        nms_thresholds: IoU thresholds of suppression to try.
+        score_thresholds: score thresholds to try.
     """
-    best: tuple[float, ReadingConfig] | None = None
+    best_accuracy, best_config = -1.0, ReadingConfig()
     for nms_threshold in nms_thresholds:
         suppressed = [suppress(image, nms_threshold) for image in detections]
-        thresholds: tuple[float, ...] = ()
-        accuracy = -1.0
-        while True:
-            lower = [value for value in sorted(candidates, reverse=True) if not thresholds or value < thresholds[-1]]
-            tried = [
-                (
-                    measure_accuracy([_read_number(image, (*thresholds, threshold)) for image in suppressed], numbers),
-                    threshold,
-                )
-                for threshold in lower
-            ]
-            if not tried or max(tried)[0] <= accuracy:
-                break
-            accuracy, threshold = max(tried)
-            thresholds = (*thresholds, threshold)
-        if best is None or accuracy > best[0]:
-            best = accuracy, ReadingConfig(thresholds, nms_threshold)
-    assert best is not None
-    return best[1]
+        accuracy, thresholds = _choose_cascade(suppressed, numbers, score_thresholds)
+        if accuracy > best_accuracy:
+            best_accuracy, best_config = accuracy, ReadingConfig(thresholds, nms_threshold)
+    return best_config
+
+
+def _choose_cascade(
+    detections: Sequence[Detections], numbers: Sequence[str], score_thresholds: Sequence[float]
+) -> tuple[float, tuple[float, ...]]:
+    """Return the highest accuracy and its score thresholds, for detections without duplicates; see `choose_reading`."""
+    accuracy, cascade = -1.0, ()
+    while True:
+        lower_thresholds = [threshold for threshold in score_thresholds if not cascade or threshold < cascade[-1]]
+        results = []
+        for threshold in lower_thresholds:
+            predicted_numbers = [_read_number(image, (*cascade, threshold)) for image in detections]
+            results.append((measure_accuracy(predicted_numbers, numbers), threshold))
+        if not results or max(results)[0] <= accuracy:
+            return accuracy, cascade
+        accuracy, threshold = max(results)
+        cascade = (*cascade, threshold)
 
 
 # Task 1: pred.json
@@ -130,18 +135,18 @@ def write_predictions(path: Path, image_ids: Int64[np.ndarray, " M"], detections
 
 
 def read_predictions(path: Path, dataset: DigitDataset) -> list[Detections]:
-    """Read a `pred.json` of any program: return the detections in each image of `dataset`, highest score first.
+    """Return the detections of a `pred.json` in each image of `dataset`, highest score first; any program may write it.
 
     Args:
         dataset: the images of the file; true boxes are not used.
 
     Raises:
-        DatasetError: the file is missing or a record is wrong; names file, record and remedy.
+        DatasetError: the file is missing or a record is not valid; names file, record and remedy.
     """
     results = coco.read_results(path, DIGIT_NAMES, dataset.image_ids, dataset.sizes)
     row_of = {image_id: row for row, image_id in enumerate(dataset.image_ids.tolist())}
     rows = np.array([row_of[image_id] for image_id in results.image_ids.tolist()], np.int64)
-    # Equal scores are ordered by label and place, so that the order of the records has no effect.
+    # Equal scores are ordered by label and box, so the order of the records has no effect.
     order = np.lexsort((*results.boxes.T, results.labels, -results.scores, rows))
     ends = np.searchsorted(rows[order], np.arange(1, len(dataset) + 1))
     columns = (results.boxes.astype(np.float32), results.scores.astype(np.float32), results.labels + 1)
@@ -164,34 +169,34 @@ def write_numbers(path: Path, image_ids: Int64[np.ndarray, " M"], numbers: Seque
 def check_numbers(
     path: Path, image_ids: Int64[np.ndarray, " M"], detections: Sequence[Detections] | None = None
 ) -> list[str]:
-    """Read and check a `pred.csv` of any program: return its numbers in the order of `image_ids`.
+    """Check a `pred.csv`, which any program may write, and return its numbers in the order of `image_ids`.
 
     Args:
-        detections: detections in each image, from the `pred.json` of the numbers; they reveal lost leading zeros.
+        detections: detections in each image, from the `pred.json` of the numbers, to recognise lost leading zeros.
 
     Raises:
-        DatasetError: the file is missing or a line is wrong; names file, line and remedy.
+        DatasetError: the file is missing or a line is not valid; names file, line and remedy.
     """
     rows = _read_rows(path)
     line, header = rows[0] if rows else (1, [])
     if sorted(name for name in header if name in CSV_HEADER) != sorted(CSV_HEADER):
         first_line = shorten(",".join(header)) if rows else "nothing"
-        raise DatasetError(f"{path}: line {line} is {first_line}. Remedy: the header is {','.join(CSV_HEADER)}")
+        raise DatasetError(f"{path}: line {line} is {first_line}. Remedy: write the header {','.join(CSV_HEADER)}")
 
     def refuse(line: int, problem: str, remedy: str) -> None:
         raise DatasetError(f"{path}: line {line}: {problem}. Remedy: {remedy}")
 
-    known, numbers = set(image_ids.tolist()), {}
+    known_ids, numbers = set(image_ids.tolist()), {}
     columns = [header.index(name) for name in CSV_HEADER]
     for line, row in rows[1:]:
         if len(row) != len(header):
-            refuse(line, f"it has {len(row)} fields", "every line is an image_id and a pred_label")
+            refuse(line, f"it has {len(row)} fields", "write an image_id and a pred_label in every line")
         text, number = (row[column] for column in columns)
         image_id = int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
-        if image_id not in known:
-            refuse(line, f"image_id {shorten(text)} is none of the {len(known)} images", "check the split")
+        if image_id not in known_ids:
+            refuse(line, f"image_id {shorten(text)} is none of the {len(known_ids)} images", "check the split")
         if image_id in numbers:
-            refuse(line, f"image_id {image_id} has come before", "write one line per image")
+            refuse(line, f"image_id {image_id} has an earlier line", "write one line per image")
         if number != NO_NUMBER and not (number.isascii() and number.isdecimal()):
             hint = "numbers were read as decimals: keep them as text" if "." in number else "keep numbers as text"
             problem = f"pred_label is {shorten(number)}"
@@ -200,23 +205,23 @@ def check_numbers(
     missing = [image_id for image_id in image_ids.tolist() if image_id not in numbers]
     if missing:
         raise DatasetError(
-            f"{path}: image_id {missing[0]} is missing ({len(missing)} of {len(known)} are). "
-            f"Remedy: every image has a line, with {NO_NUMBER} where nothing is found"
+            f"{path}: image_id {missing[0]} is missing ({len(missing)} of {len(known_ids)} images). "
+            f"Remedy: write a line for every image, with {NO_NUMBER} for one without a detected digit"
         )
     ordered = [numbers[image_id] for image_id in image_ids.tolist()]
-    lost = [] if detections is None else find_lost_zeros(ordered, detections)
-    if lost:
-        row, full = lost[0]
+    changes = [] if detections is None else find_lost_zeros(ordered, detections)
+    if changes:
+        row, complete_number = changes[0]
         raise DatasetError(
-            f"{path}: image_id {image_ids[row]}: pred_label is {shorten(ordered[row], 30)}, where the detections make "
-            f"{shorten(full, 30)} ({len(lost)} of {len(known)} are so). Remedy: numbers were integers on their way, "
-            "which have no zeros in front: keep them as text"
+            f"{path}: image_id {image_ids[row]}: pred_label is {shorten(ordered[row], 30)}, but the detections make "
+            f"{shorten(complete_number, 30)} ({len(changes)} of {len(known_ids)} images). Integers have no leading "
+            "zeros. Remedy: keep numbers as text"
         )
     return ordered
 
 
 def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Return the lines of a CSV file that hold anything, each with its number; empty fields at their ends are cut.
+    """Return the lines of a CSV file that are not blank, each with its line number, without empty fields at their ends.
 
     Raises:
         DatasetError: the file is missing, no UTF-8 text or no CSV.
@@ -229,7 +234,7 @@ def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
             if any(fields):
                 rows.append((reader.line_num, fields))
     except csv.Error as error:
-        raise DatasetError(f"{path}: line {reader.line_num}: not CSV ({explain(error)}). Check the file") from None
+        raise DatasetError(f"{path}: line {reader.line_num}: not CSV ({explain(error)}). Check the line") from None
     header = rows[0][1] if rows else []
     width = max((column for column, name in enumerate(header, 1) if name), default=0)
     return [(line, fields[:width] if not any(fields[width:]) else fields) for line, fields in rows]
@@ -244,28 +249,27 @@ def find_lost_zeros(numbers: Sequence[str], detections: Sequence[Detections]) ->
     """
     if any(number.startswith("0") and len(number) > 1 for number in numbers):
         return []
-    lost = []
+    changes = []
     for row, (number, image) in enumerate(zip(numbers, detections, strict=True)):
-        candidates = image.above(min(CANDIDATES))
+        candidates = image.above(min(SCORE_THRESHOLDS))
         if number == NO_NUMBER or DIGIT_NAMES.index("0") + 1 not in candidates.labels:
             continue
-        readings = {
-            _read_number(suppressed, [threshold])
-            for suppressed in (suppress(candidates, nms_threshold) for nms_threshold in NMS_THRESHOLDS)
-            for threshold in suppressed.scores.tolist()
-        }
-        full = [
+        readings = set()
+        for nms_threshold in NMS_THRESHOLDS:
+            suppressed = suppress(candidates, nms_threshold)
+            readings |= {_read_number(suppressed, [threshold]) for threshold in suppressed.scores.tolist()}
+        complete_numbers = [
             reading for reading in sorted(readings) if reading != number and reading.lstrip("0") == number.lstrip("0")
         ]
-        if full and number not in readings:
-            lost.append((row, full[0]))
-    return lost
+        if complete_numbers and number not in readings:
+            changes.append((row, complete_numbers[0]))
+    return changes
 
 
 # Both files
 
 
-def write_answers(
+def write_submission_files(
     folder: Path, images: DigitDataset, detections: Sequence[Detections], config: ReadingConfig
 ) -> list[str]:
     """Write `pred.json` and, from it alone, `pred.csv` to `folder`, check both, and return the numbers."""

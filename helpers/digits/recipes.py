@@ -61,9 +61,10 @@ def vary_anchors(recipe: Recipe, sets: Mapping[str, AnchorSet] = ANCHOR_SETS) ->
     """
     variants = {}
     for name, anchors in sets.items():
-        placed = anchors.on_one_level() if len(recipe.model.anchors.sizes) == 1 else anchors
-        placed = placed.scaled_to(recipe.model.resize)
-        variants[name] = replace(recipe, model=replace(recipe.model, anchors=placed))
+        if len(recipe.model.anchors.sizes) == 1:
+            anchors = anchors.on_one_level()
+        anchors = anchors.scaled_to(recipe.model.resize)
+        variants[name] = replace(recipe, model=replace(recipe.model, anchors=anchors))
     return variants
 
 

@@ -10,9 +10,8 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.roi_heads import RoIHeads
 
-from helpers.digits.dataset import DigitDataset
+from helpers.digits.dataset import DigitDataset, prepare_images
 from helpers.digits.loss import BOX_CODER
-from helpers.digits.model import prepare_image
 
 
 class Refinements(NamedTuple):
@@ -33,9 +32,10 @@ def collect_refinements(network: FasterRCNN, dataset: DigitDataset) -> Refinemen
     device = next(network.parameters()).device
     heads = cast(RoIHeads, network.roi_heads)
     columns: list[tuple[Tensor, Tensor, Tensor]] = []
-    for image, target in (dataset[index] for index in range(len(dataset))):
+    for index in range(len(dataset)):
+        image, target = dataset[index]
         target = {name: value.to(device) for name, value in target.items()}
-        images, targets = network.transform([prepare_image(image, device)], [target])
+        images, targets = network.transform(prepare_images([image], device), [target])
         features = network.backbone(images.tensors)
         proposals, _ = network.rpn(images, features)
         sampled, rows, labels, _ = heads.select_training_samples(proposals, targets)

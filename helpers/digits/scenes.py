@@ -8,6 +8,7 @@ camera, the slant and the slope of a number.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -50,11 +51,11 @@ class NumberConfig:
     def __post_init__(self):
         for name, value in vars(self).items():
             if isinstance(value, tuple) and name != "digit_counts" and not 0 < value[0] <= value[1] <= value[2]:
-                raise ValueError(f"{name} is {value}; three quantiles are positive and do not fall")
+                raise ValueError(f"{name} is {value}; write three positive quantiles that never fall")
             if isinstance(value, int | float) and not 0 <= value <= 1:
-                raise ValueError(f"{name} is {value}; it is a share from 0 to 1")
+                raise ValueError(f"{name} is {value}; write a number from 0 to 1")
         if not self.digit_counts or min(self.digit_counts) < 0 or abs(sum(self.digit_counts) - 1) > 1e-6:
-            raise ValueError(f"digit_counts is {self.digit_counts}; it holds shares that make 1 together")
+            raise ValueError(f"digit_counts is {self.digit_counts}; write shares from 0 on with the sum 1")
 
 
 TRAIN_NUMBERS = NumberConfig()
@@ -101,18 +102,18 @@ def draw_scene(rng: np.random.Generator, config: NumberConfig = TRAIN_NUMBERS) -
     unit = box_height * min(_draw_from(config.tightness, rng), 1.0)
     matrix = _choose_view(unit, rng, config)
     boxes = _box_characters(characters, matrix, box_height, rng, config)
-    size, corner = _frame(boxes, len(lines), len(digits), rng, config)
-    boxes = _round(boxes + np.tile(corner, 2))
+    size, corner = _choose_image_size(boxes, len(lines), len(digits), rng, config)
+    boxes = _round_boxes(boxes + np.tile(corner, 2))
     matrix = np.array([[1, 0, corner[0]], [0, 1, corner[1]], [0, 0, 1]]) @ matrix
 
     if rng.random() < config.letters:
         characters = [*characters, _add_letter(characters, font, rng)]
-    num_own = len(characters)
+    num_on_plate = len(characters)
     if rng.random() < config.neighbours:
         characters = [*characters, *_add_neighbours(matrix, size, font, rng)]
-    sign = Sign(font, characters, num_own, matrix, unit)
-    clear = boxes[:, 0].min() - 0.1 * box_height, boxes[:, 2].max() + 0.1 * box_height
-    return NumberScene(paint(sign, size, clear, rng), boxes, digits)
+    sign = Sign(font, characters, num_on_plate, matrix, unit)
+    clear_span = boxes[:, 0].min() - 0.1 * box_height, boxes[:, 2].max() + 0.1 * box_height
+    return NumberScene(paint(sign, size, clear_span, rng), boxes, digits)
 
 
 def _draw_from(spread: Spread, rng: np.random.Generator) -> float:
@@ -123,16 +124,16 @@ def _draw_from(spread: Spread, rng: np.random.Generator) -> float:
 
 
 def _draw_digits(rng: np.random.Generator, config: NumberConfig) -> Int64[np.ndarray, " N"]:
-    count = 1 + _choose(config.digit_counts, rng)
-    digits = np.array([_choose(_LATER_SHARES, rng) for _ in range(count)])
+    count = 1 + _draw_index(config.digit_counts, rng)
+    digits = np.array([_draw_index(_LATER_SHARES, rng) for _ in range(count)])
     if rng.random() < config.leading_zero:
         digits[0] = 0
     elif digits[0] == 0:
-        digits[0] = 1 + _choose(_LATER_SHARES[1:], rng)
+        digits[0] = 1 + _draw_index(_LATER_SHARES[1:], rng)
     return digits
 
 
-def _choose(shares, rng: np.random.Generator) -> int:
+def _draw_index(shares: Sequence[float] | np.ndarray, rng: np.random.Generator) -> int:
     """Return a random index with probabilities proportional to `shares`; ten times as fast as `rng.choice`."""
     totals = np.cumsum(shares)
     return int(np.searchsorted(totals, rng.random() * totals[-1], side="right"))
@@ -195,7 +196,7 @@ def _box_characters(
     return np.concatenate([middles - sizes / 2, middles + sizes / 2], axis=1)
 
 
-def _frame(
+def _choose_image_size(
     boxes: Float64[np.ndarray, "N 4"], num_lines: int, num_digits: int, rng: np.random.Generator, config: NumberConfig
 ) -> tuple[tuple[int, int], Float64[np.ndarray, " 2"]]:
     """Return the image's (height, width) and the shift of the boxes into it, at least one pixel from every border."""
@@ -210,7 +211,7 @@ def _frame(
     return size, 1 + slack * np.clip(rng.normal(0.5, (0.04, 0.09)), 0, 1) - low
 
 
-def _round(boxes: Float64[np.ndarray, "N 4"]) -> Float64[np.ndarray, "N 4"]:
+def _round_boxes(boxes: Float64[np.ndarray, "N 4"]) -> Float64[np.ndarray, "N 4"]:
     """Return boxes with corners on whole pixels, at least one pixel wide, and of equal heights."""
     low = np.rint(boxes[:, :2])
     widths = np.maximum(np.rint(boxes[:, 2]) - low[:, 0], 1)

@@ -27,7 +27,7 @@ from helpers.images import read_image_sizes
 from helpers.records import LARGEST_NUMBER, DatasetError, explain, require_file, shorten
 
 _FIELDS = ("left", "top", "width", "height", "label")
-LONGEST_COLUMN = 2**20  # images in one file; SVHN's largest, extra, has 202,353
+LONGEST_COLUMN = 2**20  # images in one file; SVHN's largest split, extra, has 202,353
 LONGEST_NAME = 100  # characters of a file name
 LARGEST_NUMBER_OF_DIGITS = 1000  # in one image
 _REMEDY = "Unpack train.tar.gz, test.tar.gz or extra.tar.gz of SVHN's format 1 again and name its digitStruct.mat"
@@ -49,25 +49,25 @@ def read_digit_struct(path: Path) -> DigitStruct:
     """Return the content of the file; SVHN's 33,402 training images take a minute.
 
     Raises:
-        DatasetError: it is missing, no HDF5, or does not hold what SVHN's files hold.
+        DatasetError: the file is missing, is no HDF5 file, or has not the structure of SVHN's.
     """
     require_file(path, "file", _REMEDY)
     try:
         with h5py.File(path, "r") as file:
             names, groups = (
-                _read_column(_find(file, f"digitStruct/{name}", h5py.Dataset)) for name in ("name", "bbox")
+                _read_column(_read_item(file, f"digitStruct/{name}", h5py.Dataset)) for name in ("name", "bbox")
             )
             file_names = tuple(
-                "".join(map(chr, _read_column(_find(file, name, h5py.Dataset), LONGEST_NAME))) for name in names
+                "".join(map(chr, _read_column(_read_item(file, name, h5py.Dataset), LONGEST_NAME))) for name in names
             )
             rows = [
-                np.array([_read_field(file, _find(file, group, h5py.Group), field) for field in _FIELDS], float).T
+                np.array([_read_field(file, _read_item(file, group, h5py.Group), field) for field in _FIELDS], float).T
                 for group in tqdm(groups, desc=path.name, unit="image")
             ]
         if len(names) != len(groups):
             raise ValueError(f"{len(names)} names, but {len(groups)} groups of boxes")
         values = np.concatenate([*rows, np.empty((0, len(_FIELDS)))])
-    except Exception as error:  # what h5py raises for a damaged or foreign file depends on what it was about to read
+    except Exception as error:  # for a damaged or foreign file, h5py raises errors of many types
         raise DatasetError(f"{path}: not a digitStruct.mat of SVHN ({explain(error)}). {_REMEDY}") from error
     owners = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
 
@@ -98,8 +98,8 @@ def _read_column(values: h5py.Dataset, longest: int = LONGEST_COLUMN) -> np.ndar
     return values[:, 0]
 
 
-def _find(container: h5py.Group, key: Any, kind: type[T]) -> T:
-    """Return what `key`, a name or a reference, leads to, if it is of this kind."""
+def _read_item(container: h5py.Group, key: Any, kind: type[T]) -> T:
+    """Return the item at `key`, a name or a reference; raise ValueError if it has another type than `kind`."""
     value = container[key]
     if not isinstance(value, kind):
         raise ValueError(f"{key!r} is a {type(value).__name__}, no {kind.__name__}")
@@ -107,20 +107,20 @@ def _find(container: h5py.Group, key: Any, kind: type[T]) -> T:
 
 
 def _read_field(file: h5py.File, group: h5py.Group, field: str) -> list[float]:
-    """Return one number per digit: the values of a field, or the values that its references lead to."""
-    values = _find(group, field, h5py.Dataset)
+    """Return one number per digit: the values of a field, or the values at its references."""
+    values = _read_item(group, field, h5py.Dataset)
     column = _read_column(values, LARGEST_NUMBER_OF_DIGITS)
     if h5py.check_ref_dtype(values.dtype) is None:
         return column.tolist()
-    return [float(_find(file, reference, h5py.Dataset)[0, 0]) for reference in column]
+    return [float(_read_item(file, reference, h5py.Dataset)[0, 0]) for reference in column]
 
 
 def convert(struct: DigitStruct, images: Path, out: Path, valid_share: float = 0.0) -> dict[str, tuple[int, int]]:
     """Write `<out>/*.png` and `<out>.json`; return the number of images and of digits in each split.
 
-    Boxes stay as they were annotated; reading cuts them at the border. A box that no reader accepts is left out: it is
-    empty, more than half outside, or within the corner pixel. Images are linked where the file system can, and copied
-    elsewhere. The annotations are written last: a split that has them is whole.
+    Boxes are written as they are annotated; reading clips them at the border. Boxes that reading would refuse are
+    omitted: empty ones, ones that are more than half outside, and ones within the corner pixel. Images are linked if
+    the file system allows it, and else copied. The annotations are written last, so a split that has them is complete.
 
     Args:
         out: the split, e.g. data/svhn/train; `images` itself may be it.
@@ -128,28 +128,29 @@ def convert(struct: DigitStruct, images: Path, out: Path, valid_share: float = 0
             The assignment's own two splits are 0.9 and 0.1 of SVHN's train.
 
     Raises:
-        DatasetError: an image is missing, damaged or not in colour, its name is no number or comes twice, boxes are
-            shares of the image, `valid_share` is not from 0 to less than 1, or the split cannot be written.
+        DatasetError: an image is missing, damaged or not in colour; its name is no number or occurs twice; boxes are
+            shares of the image; `valid_share` is not from 0 to less than 1; or the split cannot be written.
         OSError: the disk is full or read-only.
     """
     if not 0 <= valid_share < 1:
-        raise DatasetError(f"{out}: valid_share is {valid_share}; it is a share from 0 to less than 1")
-    names, first_rows = struct.file_names, {}
+        raise DatasetError(f"{out}: valid_share is {valid_share}; choose a share from 0 to less than 1")
+    names = struct.file_names
+    first_rows: dict[int, int] = {}  # by image id
     for row, name in enumerate(names):
-        if find_image_id(name) is None:
+        image_id = find_image_id(name)
+        if image_id is None:
             text = shorten(name).strip("'")
-            raise DatasetError(f"{images / text}: SVHN names its images by numbers, 1.png, 2.png, … {_REMEDY}")
-        if row != first_rows.setdefault(find_image_id(name), row):
+            raise DatasetError(f"{images / text}: the name is not a number, as in 1.png, 2.png, … {_REMEDY}")
+        if row != first_rows.setdefault(image_id, row):
             raise DatasetError(f"{images / name}: two records have this image_id. {_REMEDY}")
     if coco.are_shares(struct.corners).all() and len(struct.corners):
         raise DatasetError(
             f"{images}: no box of its digitStruct.mat exceeds 1: shares of the image's sides, not pixels; scale them"
         )
     sizes = read_image_sizes(images, names, "RGB")
-    taken = ~(coco.are_mostly_outside(struct.corners, sizes[struct.owners]) | coco.are_shares(struct.corners))
+    is_valid = ~(coco.are_mostly_outside(struct.corners, sizes[struct.owners]) | coco.are_shares(struct.corners))
     num_images = len(names)
-    image_ids = [image_id for name in names if (image_id := find_image_id(name)) is not None]  # each has one
-    by_id = np.argsort(image_ids)  # so that the order of the records means nothing
+    by_id = np.argsort(list(first_rows))  # so that the order of the records has no effect
     order = by_id[np.random.default_rng(0).permutation(num_images)]
     num_valid = round(valid_share * num_images)
     splits = {out: np.sort(order[num_valid:])}
@@ -158,7 +159,8 @@ def convert(struct: DigitStruct, images: Path, out: Path, valid_share: float = 0
     try:
         with name_disk_errors(out):
             return {
-                folder.name: _write_split(struct, taken, sizes, rows, images, folder) for folder, rows in splits.items()
+                folder.name: _write_split(struct, is_valid, sizes, rows, images, folder)
+                for folder, rows in splits.items()
             }
     except OSError as error:
         if error.errno in DISK_REASONS:
@@ -167,7 +169,12 @@ def convert(struct: DigitStruct, images: Path, out: Path, valid_share: float = 0
 
 
 def _write_split(
-    struct: DigitStruct, taken: np.ndarray, sizes: Int64[np.ndarray, "M 2"], rows: np.ndarray, images: Path, out: Path
+    struct: DigitStruct,
+    is_valid: np.ndarray,
+    sizes: Int64[np.ndarray, "M 2"],
+    rows: np.ndarray,
+    images: Path,
+    out: Path,
 ) -> tuple[int, int]:
     """Write the images at `rows` and their annotations; return the number of images and of digits."""
     out.mkdir(parents=True, exist_ok=True)
@@ -175,7 +182,7 @@ def _write_split(
         _link(images / struct.file_names[row], out / struct.file_names[row])
     place = np.full(len(sizes), -1)
     place[rows] = np.arange(len(rows))
-    digits = taken & (place[struct.owners] >= 0)
+    digits = is_valid & (place[struct.owners] >= 0)
     file = coco.BoxFile.of(
         np.array([find_image_id(struct.file_names[row]) for row in rows], np.int64),
         [struct.file_names[row] for row in rows],
@@ -189,7 +196,7 @@ def _write_split(
 
 
 def _link(source: Path, target: Path) -> None:
-    """Make `target` the same image as `source`, which may be the same file already."""
+    """Link or copy the image `source` to `target`, which may already be the same file."""
     if target.exists() and target.samefile(source):
         return
     with contextlib.suppress(FileNotFoundError):

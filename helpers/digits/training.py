@@ -1,4 +1,4 @@
-"""Training of recipes: from a recipe and data sets to a trained detector, which is loaded where it exists already.
+"""Training of a recipe: the task that `helpers.training.train` runs, and the trained detector.
 
 Shape letters: M images.
 """
@@ -6,23 +6,23 @@ Shape letters: M images.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
-from helpers import paths, runtime, training
+from helpers import runtime, training
 from helpers.average_precision import TWELVE, Detections
 from helpers.digits.batches import Batch, build_augmentation, build_loader
-from helpers.digits.dataset import DigitDataset
+from helpers.digits.dataset import DigitDataset, prepare_images
 from helpers.digits.metrics import evaluate_digits
-from helpers.digits.model import EVERYTHING, Thresholds, build_digit_rcnn, detect, prepare_image
+from helpers.digits.model import EVERYTHING, Thresholds, build_digit_rcnn, detect
 from helpers.digits.recipes import Recipe
 
-LESSON = "07_digit_detection"
-"""Lesson whose run folder keeps the detectors of `lesson_model`."""
+TRAINED_IN = "07_digit_detection"
+"""The lesson that trains the detectors which other lessons load."""
 
 OnEpochEnd = Callable[[training.Row, FasterRCNN], None]
 """Callback of `helpers.training.train`: gets each finished epoch's row and the network as it is then."""
@@ -95,10 +95,9 @@ def lesson_model(
         selection_set: the valid split. The lessons report the test split, which selects nothing.
         on_epoch_end: see `train`.
     """
-    epochs = run.budget(smoke=1, quick=recipe.training.epochs, full=recipe.training.epochs)
     return train(
-        replace(recipe, training=replace(recipe.training, epochs=epochs, seed=run.seed)),
-        paths.RUNS / LESSON / run.profile / training.variant_folder(name, run.seed),
+        training.lesson_recipe(recipe, run, quick_epochs=recipe.training.epochs),
+        training.lesson_folder(TRAINED_IN, name, run),
         train_set=train_set.select(slice(run.budget(smoke=32, quick=None, full=None))),
         selection_set=selection_set.select(slice(run.budget(smoke=16, quick=100, full=None))),
         device=run.device,
@@ -131,7 +130,7 @@ class Task:
         """Return the losses of one batch; "loss" is their sum, as in torchvision, with the recipe's box loss."""
         images, targets = batch
         targets = [{name: value.to(self.device) for name, value in target.items()} for target in targets]
-        parts = model([prepare_image(image, self.device) for image in images], targets)
+        parts = model(prepare_images(images, self.device), targets)
         losses = {
             "objectness": parts["loss_objectness"],
             "proposal": parts["loss_rpn_box_reg"],

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from helpers import checkpoints, paths, runtime, training
+from helpers import checkpoints, runtime, training
 from helpers.keypoints.batches import Batch, FigureBatches
 from helpers.keypoints.codecs import Codec, Decoded, DSNTCodec, HeatmapCodec, SimCCCodec
 from helpers.keypoints.dataset import KeypointDataset, prepare_images
@@ -23,8 +23,8 @@ from helpers.keypoints.metrics import evaluate_points
 from helpers.keypoints.model import HeatmapNet, Network, RegressionNet
 from helpers.keypoints.recipes import SELECTION_SEED, Recipe
 
-LESSON = "05_heatmap_vs_regression"
-"""Lesson whose run folder keeps the networks of `lesson_model`."""
+TRAINED_IN = "05_heatmap_vs_regression"
+"""The lesson that trains the networks which other lessons load."""
 IMAGES_PER_PASS = 100
 """Images per forward pass where no gradients are needed."""
 
@@ -101,10 +101,9 @@ def lesson_model(
     """
     selection_set = KeypointDataset.draw(run.budget(smoke=16, quick=100, full=200), SELECTION_SEED, recipe.figure)
     quick_epochs = 4 if recipe.training.schedule == "one-cycle" else 8  # a constant rate converges more slowly
-    epochs = run.budget(smoke=1, quick=quick_epochs, full=recipe.training.epochs)
     return train(
-        replace(recipe, training=replace(recipe.training, epochs=epochs, seed=run.seed)),
-        paths.RUNS / LESSON / run.profile / training.variant_folder(name, run.seed),
+        training.lesson_recipe(recipe, run, quick_epochs),
+        training.lesson_folder(TRAINED_IN, name, run),
         train_set=train_set.select(slice(run.budget(smoke=32, quick=None, full=None))),
         selection_set=selection_set,
         device=run.device,

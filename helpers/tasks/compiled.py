@@ -57,7 +57,9 @@ class CompiledTask:
     conventions: tuple[str, ...]  # names of the right answers, where the task leaves a choice; the reference's first
     cases: tuple[CompiledCase, ...]
     mistakes: tuple[CompiledMistake, ...]
-    calls: int = 0  # of the function in the lesson at profile quick; 0 if its time does not matter
+    workload: CompiledCase | None = None  # one call as its lesson makes it; None if the time does not matter
+    calls: int = 0  # such calls in the lesson at profile quick
+    reference_seconds: float = 0.0  # of the reference for the workload, where the checks were compiled
 
     @property
     def lesson(self) -> str:
@@ -78,6 +80,8 @@ def write_task(path: Path, task: CompiledTask) -> None:
         case["inputs"] = to_json(compiled.inputs)
         case["keywords"] = to_json(compiled.keywords)
         case["accepted"] = to_json(compiled.accepted)
+    if task.workload is not None:
+        content["workload"] |= {"inputs": to_json(task.workload.inputs), "keywords": to_json(task.workload.keywords)}
     for mistake, compiled_mistake in zip(content["mistakes"], task.mistakes, strict=True):
         mistake["outputs"] = to_json(compiled_mistake.outputs)
     files.write_text(path, json.dumps(content, separators=(",", ":")) + "\n")
@@ -97,6 +101,8 @@ def read_task(path: Path) -> CompiledTask:
             for mistake in content.pop("mistakes")
         )
         lists = {name: tuple(content[name]) for name in ("minutes", "hints", "conventions")}
+        if content["workload"] is not None:
+            content["workload"] = CompiledCase(**_read_case(content["workload"]))
         return CompiledTask(**content | lists, cases=cases, mistakes=mistakes)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path}: not the checks of a task ({error}); get this file again from your course") from None

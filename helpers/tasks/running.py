@@ -9,7 +9,7 @@ import random
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,10 +57,9 @@ def run_case(candidate: Callable[..., Any], case: CompiledCase, partners: Mappin
     inputs = [to_inputs(value) for value in case.inputs]
     keywords = {name: to_inputs(value) for name, value in case.keywords.items()}
     driver = find_driver(case.driver)
-    _seed_generators()
     started = time.perf_counter()
     try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), fixed_generators():
             warnings.simplefilter("ignore")
             returned = driver(*functions, *inputs, **keywords)
             seconds = time.perf_counter() - started
@@ -87,10 +86,19 @@ def _is_unchanged(before: Plain, after: Any) -> bool:
         return False
 
 
-def _seed_generators() -> None:
-    random.seed(SEED)
-    np.random.seed(SEED)  # noqa: NPY002 - a student may draw from the global generator
-    torch.manual_seed(SEED)
+@contextlib.contextmanager
+def fixed_generators() -> Iterator[None]:
+    """Seed every global random generator, and put them back into their states at the end: a check changes no lesson."""
+    state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - a student may draw from it
+    with torch.random.fork_rng(devices=[]):
+        random.seed(SEED)
+        np.random.seed(SEED)  # noqa: NPY002
+        torch.manual_seed(SEED)
+        try:
+            yield
+        finally:
+            random.setstate(state)
+            np.random.set_state(numpy_state)  # noqa: NPY002
 
 
 def _find_place(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Solutions: the student's cells, saved as files, loaded in later lessons, and put in place of the workbook's functions.
+"""Solutions: cells of a student, saved, loaded in later lessons, and put in place of the workbook's functions.
 
     data/solutions/
         compute_iou.py   the cell whose function has passed its check
@@ -123,7 +123,8 @@ def _replace(full_name: str, replacement: Any) -> None:
     current = getattr(home, attribute)
     ORIGINALS.setdefault(full_name, current)
     for module_in_use in list(sys.modules.values()):
-        if getattr(module_in_use, "__name__", "").startswith("helpers.") or module_in_use.__name__ == "__main__":
+        name = getattr(module_in_use, "__name__", None) or ""
+        if name.startswith("helpers.") or name == "__main__":
             for variable, value in list(vars(module_in_use).items()):
                 if value is current:
                     setattr(module_in_use, variable, replacement)

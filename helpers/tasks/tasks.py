@@ -6,6 +6,7 @@ In the instructor's workbook the checks are compiled from their definitions. A s
 
 from __future__ import annotations
 
+import ast
 import html
 import importlib
 import inspect
@@ -18,11 +19,13 @@ from typing import Any
 from helpers.tasks import solutions
 from helpers.tasks.compiled import CompiledTask, read_task
 from helpers.tasks.judging import Diagnosis, FailedCase, Verdict, judge
-from helpers.tasks.running import run_cases
+from helpers.tasks.running import run_case, run_cases
 from helpers.tasks.values import describe
 
 COMPILED = Path(__file__).parent / "compiled_checks"
 """Folder of the compiled checks; only a student's copy has it."""
+SLOW = 30.0
+"""Seconds that a function may take in its lesson before the check says what it costs."""
 CATALOGUE = "helpers.course.checks.catalogue"
 """Module of the definitions; only the instructor's workbook has it."""
 
@@ -94,7 +97,9 @@ def check(name: str, candidate: Callable[..., Any] | None = None) -> Report:
     if verdict.is_passed and not is_reference:
         solutions.save_solution(name, source)
         solutions.use_solution(name, function)
-    seconds = sum(outcome.seconds for outcome in outcomes) / max(len(outcomes), 1)
+    seconds = None
+    if verdict.is_passed and task.workload is not None:
+        seconds = run_case(function, task.workload, _find_partners(task)).seconds
     return Report(task, verdict, seconds=seconds)
 
 
@@ -138,7 +143,7 @@ class Report:
     task: CompiledTask
     verdict: Verdict | None  # None: there is no function to check
     problem: str = ""
-    seconds: float = 0.0  # of one case, on average
+    seconds: float | None = None  # of one call as the lesson makes it
 
     @property
     def is_passed(self) -> bool:
@@ -159,17 +164,28 @@ class Report:
             lines.append(f"  recognised: {self.verdict.convention}")
         for name in self.verdict.skipped:
             lines.append(f"  a pair check waits for task {load_task(name).number}, {name}")
+        lines += self._describe_time()
         if self.verdict.failures:
             lines += self._describe_failure(self.verdict.failures[0])
         lines += self._describe_diagnoses(self.verdict.diagnoses)
         return lines
 
+    def _describe_time(self) -> list[str]:
+        """Return a line if the function would take longer than `SLOW` seconds in its lesson."""
+        total = (self.seconds or 0.0) * self.task.calls
+        if total < SLOW:
+            return []
+        ratio = (self.seconds or 0.0) / max(self.task.reference_seconds, 1e-9)
+        slower = f"{ratio:.0f} times slower than the vectorised version: " if ratio >= 2 else ""
+        time = f"{total / 60:.0f} minutes" if total >= 120 else f"{total:.0f} seconds"
+        return [f"  correct; {slower}this lesson needs about {time} for it at the profile quick"]
+
     def _describe_failure(self, failure: FailedCase) -> list[str]:
         case, outcome = self.task.cases[failure.number], failure.outcome
         lines = [f"  First case that fails ({case.group}): {case.title}"]
-        for position, value in enumerate(case.inputs, start=1):
-            lines.append(f"    input {position}: {_indent(describe(value))}")
-        for name, value in case.keywords.items():
+        names = find_parameters(self.task) if case.driver == "general.call" else []
+        names += [f"input {position}" for position in range(len(names) + 1, len(case.inputs) + 1)]
+        for name, value in [*zip(names, case.inputs, strict=False), *case.keywords.items()]:
             lines.append(f"    {name}: {_indent(describe(value))}")
         lines.append(f"    expected: {_indent(describe(failure.expected))}")
         lines.append(f"    yours:    {_indent(describe(outcome.value))}")
@@ -193,6 +209,14 @@ class Report:
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(repr(self))}</pre>"
+
+
+def find_parameters(task: CompiledTask) -> list[str]:
+    """Return the names of the parameters in the signature of a task's function; none of a class."""
+    for node in ast.parse(task.stub).body:
+        if isinstance(node, ast.FunctionDef) and node.name == task.name:
+            return [argument.arg for argument in node.args.args]
+    return []
 
 
 def _indent(text: str) -> str:

@@ -197,10 +197,9 @@ def _to_array(value: Plain) -> np.ndarray | None:
         return value.astype(np.float64)
     if isinstance(value, bool | int | float):
         return np.array(float(value))
-    if isinstance(value, list):
-        parts = [_to_array(item) for item in value if not isinstance(item, np.ndarray)]
-        shapes = {None if part is None else part.shape for part in parts}
-        if len(parts) == len(value) and None not in shapes and len(shapes) <= 1:
+    if isinstance(value, list) and not any(isinstance(item, np.ndarray) for item in value):
+        parts = [part for item in value if (part := _to_array(item)) is not None]
+        if len(parts) == len(value) and len({part.shape for part in parts}) <= 1:
             return np.stack(parts) if parts else np.zeros(0)
     return None
 

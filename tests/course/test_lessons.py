@@ -1,6 +1,7 @@
 """Lessons: their notebooks, parameters, and the identity and results of a run."""
 
 import json
+from pathlib import Path
 
 import nbformat
 import papermill
@@ -9,7 +10,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from helpers import paths
 from helpers.course import cli, lessons
-from helpers.digits.drawn import REAL_VARIABLE
+from helpers.digits.splits import REAL_VARIABLE
 from tests.course.tiny import make_parameters, read_notebook, write_notebook
 
 
@@ -63,8 +64,10 @@ def test_parameters_are_the_plain_values_of_their_cell():
     second = make_parameters("x = 1")
     assert "x" not in lessons.read_parameters(new_notebook(cells=[cell, second]))  # papermill reads the first cell
     cell.source = "seed ="
-    with pytest.raises(lessons.LessonFailed, match="not valid Python"):
+    with pytest.raises(lessons.LessonFailed, match=r"^the parameters cell is not valid Python: .*write lines like"):
         lessons.read_parameters(new_notebook(cells=[cell]))
+    with pytest.raises(lessons.LessonFailed, match=r"^/somewhere/tiny\.ipynb: the parameters cell is not valid Python"):
+        lessons.read_parameters(new_notebook(cells=[cell]), Path("/somewhere/tiny.ipynb"))
 
 
 CELL = """\

@@ -1,4 +1,4 @@
-"""Fixtures of the digit tests: a small drawn data set, and real photos, without which tests that need them skip."""
+"""Fixtures of the digit tests: small drawn data sets, and real photos, without which tests that need them skip."""
 
 import os
 import shutil
@@ -11,6 +11,7 @@ from helpers.digits.drawn import DrawnConfig, ensure_drawn
 from helpers.paths import ROOT
 
 DRAWN = DrawnConfig(num_train=24, num_valid=2, num_test=2)
+DRAWN_FOR_TRAINING = DrawnConfig(seed=5, num_train=20, num_valid=8, num_test=6)
 
 
 @pytest.fixture(scope="session")
@@ -22,19 +23,37 @@ def svhn_folder() -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory):
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory) -> Path:
     """The folder of a small drawn data set, which no test may change."""
     return ensure_drawn(tmp_path_factory.mktemp("data") / "house_numbers", DRAWN)
 
 
 @pytest.fixture
-def folder(sound, tmp_path):
-    """A copy of that folder, which a test may change."""
-    return Path(shutil.copytree(sound, tmp_path / "house_numbers"))
+def folder(shared_folder, tmp_path) -> Path:
+    """A copy of `shared_folder`, which a test may change."""
+    return Path(shutil.copytree(shared_folder, tmp_path / "house_numbers"))
 
 
-@pytest.fixture(scope="module")
-def dataset(sound):
-    """The train split of that folder."""
-    return DigitDataset.read(sound, "train")
+@pytest.fixture(scope="session")
+def dataset(shared_folder) -> DigitDataset:
+    """The train split of `shared_folder`: 24 images."""
+    return DigitDataset.read(shared_folder, "train")
+
+
+@pytest.fixture(scope="session")
+def house_numbers(tmp_path_factory) -> Path:
+    """The folder of a drawn data set for tests that train, which no test may change."""
+    return ensure_drawn(tmp_path_factory.mktemp("training") / "house_numbers", DRAWN_FOR_TRAINING)
+
+
+@pytest.fixture(scope="session")
+def train_set(house_numbers) -> DigitDataset:
+    """The first 12 images of the train split of `house_numbers`."""
+    return DigitDataset.read(house_numbers, "train").select(range(12))
+
+
+@pytest.fixture(scope="session")
+def valid_set(house_numbers) -> DigitDataset:
+    """The first 6 images of the valid split of `house_numbers`."""
+    return DigitDataset.read(house_numbers, "valid").select(range(6))

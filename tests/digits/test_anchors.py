@@ -1,10 +1,8 @@
-"""Resizing, placing and fitting anchors, against torchvision's own."""
+"""Anchors: resizing and placing against torchvision's, and fitting to boxes of known shapes."""
 
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -23,13 +21,12 @@ from helpers.digits.anchors import (
     fit_anchors,
     measure_best_iou,
 )
-from helpers.paths import ROOT
 
 SMALL = Resize(128, 256)
 
 
 def draw_boxes(seed: int, count: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns boxes shaped like digits and the sizes of their images, from wide to upright ones."""
+    """Return boxes in the shape of digits and the sizes of their images, from wide to upright ones."""
     generator = torch.Generator().manual_seed(seed)
     height = torch.randint(20, 200, (count,), generator=generator)
     width = (height * (0.7 + 4 * torch.rand(count, generator=generator))).long()
@@ -52,7 +49,7 @@ def test_images_and_boxes_are_resized_as_torchvision_does(resize):
 
 
 def place_anchors(size: tuple[int, int], anchors: AnchorSet, resize: Resize) -> torch.Tensor:
-    """Returns all anchors of torchvision's generator for one image of (height, width) `size`."""
+    """Return all anchors of torchvision's generator for one image of (height, width) `size`."""
     height, width = resize.sizes(torch.tensor([size]))[0].tolist()
     padded = (-(-height // 32) * 32, -(-width // 32) * 32)
     image, *maps = (torch.empty(1, 1, -(-padded[0] // step), -(-padded[1] // step)) for step in (1, *STRIDES))
@@ -62,7 +59,7 @@ def place_anchors(size: tuple[int, int], anchors: AnchorSet, resize: Resize) -> 
 @pytest.mark.parametrize(
     "anchors", [REPORT_ANCHORS, DEFAULT_ANCHORS, FITTED_ANCHORS], ids=["report", "default", "fitted"]
 )
-def test_the_best_iou_is_that_with_all_anchors_of_torchvision(anchors):
+def test_the_best_iou_equals_the_highest_over_all_anchors_of_torchvision(anchors):
     boxes, sizes = draw_boxes(1, count=4)
     expected = []
     for box, size in zip(boxes, sizes, strict=True):
@@ -71,7 +68,7 @@ def test_the_best_iou_is_that_with_all_anchors_of_torchvision(anchors):
     torch.testing.assert_close(measure_best_iou(boxes, sizes, anchors), torch.stack(expected))
 
 
-def test_the_best_iou_in_a_small_input_is_that_of_torchvision_too():
+def test_the_best_iou_in_a_small_input_equals_torchvisions():
     boxes, sizes = draw_boxes(2)
     anchors = FITTED_ANCHORS.scaled_to(SMALL)
     expected = [
@@ -83,29 +80,29 @@ def test_the_best_iou_in_a_small_input_is_that_of_torchvision_too():
     torch.testing.assert_close(measure_best_iou(boxes, sizes, anchors, SMALL), torch.stack(expected))
 
 
-def test_named_sets_are_torchvisions_and_the_reports():
+def test_the_default_set_is_torchvisions_and_the_report_set_is_the_reports():
     for anchors, generator in (
         (DEFAULT_ANCHORS, AnchorGenerator(((32,), (64,), (128,), (256,), (512,)), ((0.5, 1.0, 2.0),) * 5)),
         (REPORT_ANCHORS, AnchorGenerator(((4,), (8,), (12,), (24,), (48,)), ((0.5, 1.0, 1.5, 2.0),) * 5)),
     ):
-        for own, other in zip(anchors.build_generator().cell_anchors, generator.cell_anchors, strict=True):
-            assert torch.equal(own, other)
+        for shapes, expected in zip(anchors.build_generator().cell_anchors, generator.cell_anchors, strict=True):
+            assert torch.equal(shapes, expected)
 
 
-def test_scaled_anchors_are_as_large_in_a_small_image_as_the_others_in_a_large_one():
+def test_scaled_anchors_cover_the_same_share_of_a_smaller_image():
     small = REPORT_ANCHORS.scaled_to(SMALL).build_generator()
-    for own, large in zip(small.cell_anchors, REPORT_ANCHORS.build_generator().cell_anchors, strict=True):
-        torch.testing.assert_close(own, large * 128 / 800)
-        assert (own[:, 2:] > own[:, :2]).all()
+    for shapes, large in zip(small.cell_anchors, REPORT_ANCHORS.build_generator().cell_anchors, strict=True):
+        torch.testing.assert_close(shapes, large * 128 / 800)
+        assert (shapes[:, 2:] > shapes[:, :2]).all()
 
 
-def test_setting_sizes_after_construction_does_nothing():
+def test_setting_the_sizes_of_a_generator_has_no_effect():
     generator = DEFAULT_ANCHORS.build_generator()
     generator.sizes = REPORT_ANCHORS.sizes
     assert torch.equal(generator.cell_anchors[0], DEFAULT_ANCHORS.build_generator().cell_anchors[0])
 
 
-def test_an_anchor_on_a_cell_fits_itself_by_hand():
+def test_the_best_iou_of_a_box_on_an_anchor_and_beside_it_by_hand():
     # An image of 800 x 800: the level of stride 32 has an anchor of size 256 and ratio 1 centred on (320, 640).
     box = torch.tensor([[320.0 - 128, 640 - 128, 320 + 128, 640 + 128]])
     assert measure_best_iou(box, torch.tensor([[800, 800]]), DEFAULT_ANCHORS).item() == 1.0
@@ -114,7 +111,7 @@ def test_an_anchor_on_a_cell_fits_itself_by_hand():
     assert shifted == pytest.approx(240**2 / (2 * 256**2 - 240**2))
 
 
-def test_fitting_finds_the_sizes_and_ratios_that_boxes_were_made_of():
+def test_fitting_recovers_the_sizes_and_ratios_of_the_boxes():
     generator = torch.Generator().manual_seed(0)
     size = torch.tensor([100.0, 300.0])[torch.randint(2, (400,), generator=generator)]
     ratio = torch.tensor([1.0, 2.5])[torch.randint(2, (400,), generator=generator)]
@@ -125,7 +122,7 @@ def test_fitting_finds_the_sizes_and_ratios_that_boxes_were_made_of():
     assert fitted.ratios == pytest.approx((1.0, 2.5), rel=0.03)
 
 
-def test_fitted_anchors_fit_better_than_any_named_set():
+def test_fitted_anchors_have_a_higher_mean_iou_than_any_named_set():
     boxes, sizes = draw_boxes(3, count=400)
     means = [
         measure_best_iou(boxes, sizes, anchors).mean()
@@ -135,26 +132,23 @@ def test_fitted_anchors_fit_better_than_any_named_set():
     assert means[-1] > means[-2] + 0.01
 
 
-def test_more_sizes_never_fit_worse():
+def test_a_further_size_never_lowers_the_best_iou():
     boxes, sizes = draw_boxes(4)
-    one, both = AnchorSet(((96,),), (2.0,)), AnchorSet(((96, 192),), (2.0,))
-    with_one, with_both = (measure_best_iou(boxes, sizes, anchors, strides=(16,)) for anchors in (one, both))
-    assert (with_both >= with_one).all()
-    assert (with_both > with_one).any()
+    single_size = measure_best_iou(boxes, sizes, AnchorSet(((96,),), (2.0,)), strides=(16,))
+    two_sizes = measure_best_iou(boxes, sizes, AnchorSet(((96, 192),), (2.0,)), strides=(16,))
+    assert (two_sizes >= single_size).all()
+    assert (two_sizes > single_size).any()
 
 
-def test_on_real_photos_the_reports_anchors_fit_nothing_and_upright_ones_nearly_everything():
-    folder = Path(os.environ.get("WORKBOOK_SVHN", ROOT.parent / "shared" / "svhn_sample"))
-    if not (folder / "train.json").is_file():
-        pytest.skip(f"no photos in {folder}: name a folder with SVHN's train.json in WORKBOOK_SVHN")
-    document = json.loads((folder / "train.json").read_text())
+def test_on_real_photos_the_reports_anchors_match_no_digit_and_the_fitted_ones_nearly_all(svhn_folder):
+    document = json.loads((svhn_folder / "train.json").read_text())
     size_of = {image["id"]: (image["height"], image["width"]) for image in document["images"]}
     rows = document["annotations"]
     sizes = torch.tensor([size_of[row["image_id"]] for row in rows])
     boxes = torch.tensor([row["bbox"] for row in rows], dtype=torch.float32)
     boxes[:, 2:] += boxes[:, :2]
     fits = [measure_best_iou(boxes, sizes, anchors) for anchors in (REPORT_ANCHORS, DEFAULT_ANCHORS, FITTED_ANCHORS)]
-    # Of 4000 boxes: section 3 of the facts.
+    # Expected values: 4000 boxes of SVHN's train split.
     assert [fit.mean().item() for fit in fits] == pytest.approx([0.05, 0.68, 0.79], abs=0.02)
     assert [(fit >= 0.5).float().mean().item() for fit in fits] == pytest.approx([0.0, 0.981, 0.998], abs=0.02)
     assert [(fit >= 0.7).float().mean().item() for fit in fits] == pytest.approx([0.0, 0.431, 0.877], abs=0.06)

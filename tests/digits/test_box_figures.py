@@ -1,4 +1,4 @@
-"""What lesson 8's figures say."""
+"""Figures of box losses: artists, labels and limits for given arrays."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,13 +19,8 @@ TRUE = np.array([0.0, 0.0, 2.0, 4.0])
 MOVED = np.array([3.0, 1.0, 5.0, 5.0])
 
 
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
-
-
-def bounds(patch):
+def read_bounds(patch):
+    """Return (x, y, width, height) of a rectangle."""
     return (*patch.get_xy(), patch.get_width(), patch.get_height())
 
 
@@ -35,11 +30,11 @@ def test_every_scenario_has_a_sketch_and_two_panels_with_a_curve_per_loss():
     examples, positions = {name: MOVED[None] for name in curves}, {name: line for name in curves}
     figure = plot_scenarios(TRUE, examples, positions, curves, {name: f"{name} by" for name in curves})
     assert [ax.get_title() for ax in figure.axes[:2]] == ["apart", "nested"]
-    assert [bounds(patch) for patch in figure.axes[0].patches] == [(3, 1, 2, 4), (0, 0, 2, 4)]
+    assert [read_bounds(patch) for patch in figure.axes[0].patches] == [(3, 1, 2, 4), (0, 0, 2, 4)]
     for ax, factor in ((figure.axes[2], 1), (figure.axes[4], 2)):
-        drawn = {one.get_label(): one.get_ydata() for one in ax.lines if not one.get_label().startswith("_")}
-        np.testing.assert_allclose(drawn["smooth-L1 / 10"], 0.1 * factor * line)
-        np.testing.assert_allclose(drawn["CIoU"], factor * line)
+        values = {curve.get_label(): curve.get_ydata() for curve in ax.lines}
+        np.testing.assert_allclose(values["smooth-L1 / 10"], 0.1 * factor * line)
+        np.testing.assert_allclose(values["CIoU"], factor * line)
     assert figure.axes[5].get_xlabel() == "nested by"
 
 
@@ -48,31 +43,33 @@ def test_a_descent_shows_the_chosen_steps_and_the_overlap_of_all():
     overlaps = np.linspace(0, 1, 11)
     figure = plot_descents(TRUE, {"iou": path, "giou": path}, {"iou": overlaps, "giou": overlaps}, (0, 10))
     first, _, curve = figure.axes
-    assert [bounds(patch) for patch in first.patches] == [(3, 1, 2, 4), (0, 0, 2, 4), (0, 0, 2, 4)]
+    assert [read_bounds(patch) for patch in first.patches] == [(3, 1, 2, 4), (0, 0, 2, 4), (0, 0, 2, 4)]
     assert [line.get_label() for line in curve.lines] == ["IoU", "GIoU"]
     np.testing.assert_allclose(curve.lines[1].get_ydata(), overlaps)
 
 
-def test_overlaps_are_shares_and_named_with_their_mean():
+def test_distributions_of_overlaps_sum_to_1_and_labels_have_the_mean():
     ax = plot_overlaps({"before": np.array([0.5, 0.7]), "after": np.array([0.9])}, threshold=0.5)
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["before: mean 0.60", "after: mean 0.90"]
     assert ax.lines[0].get_xdata()[0] == 0.5
-    nothing = plot_overlaps({"before": np.zeros(0)})
-    assert nothing.get_legend().get_texts()[0].get_text() == "before: none"
+    for patch in ax.patches:  # the outline has two corners for each of the 40 bars
+        assert patch.get_xy()[1:-1:2, 1].sum() == pytest.approx(1)
+    empty = plot_overlaps({"before": np.zeros(0)})
+    assert empty.get_legend().get_texts()[0].get_text() == "before: none"
 
 
-def test_a_pair_is_shown_with_its_hull_and_sides_that_go_downhill():
+def test_a_pair_has_its_enclosing_box_and_the_negative_gradient_at_each_side():
     ax = plt.figure().add_subplot()
     plot_pair(TRUE, TRUE, np.zeros(4), ax, "hit", 3)
     update_pair(TRUE, MOVED, np.array([1.0, -2, 0, 0]), ax, "miss")
-    assert [bounds(patch) for patch in ax.patches] == [(0, 0, 5, 5), (0, 0, 2, 4), (3, 1, 2, 4)]
+    assert [read_bounds(patch) for patch in ax.patches] == [(0, 0, 5, 5), (0, 0, 2, 4), (3, 1, 2, 4)]
     (arrows,) = ax.collections
     np.testing.assert_allclose(arrows.get_offsets(), [(3, 3), (4, 1), (5, 3), (4, 5)])
     assert (arrows.U.tolist(), arrows.V.tolist()) == ([-1, 0, 0, 0], [0, 2, 0, 0])
     assert ax.get_title() == "miss"
 
 
-def test_bars_have_their_numbers_and_end_at_the_limit():
+def test_bars_have_their_values_as_texts_and_are_cut_at_the_limit():
     ax = plt.figure().add_subplot()
     plot_bars(np.array([0.5, 0.2]), ("iou", "giou"), ax, "loss", limit=1.0)
     update_bars(np.array([0.1, 7.0]), ax)

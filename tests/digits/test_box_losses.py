@@ -13,7 +13,7 @@ TRUE = torch.tensor([40.0, 20.0, 60.0, 60.0])
 
 
 @pytest.mark.parametrize("loss", BOX_LOSSES)
-def test_the_truth_itself_loses_nothing_and_elsewhere_a_step_downhill_helps(loss):
+def test_the_true_box_has_loss_0_and_a_step_against_the_gradient_lowers_the_loss(loss):
     assert measure_loss(loss, TRUE.unsqueeze(0), TRUE.unsqueeze(0))[0].item() == pytest.approx(0, abs=1e-6)
     near = place_boxes(TRUE, "apart", torch.tensor([0.3]))
     losses, gradients = measure_loss(loss, near, TRUE.unsqueeze(0))
@@ -21,7 +21,7 @@ def test_the_truth_itself_loses_nothing_and_elsewhere_a_step_downhill_helps(loss
 
 
 @pytest.mark.parametrize("loss", BOX_LOSSES)
-def test_gradients_are_those_of_finite_differences(loss):
+def test_gradients_equal_finite_differences(loss):
     predicted = torch.tensor([[43.0, 15.0, 66.0, 52.0]], dtype=torch.float64)
     true = TRUE.double().unsqueeze(0)
     _, gradients = measure_loss(loss, predicted, true)
@@ -34,30 +34,30 @@ def test_gradients_are_those_of_finite_differences(loss):
         assert gradients[0, corner].item() == pytest.approx(difference.item() / 2e-5, abs=tolerance)
 
 
-def test_disjoint_boxes_pull_under_every_loss_but_plain_iou():
+def test_disjoint_boxes_have_a_gradient_towards_the_truth_under_every_loss_except_iou():
     disjoint = place_boxes(TRUE, "apart", torch.tensor([1.5, 3.0]))
     for loss in BOX_LOSSES:
         losses, gradients = measure_loss(loss, disjoint, TRUE.expand(2, 4))
-        to_the_left = gradients[:, [0, 2]].sum(1)  # of moving both vertical sides
+        slope_to_the_right = gradients[:, [0, 2]].sum(1)  # of the loss, when both vertical sides move to the right
         if loss == "iou":
             assert losses.tolist() == [1.0, 1.0]
             assert not gradients.any()
         else:
             assert losses[1] > losses[0]
-            assert (to_the_left > 0).all()
+            assert (slope_to_the_right > 0).all()
 
 
-def test_inside_the_truth_only_losses_with_a_centre_know_where_it_is():
+def test_inside_the_true_box_only_diou_ciou_and_smooth_l1_depend_on_the_position():
     nested = place_boxes(TRUE, "nested", torch.tensor([0.0, 0.2]))
     for loss in BOX_LOSSES:
-        centred, beside = measure_loss(loss, nested, TRUE.expand(2, 4))[0].tolist()
+        centred_loss, shifted_loss = measure_loss(loss, nested, TRUE.expand(2, 4))[0].tolist()
         if loss in ("iou", "giou"):
-            assert centred == pytest.approx(beside) == pytest.approx(0.75)  # a quarter of the area
+            assert centred_loss == pytest.approx(shifted_loss) == pytest.approx(0.75)  # a quarter of the area
         else:
-            assert beside > centred + 0.005
+            assert shifted_loss > centred_loss + 0.005
 
 
-def test_stretched_boxes_keep_centre_and_area_and_only_ciou_adds_their_shape():
+def test_stretched_boxes_keep_centre_and_area_and_ciou_adds_a_term_of_their_shape():
     stretched = place_boxes(TRUE, "stretched", torch.tensor([1.0, 4.0]))
     torch.testing.assert_close(stretched, torch.tensor([TRUE.tolist(), [45.0, 0.0, 55.0, 80.0]]))
     diou, ciou = (measure_loss(loss, stretched, TRUE.expand(2, 4))[0] for loss in ("diou", "ciou"))
@@ -65,8 +65,8 @@ def test_stretched_boxes_keep_centre_and_area_and_only_ciou_adds_their_shape():
     assert ciou[1] > diou[1] + 0.001
 
 
-def test_slopes_of_equal_boxes_moved_apart_by_hand():
-    """IoU is (1 - s) / (1 + s) until they part, so its loss rises by 2 / (1 + s)²; smooth-L1 by its factor of 10."""
+def test_slopes_of_equal_boxes_side_by_side_by_hand():
+    """IoU is (1 - s) / (1 + s) up to s = 1, so its loss has the slope 2 / (1 + s)²; smooth-L1 has its factor of 10."""
     positions = torch.tensor([0.25, 0.5, 2.0], dtype=torch.float64)
     losses, slopes = measure_scenario("iou", TRUE.double(), "apart", positions)
     assert losses.tolist() == pytest.approx([0.4, 2 / 3, 1])
@@ -76,7 +76,7 @@ def test_slopes_of_equal_boxes_moved_apart_by_hand():
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("loss", BOX_LOSSES)
-def test_a_slope_is_that_of_the_curve(loss, scenario):
+def test_slopes_equal_differences_of_the_losses(loss, scenario):
     positions = torch.linspace(0.15, 0.7, 56, dtype=torch.float64)
     losses, slopes = measure_scenario(loss, TRUE.double(), scenario, positions)
     differences = (losses[2:] - losses[:-2]) / 0.02
@@ -85,13 +85,13 @@ def test_a_slope_is_that_of_the_curve(loss, scenario):
 
 
 @pytest.mark.parametrize("scale", [1.0, 7.0])
-def test_from_afar_every_loss_but_plain_iou_finds_the_truth(scale):
+def test_from_a_disjoint_box_the_descent_reaches_the_truth_under_every_loss_except_iou(scale):
     start = place_boxes(TRUE, "apart", torch.tensor([1.5]))[0]
     for loss in BOX_LOSSES:
         path = descend(loss, scale * start, scale * TRUE, num_steps=300)
         assert path.shape == (301, 4)
-        reached = box_iou(path[-1:], scale * TRUE.unsqueeze(0)).item()
-        assert reached == 0 if loss == "iou" else reached > 0.8, loss
+        final_iou = box_iou(path[-1:], scale * TRUE.unsqueeze(0)).item()
+        assert final_iou == 0 if loss == "iou" else final_iou > 0.8, loss
 
 
 def test_an_unknown_loss_or_scenario_is_refused():

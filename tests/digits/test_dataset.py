@@ -1,4 +1,4 @@
-"""House numbers from disk: what is read, what is refused, and how batches are made of it."""
+"""Data sets of house numbers: valid folders are read, broken ones are refused, and images are decoded on demand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from helpers.digits import dataset as dataset_module
 from helpers.digits.batches import build_loader
-from helpers.digits.dataset import DigitDataset
+from helpers.digits.dataset import DigitDataset, prepare_images
 from helpers.digits.drawn import DrawnConfig
 from helpers.digits.scenes import TRAIN_NUMBERS, draw_scene
 from helpers.records import DatasetError
@@ -27,14 +27,10 @@ def edit(folder, change):
     (folder / "train.json").write_text(json.dumps(document))
 
 
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
-
-
 # Reading
 
 
-def test_an_item_is_the_drawn_scene_with_torchvisions_labels(dataset):
+def test_an_item_is_the_drawn_scene_with_labels_from_1(dataset):
     rng = np.random.default_rng((DrawnConfig().seed, 0))
     for index in range(len(dataset)):
         scene = draw_scene(rng, TRAIN_NUMBERS)
@@ -46,7 +42,7 @@ def test_an_item_is_the_drawn_scene_with_torchvisions_labels(dataset):
     assert (image.dtype, target["boxes"].dtype, target["labels"].dtype) == (torch.uint8, torch.float32, torch.int64)
 
 
-def test_the_flat_columns_are_those_of_the_items(dataset):
+def test_columns_of_the_dataset_join_those_of_its_items(dataset):
     targets = [dataset[index][1] for index in range(len(dataset))]
     assert_array_equal(dataset.boxes, np.concatenate([target["boxes"] for target in targets]))
     assert_array_equal(dataset.labels, np.concatenate([target["labels"] for target in targets]))
@@ -65,17 +61,17 @@ def test_annotations_in_any_order_belong_to_their_images(folder, dataset):
     ("indices", "ids"),
     [([4, 1], [5, 2]), (slice(2, 5), [3, 4, 5]), (torch.tensor([0, 0]), [1, 1]), ([], []), (np.arange(2), [1, 2])],
 )
-def test_a_selection_holds_the_images_asked_for(dataset, indices, ids):
+def test_select_returns_the_images_at_the_indices_in_that_order(dataset, indices, ids):
     selected = dataset.select(indices)
     assert selected.image_ids.tolist() == ids
     assert len(selected) == len(ids)
     for index, image_id in enumerate(ids):
-        for found, expected in zip(selected[index], dataset[image_id - 1], strict=True):
-            assert_close(found, expected)
+        for column, expected in zip(selected[index], dataset[image_id - 1], strict=True):
+            assert_close(column, expected)
     assert len(selected.boxes) == sum(len(dataset[image_id - 1][1]["labels"]) for image_id in ids)
 
 
-def test_an_image_without_digits_has_none(folder):
+def test_an_image_without_annotations_has_no_boxes(folder):
     def remove(document):
         document["annotations"] = [record for record in document["annotations"] if record["image_id"] != 2]
 
@@ -85,7 +81,7 @@ def test_an_image_without_digits_has_none(folder):
     assert target["labels"].shape == (0,)
 
 
-def test_images_without_annotations_are_read_by_their_numbers(folder):
+def test_images_without_an_annotation_file_are_ordered_by_the_numbers_in_their_names(folder):
     (folder / "train.json").unlink()
     (folder / "train" / "10.png").rename(folder / "train" / "100.png")
     read = DigitDataset.read_unlabelled(folder, "train")
@@ -96,20 +92,20 @@ def test_images_without_annotations_are_read_by_their_numbers(folder):
     assert len(list(build_loader(read, 5))) == 5
 
 
-def test_boxes_across_the_border_are_cut_there(folder):
-    def drag(document):
+def test_boxes_across_the_border_are_clipped(folder):
+    def move_across_border(document):
         record, image = document["annotations"][0], document["images"][0]
         record["bbox"] = [-1, -2, 10, image["height"] + 5]
         record["area"] = 10 * (image["height"] + 5)
 
-    edit(folder, drag)
+    edit(folder, move_across_border)
     read = DigitDataset.read(folder, "train")
     height = int(read.sizes[0, 0])
     assert_array_equal(read.boxes[0], (0, 0, 9, height))
     assert read.file.areas[0] == 9 * height
 
 
-def test_nothing_is_decoded_before_it_is_asked_for(folder, dataset):
+def test_an_image_is_decoded_when_it_is_requested_and_not_before(folder, dataset):
     path = folder / "train" / "3.png"
     path.write_bytes(path.read_bytes()[:-40])
     read = DigitDataset.read(folder, "train")
@@ -118,12 +114,12 @@ def test_nothing_is_decoded_before_it_is_asked_for(folder, dataset):
         read[2]
 
 
-def test_the_real_photos_are_read(svhn_folder):
+def test_real_photos_are_read(svhn_folder):
     read = DigitDataset.read(svhn_folder, "train")
-    assert len(read) >= 256  # the sample, or as many as there are
+    assert len(read) >= 256
     assert (read.boxes >= 0).all()
-    assert (read.boxes[:, 2:] <= read.sizes[read.owners, ::-1]).all()  # some leave the image in the file
-    assert np.bincount(read.labels).argmax() == 2  # the commonest digit is 1, wherever people live
+    assert (read.boxes[:, 2:] <= read.sizes[read.owners, ::-1]).all()  # in the file, some boxes cross the border
+    assert np.bincount(read.labels).argmax() == 2  # label 2 is the digit 1, the most frequent one of house numbers
 
 
 # Refusing
@@ -158,7 +154,7 @@ def set_first(**values):
 
 
 def add_category(folder):
-    """Gives the first annotation a category that is no digit."""
+    """Give the first annotation a category that is no digit."""
     edit(folder, lambda document: document["categories"].append({"id": 11, "name": "ten"}))
     edit(folder, lambda document: document["annotations"][0].update(category_id=11))
 
@@ -169,7 +165,7 @@ BROKEN = {
     "an image is missing": (remove_image, r"7\.png: the image is missing.*move it away and take its record out"),
     "an empty image": (make_empty, r"7\.png: no PNG image.*Restore it"),
     "another format": (make_jpeg, r"7\.png: no PNG image, but JPEG.*save them as PNG"),
-    "another size": (resize, r"7\.png: the image is \(4, 5\) \(height, width\), its record says.*not of the same set"),
+    "another size": (resize, r"7\.png: the image is \(4, 5\) \(height, width\), its record has.*not of the same set"),
     "zero width": (set_first(bbox=[1, 1, 0, 5], area=0), r"annotation 1 \(record 1\): bbox.*no width or no height"),
     "zero height": (set_first(bbox=[1, 1, 5, 0], area=0), r"annotation 1 \(record 1\): bbox.*no width or no height"),
     "negative width": (set_first(bbox=[9, 1, -5, 5], area=25), r"bbox \[9, 1, -5, 5\].*no width or no height"),
@@ -179,7 +175,7 @@ BROKEN = {
     "unknown category": (set_first(category_id=11), r"category_id 11 is not in `categories`"),
     "a class that is no digit": (add_category, r"the name 'ten' is unknown.*the classes are 0, 1"),
     "unknown image": (set_first(image_id=99), r"image_id 99 is not in `images`"),
-    "a crowd": (set_first(iscrowd=1), r"a digit of image 1 is a crowd"),
+    "a crowd": (set_first(iscrowd=1), r"a digit of image 1 is a crowd.*remove the annotation"),
     "corners for sides": (
         lambda folder: edit(
             folder,
@@ -195,14 +191,14 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_dataset_is_refused_with_file_record_and_remedy(folder, name):
+def test_a_broken_folder_is_refused_with_file_record_and_remedy(folder, name):
     damage, message = BROKEN[name]
     damage(folder)
     with pytest.raises(DatasetError, match=message):
         DigitDataset.read(folder, "train")
 
 
-def test_images_without_truth_that_no_answer_could_name_are_refused(tmp_path):
+def test_a_split_without_truth_is_refused_if_it_has_no_image_or_an_image_without_a_number(tmp_path):
     with pytest.raises(DatasetError, match="test: the folder of the images is missing"):
         DigitDataset.read_unlabelled(tmp_path, "test")
     (tmp_path / "test").mkdir()
@@ -211,7 +207,7 @@ def test_images_without_truth_that_no_answer_could_name_are_refused(tmp_path):
         DigitDataset.read_unlabelled(tmp_path, "test")
     for name in ("1.png", "2.jpg", "front.png"):
         Image.new("RGB", (5, 4)).save(tmp_path / "test" / name)
-    with pytest.raises(DatasetError, match=r"2\.jpg: its name is no image_id with \.png \(2 of 3 images are so\)"):
+    with pytest.raises(DatasetError, match=r"2\.jpg: the name is not an image_id with \.png \(2 of 3 images\)"):
         DigitDataset.read_unlabelled(tmp_path, "test")
 
 
@@ -229,13 +225,13 @@ def list_images(folder, *names, **more):
     (folder / "test.json").write_text(json.dumps({"images": images, **more}))
 
 
-def test_hidden_files_are_passed_over(photos):
+def test_hidden_files_are_skipped(photos):
     for name in ("._1.png", ".2.png", ".DS_Store"):
         (photos / "test" / name).write_bytes(b"\0\5\x16\7")
     assert DigitDataset.read_unlabelled(photos, "test").image_ids.tolist() == [1, 2, 10]
 
 
-def test_images_without_truth_have_the_ids_that_the_list_gives_them(photos):
+def test_ids_of_images_without_truth_are_those_of_their_list(photos):
     list_images(photos, "1.png", "10.png")
     read = DigitDataset.read_unlabelled(photos, "test")
     assert (read.image_ids.tolist(), read.file.file_names) == ([29, 30], ("10.png", "1.png"))
@@ -253,21 +249,21 @@ def test_images_without_truth_have_the_ids_that_the_list_gives_them(photos):
         (["../test/1.png"], r"test\.json: image 30 \(record 1\): file_name '\.\./test/1\.png' leaves the folder"),
     ],
 )
-def test_a_list_of_images_that_are_not_there_is_refused(photos, names, message):
+def test_a_list_without_images_or_with_missing_ones_is_refused(photos, names, message):
     list_images(photos, *names)
     with pytest.raises(DatasetError, match=message):
         DigitDataset.read_unlabelled(photos, "test")
 
 
-def test_two_images_of_one_id_and_images_that_are_no_png_are_refused(photos):
+def test_two_images_with_one_id_and_images_of_other_formats_are_refused(photos):
     shutil.copy(photos / "test" / "2.png", photos / "test" / "02.png")
-    with pytest.raises(DatasetError, match=r"2\.png: its image_id is that of 02\.png, too"):
+    with pytest.raises(DatasetError, match=r"2\.png: its image_id is also that of 02\.png"):
         DigitDataset.read_unlabelled(photos, "test")
     (photos / "test" / "02.png").unlink()
     for name in ("front.png", "3.jpg", "\u0661.png", "9" * 30 + ".png"):
         Image.new("RGB", (5, 4)).save(photos / "test" / name)
-        remedy = "save them as PNG" if name.endswith("jpg") else "name them so"
-        with pytest.raises(DatasetError, match=rf"its name is no image_id with \.png.*Remedy: {remedy}"):
+        remedy = "save them as PNG" if name.endswith("jpg") else "rename them to <image_id>"
+        with pytest.raises(DatasetError, match=rf"the name is not an image_id with \.png.*Remedy: {remedy}"):
             DigitDataset.read_unlabelled(photos, "test")
         (photos / "test" / name).unlink()
     Image.new("RGB", (5, 4)).save(photos / "test" / "2.png", "JPEG")
@@ -275,13 +271,13 @@ def test_two_images_of_one_id_and_images_that_are_no_png_are_refused(photos):
         DigitDataset.read_unlabelled(photos, "test")
 
 
-def test_a_split_without_any_annotation_has_no_truth(folder):
+def test_an_annotation_file_without_annotations_is_refused(folder):
     edit(folder, lambda document: document.update(annotations=[]))
     with pytest.raises(DatasetError, match=r"train\.json: no annotations: the split has no truth"):
         DigitDataset.read(folder, "train")
 
 
-def test_the_order_of_the_records_means_nothing(folder, dataset):
+def test_the_order_of_the_records_has_no_effect(folder, dataset):
     def reverse(document):
         for records in document.values():
             records.reverse()
@@ -293,7 +289,7 @@ def test_the_order_of_the_records_means_nothing(folder, dataset):
         assert_array_equal(getattr(read, name), getattr(dataset, name))
 
 
-def test_a_pipe_for_an_image_or_for_the_annotations_is_not_waited_for(folder):
+def test_a_pipe_in_place_of_a_file_is_refused_without_waiting_for_it(folder):
     for name in ("train/7.png", "train.json"):
         (folder / name).unlink()
         os.mkfifo(folder / name)
@@ -308,7 +304,7 @@ def test_a_grey_image_is_refused_when_it_is_decoded(folder, dataset):
         DigitDataset.read(folder, "train")[6]
 
 
-def test_as_many_images_are_decoded_once_as_may_be_kept_and_none_is_spoilt(folder, monkeypatch):
+def test_the_first_images_are_decoded_once_and_the_cache_is_safe_from_changes(folder, monkeypatch):
     read = DigitDataset.read(folder, "train")
     decoded = []
 
@@ -317,10 +313,18 @@ def test_as_many_images_are_decoded_once_as_may_be_kept_and_none_is_spoilt(folde
         return decode(path, size, mode)
 
     monkeypatch.setattr(dataset_module, "read_image", read_image)
-    monkeypatch.setattr(dataset_module, "KEPT_BYTES", int(3 * read.sizes[:4].prod(axis=1).sum()))
+    monkeypatch.setattr(dataset_module, "CACHE_BYTES", int(3 * read.sizes[:4].prod(axis=1).sum()))
     first = [read[row][0] for row in range(6)]
     expected = [image.clone() for image in first]
     for image in first:
-        image.zero_()
+        image.zero_()  # the caller's copy, not the cached image
     assert_close([read[row][0] for row in range(6)], expected)
     assert decoded == ["1", "2", "3", "4", "5", "6", "5", "6"]
+
+
+def test_prepared_images_are_floats_from_0_to_1():
+    images = [torch.tensor([0, 51, 255], dtype=torch.uint8).view(3, 1, 1), torch.zeros(3, 4, 5, dtype=torch.uint8)]
+    prepared = prepare_images(images, torch.device("cpu"))
+    assert prepared[0].flatten().tolist() == pytest.approx([0, 0.2, 1])
+    assert [image.shape for image in prepared] == [image.shape for image in images]
+    assert images[0].flatten().tolist() == [0, 51, 255]  # the input is unchanged

@@ -1,4 +1,4 @@
-"""What the digit figures say."""
+"""Figures of digits: artists, labels and limits for given arrays."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,23 +12,17 @@ from helpers.digits.figures import (
     plot_coverage,
     plot_curves,
     plot_errors,
-    plot_found_by_share,
     plot_galleries,
     plot_layouts,
     plot_number,
     plot_reading,
+    plot_recall_by_share,
     plot_training,
     update_anchors,
     update_reading,
 )
 from helpers.digits.statistics import SVHN_LAYOUT, measure_layout
 from helpers.plotting import PREDICTION_COLOUR, TRUTH_COLOUR
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
 
 
 def build_item(width=90):
@@ -40,20 +34,20 @@ def find_boxes(lines):
     return [[*corners.min(axis=0), *corners.max(axis=0)] for corners in lines.get_segments()]
 
 
-def test_a_number_is_drawn_with_its_boxes_and_read_in_the_title():
+def test_a_number_has_its_boxes_and_the_title_has_its_digits_in_reading_order():
     ax = plot_number(*build_item(), title="number")
     assert ax.get_title() == "number 07"
-    found = [(*patch.get_xy(), patch.get_width(), patch.get_height()) for patch in ax.patches]
-    assert found == [(10, 5, 10, 30), (22, 6, 9, 30)]
+    bounds = [(*patch.get_xy(), patch.get_width(), patch.get_height()) for patch in ax.patches]
+    assert bounds == [(10, 5, 10, 30), (22, 6, 9, 30)]
     assert ax.images[0].get_extent() == [0, 90, 40, 0]
 
 
-def test_an_image_without_digits_is_drawn_without_boxes():
+def test_an_image_without_digits_has_no_boxes_and_no_title():
     ax = plot_number(np.zeros((8, 9, 3), np.uint8), np.empty((0, 4)), np.empty(0, np.int64))
     assert (len(ax.patches), ax.get_title()) == (0, "")
 
 
-def test_every_set_is_a_block_with_its_name_and_wide_images_show_their_middle():
+def test_every_gallery_is_a_block_with_its_name_and_wide_images_are_cut_to_their_middle():
     figure = plot_galleries({"drawn": [build_item()] * 4, "real": [build_item(200)] * 2}, columns=3)
     drawn, real = figure.subfigs
     assert [block.get_suptitle() for block in (drawn, real)] == ["drawn", "real"]
@@ -70,7 +64,7 @@ def build_measures(seed, count=200):
     return measure_layout(rng.integers(50, 300, (count, 2)), np.arange(count), boxes)
 
 
-def test_every_quantity_has_a_panel_with_a_curve_per_set_and_lines_of_reference():
+def test_every_quantity_has_a_panel_with_a_curve_per_set_references_and_readable_ticks():
     figure = plot_layouts({"drawn": build_measures(0), "real": build_measures(1, 50)}, SVHN_LAYOUT["train"])
     assert [ax.get_xlabel() for ax in figure.axes] == [
         "image width (px)",
@@ -83,19 +77,23 @@ def test_every_quantity_has_a_panel_with_a_curve_per_set_and_lines_of_reference(
     for ax, expected in zip(figure.axes, SVHN_LAYOUT["train"].values(), strict=True):
         assert len(ax.patches) == 2
         assert [line.get_xdata()[0] for line in ax.lines] == list(expected)
+        assert ax.get_xscale() == "log"
+        assert 1 <= len(ax.get_xticks()) <= 12
+        labels = [label.get_text() for label in ax.get_xticklabels()]
+        assert labels == [f"{tick:g}" for tick in ax.get_xticks()]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["drawn", "real"]
 
 
-def test_curves_of_sets_of_any_size_hold_all_of_them():
+def test_every_curve_has_the_sum_1_for_any_size_of_its_set():
     figure = plot_layouts({"few": build_measures(0, 20), "many": build_measures(1, 500)})
     for ax in figure.axes:
         for patch in ax.patches:
             heights = patch.get_xy()[:, 1]
-            # An outline goes up and along each of the 25 bars: its corners name every height twice.
+            # The outline of the histogram has two corners for each of the 25 bars, so every height occurs twice.
             assert heights[1:-1:2].sum() == pytest.approx(1, abs=1e-6)
 
 
-def test_a_curve_of_coverage_is_the_share_of_boxes_from_each_iou_on():
+def test_coverage_is_the_share_of_boxes_with_at_least_each_iou():
     ax = plot_coverage({"half": np.array([0.5, 1.0]), "none": np.zeros(3)})
     half, none, mark = ax.lines
     assert (half.get_label(), none.get_label()) == ("half", "none")
@@ -108,40 +106,40 @@ def test_anchors_are_drawn_in_the_pixels_of_the_resized_image():
     box, shapes = np.array([10.0, 10, 30, 50]), np.array([[0.0, 0, 40, 60], [15, 20, 25, 40]])
     ax = plot_anchors(build_item()[0], (80, 180), box, shapes, shapes[1], plt.figure().add_subplot(), "t")
     assert ax.images[0].get_extent() == [0, 180, 80, 0]
-    every, best, digit = (find_boxes(lines) for lines in ax.collections)
-    assert (every, best, digit) == (shapes.tolist(), [shapes[1].tolist()], [box.tolist()])
+    all_shapes, best, digit = (find_boxes(lines) for lines in ax.collections)
+    assert (all_shapes, best, digit) == (shapes.tolist(), [shapes[1].tolist()], [box.tolist()])
     assert ax.get_title() == "t"
     update_anchors((40, 90), box / 2, shapes[:1], shapes[0], ax, "half")
     assert ax.images[0].get_extent() == [0, 90, 40, 0]
     assert [find_boxes(lines) for lines in ax.collections] == [[shapes[0].tolist()]] * 2 + [[(box / 2).tolist()]]
 
 
-def test_training_is_drawn_as_four_losses_and_twelve_numbers():
+def test_training_has_four_losses_and_cocos_metrics_except_those_without_true_boxes():
     losses = ("loss", "objectness", "proposal", "class", "box")
     history = [{"epoch": epoch} | dict.fromkeys((*losses, *TWELVE), 0.1 * epoch) for epoch in (1, 2)]
     figure = plot_training(history)
     assert [len(ax.lines) for ax in figure.axes] == [4, 6, 6]
-    shown = [line.get_label() for ax in figure.axes[1:] for line in ax.lines]
-    assert shown == [name.replace("_", " ") for name in TWELVE]
+    labels = [line.get_label() for ax in figure.axes[1:] for line in ax.lines]
+    assert labels == [name.replace("_", " ") for name in TWELVE]
     for row in history:
         row["ap_large"] = row["ar_large"] = -1.0  # no digit is large
     assert [len(ax.lines) for ax in plot_training(history).axes] == [4, 5, 5]
 
 
-def test_truth_is_green_and_what_is_read_is_red_with_its_digit():
+def test_a_reading_has_truth_in_green_and_detections_in_red_with_their_digits():
     image, boxes, digits = build_item()
     ax = plot_reading(image, boxes, boxes[:1] + 1, digits[:1], title="read")
-    true, read = ax.collections
-    assert (find_boxes(true), find_boxes(read)) == (boxes.tolist(), (boxes[:1] + 1).tolist())
-    assert (to_hex(true.get_color()[0]), to_hex(read.get_color()[0])) == (
+    true, predicted = ax.collections
+    assert (find_boxes(true), find_boxes(predicted)) == (boxes.tolist(), (boxes[:1] + 1).tolist())
+    assert (to_hex(true.get_color()[0]), to_hex(predicted.get_color()[0])) == (
         TRUTH_COLOUR.lower(),
         PREDICTION_COLOUR.lower(),
     )
-    assert [lines.get_linestyle()[0][1] is None for lines in (true, read)] == [True, False]
+    assert [lines.get_linestyle()[0][1] is None for lines in (true, predicted)] == [True, False]
     assert [text.get_text() for text in ax.texts] == ["0"]
 
 
-def test_a_panel_of_readings_goes_over_to_an_image_of_another_size():
+def test_an_updated_reading_shows_an_image_of_another_size_with_its_boxes():
     image, boxes, digits = build_item()
     ax = plot_reading(image, boxes, boxes, digits, title="first")
     update_reading(build_item(50)[0], boxes[:0], boxes[1:], digits[1:], ax, "second")
@@ -152,7 +150,7 @@ def test_a_panel_of_readings_goes_over_to_an_image_of_another_size():
     assert ax.get_title() == "second"
 
 
-def test_confusions_carry_their_counts_and_rows_are_shares_of_the_true_digit():
+def test_confusions_have_counts_as_texts_and_shares_of_the_true_digit_as_colours():
     matrix = np.zeros((11, 11), np.int64)
     matrix[1, 1], matrix[1, 7], matrix[10, 3] = 6, 2, 4
     ax = plot_confusions(matrix, plt.figure().add_subplot())
@@ -167,7 +165,7 @@ def test_confusions_carry_their_counts_and_rows_are_shares_of_the_true_digit():
     assert ax.get_yticklabels()[-1].get_text() == "nothing"
 
 
-def test_errors_are_stacked_per_hundred_digits_and_extra_boxes_are_nobodys():
+def test_errors_are_stacked_per_hundred_digits_without_extra_detections():
     true_digits = np.array([3, 3, 3, 3, 10])
     ax = plot_errors(true_digits, ["right", "missed", "loose", "missed", "extra"], plt.figure().add_subplot())
     heights = {container.get_label(): container[3].get_height() for container in ax.containers}
@@ -176,15 +174,15 @@ def test_errors_are_stacked_per_hundred_digits_and_extra_boxes_are_nobodys():
     assert sum(bar.get_height() for container in ax.containers for bar in container) == 75
 
 
-def test_found_digits_are_grouped_by_fifths_of_their_share():
+def test_recall_is_measured_in_fifths_of_the_digits_by_their_share():
     shares = np.linspace(0.1, 1.0, 10)
-    ax = plot_found_by_share(shares, {"one": shares > 0.55, "few": np.zeros(10, bool)})
+    ax = plot_recall_by_share(shares, {"large digits": shares > 0.55, "none": np.zeros(10, bool)})
     assert ax.lines[0].get_ydata().tolist() == [0, 0, 0.5, 1, 1]
     assert ax.lines[0].get_xdata() == pytest.approx([0.15, 0.35, 0.55, 0.75, 0.95])
     assert ax.lines[1].get_ydata().tolist() == [0] * 5
 
 
-def test_curves_of_variants_count_epochs_from_one():
+def test_curves_of_variants_start_at_epoch_1():
     ax = plot_curves({"report": [0.1, 0.2], "fitted": [0.3, 0.5]}, ylabel="AP")
     assert [line.get_label() for line in ax.lines] == ["report", "fitted"]
     assert ax.lines[1].get_xydata().tolist() == [[1, 0.3], [2, 0.5]]

@@ -1,4 +1,4 @@
-"""Losses of regions against torchvision's, and the report's schedule."""
+"""Losses of regions against torchvision's, the schedule of the report, and the mixture of box losses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def draw_boxes(count: int, seed: int = 0) -> torch.Tensor:
 
 
 def draw_regions(num_regions: int = 30, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Returns the arguments of `compute_region_losses`: two thirds of the regions hold a digit."""
+    """Return the arguments of `compute_region_losses`; two thirds of the regions have a digit."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(1, 11, (num_regions,), generator=generator)
     labels[::3] = 0
@@ -39,21 +39,23 @@ def draw_regions(num_regions: int = 30, seed: int = 0) -> dict[str, torch.Tensor
     }
 
 
-def test_class_and_smooth_l1_are_torchvisions_with_their_gradients():
+def test_class_loss_smooth_l1_and_their_gradients_equal_torchvisions():
     regions = draw_regions()
     losses = compute_region_losses(**regions, term="ciou")
     targets = BOX_CODER.encode_single(regions["true_boxes"], regions["regions"])
     expected = fastrcnn_loss(regions["class_logits"], regions["offsets"], [regions["labels"]], [targets])
-    for own, other, source in zip(
-        (losses["class"], losses["smooth-l1"]), expected, ("class_logits", "offsets"), strict=True
-    ):
-        torch.testing.assert_close(own, other)
-        gradients = (torch.autograd.grad(loss, regions[source], retain_graph=True)[0] for loss in (own, other))
-        torch.testing.assert_close(*gradients)
+    names, inputs = ("class", "smooth-l1"), ("class_logits", "offsets")
+    for name, input_name, expected_loss in zip(names, inputs, expected, strict=True):
+        torch.testing.assert_close(losses[name], expected_loss)
+        gradient, expected_gradient = (
+            torch.autograd.grad(loss, regions[input_name], retain_graph=True)[0]
+            for loss in (losses[name], expected_loss)
+        )
+        torch.testing.assert_close(gradient, expected_gradient)
 
 
 @pytest.mark.parametrize("term", OVERLAP_LOSSES)
-def test_a_term_is_that_of_the_boxes_which_the_true_class_predicts(term):
+def test_the_term_is_the_overlap_loss_of_the_boxes_of_the_true_class(term):
     regions = draw_regions()
     expected = 0.0
     for row in range(30):
@@ -65,17 +67,17 @@ def test_a_term_is_that_of_the_boxes_which_the_true_class_predicts(term):
     assert compute_region_losses(**regions, term=term)["term"].item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_term_moves_the_offsets_of_the_true_class_and_no_other():
+def test_the_term_has_a_gradient_for_the_offsets_of_the_true_class_only():
     regions = draw_regions()
     compute_region_losses(**regions, term="giou")["term"].backward()
-    moved = regions["offsets"].grad.unflatten(1, (11, 4)).abs().sum(-1) > 0
+    has_gradient = regions["offsets"].grad.unflatten(1, (11, 4)).abs().sum(-1) > 0
     expected = torch.nn.functional.one_hot(regions["labels"], 11).bool()
     expected[:, 0] = False
-    assert torch.equal(moved, expected)
+    assert torch.equal(has_gradient, expected)
     assert regions["class_logits"].grad is None
 
 
-def test_without_a_digit_only_the_class_is_learned():
+def test_regions_without_a_digit_have_a_class_loss_only():
     regions = draw_regions()
     regions["labels"] = torch.zeros_like(regions["labels"])
     losses = compute_region_losses(**regions, term="diou")
@@ -85,7 +87,7 @@ def test_without_a_digit_only_the_class_is_learned():
     assert regions["offsets"].grad.abs().sum() == 0
 
 
-def test_without_any_region_nothing_is_lost():
+def test_without_regions_all_losses_are_0():
     regions = {name: column[:0] for name, column in draw_regions().items()}
     assert [loss.item() for loss in compute_region_losses(**regions, term="iou").values()] == [0, 0, 0]
 
@@ -97,31 +99,31 @@ def test_the_reports_schedule_by_hand():
     assert [Schedule().weight(epoch) for epoch in range(3)] == [1, 1, 1]
 
 
-def gradient_of_mix(config: BoxLossConfig, epoch: int) -> torch.Tensor:
+def measure_gradient(config: BoxLossConfig, epoch: int) -> torch.Tensor:
     regions = draw_regions()
     losses = compute_region_losses(**regions, term=config.term)
     return torch.autograd.grad(config.mix(losses["smooth-l1"], losses["term"], epoch), regions["offsets"])[0]
 
 
 @pytest.mark.parametrize("term", OVERLAP_LOSSES)
-def test_a_constant_term_changes_nothing_but_the_weight_of_smooth_l1(term):
+def test_a_constant_term_only_scales_the_gradient_of_smooth_l1(term):
     config = BoxLossConfig(term, REPORT_SCHEDULE, constant=True)
-    plain = gradient_of_mix(BoxLossConfig(), 10)
-    torch.testing.assert_close(gradient_of_mix(config, 3), plain)
-    torch.testing.assert_close(gradient_of_mix(config, 10), (1 - 0.3) * plain)
-    real = gradient_of_mix(BoxLossConfig(term, REPORT_SCHEDULE), 10)
-    assert (real - (1 - 0.3) * plain).abs().max() > 1e-4
+    plain = measure_gradient(BoxLossConfig(), 10)
+    torch.testing.assert_close(measure_gradient(config, 3), plain)
+    torch.testing.assert_close(measure_gradient(config, 10), (1 - 0.3) * plain)
+    with_gradient = measure_gradient(BoxLossConfig(term, REPORT_SCHEDULE), 10)
+    assert (with_gradient - (1 - 0.3) * plain).abs().max() > 1e-4
 
 
-def test_a_constant_term_adds_its_number_to_the_loss():
+def test_the_mixture_of_losses_by_hand():
     mixed = BoxLossConfig("iou", REPORT_SCHEDULE, constant=True).mix(torch.tensor(2.0), torch.tensor(0.5), 10)
     assert mixed.item() == pytest.approx(0.7 * 2 + 0.3 * 0.5)
     assert BoxLossConfig("iou", gain=10).mix(torch.tensor(2.0), torch.tensor(0.5), 0).item() == pytest.approx(5.0)
     assert BoxLossConfig().mix(torch.tensor(2.0), torch.tensor(0.5), 0).item() == 2.0
 
 
-def test_overlap_losses_are_torchvisions_overlaps():
-    boxes, others = draw_boxes(50, seed=3), draw_boxes(50, seed=4)
-    torch.testing.assert_close(iou_loss(boxes, others), 1 - box_iou(boxes, others).diagonal())
-    giou = OVERLAP_LOSSES["giou"](boxes, others)
-    torch.testing.assert_close(giou, 1 - generalized_box_iou(boxes, others).diagonal())
+def test_overlap_losses_equal_1_minus_torchvisions_overlaps():
+    predicted, true = draw_boxes(50, seed=3), draw_boxes(50, seed=4)
+    torch.testing.assert_close(iou_loss(predicted, true), 1 - box_iou(predicted, true).diagonal())
+    giou = OVERLAP_LOSSES["giou"](predicted, true)
+    torch.testing.assert_close(giou, 1 - generalized_box_iou(predicted, true).diagonal())

@@ -1,4 +1,4 @@
-"""COCO's numbers of digits against pycocotools, errors by kind, confusions and whole numbers."""
+"""COCO's metrics of digits against pycocotools, errors by kind, confusions and whole numbers."""
 
 from __future__ import annotations
 
@@ -21,40 +21,20 @@ from helpers.digits.metrics import (
     count_confusions,
     count_kinds,
     evaluate_digits,
+    find_correct,
     find_errors,
-    find_right,
     measure_accuracy,
     true_numbers,
 )
+from tests.digits.support import LEFT, RIGHT, build_detections, build_file
 
-LEFT, RIGHT = (10.0, 10.0, 30.0, 50.0), (32.0, 10.0, 52.0, 50.0)
 HALF_OFF = (10.0, 30.0, 30.0, 70.0)  # IoU with LEFT: 20 / 60
 
 
-def build_file(*images: list[tuple]) -> coco.BoxFile:
-    """Returns the truth of images of 100 x 80 pixels from `(box, digit)` each."""
-    rows = [(image, *one) for image, objects in enumerate(images) for one in objects]
-    owners, boxes, digits = zip(*rows, strict=True) if rows else ((), (), ())
-    boxes = np.array(boxes, float).reshape(-1, 4)
-    count = len(images)
-    return coco.BoxFile(
-        np.arange(1, count + 1),
-        tuple(f"{number}.png" for number in range(1, count + 1)),
-        np.tile([80, 100], (count, 1)),
-        np.array(owners, np.int64),
-        boxes,
-        np.array(digits, np.int64),
-        (boxes[:, 2:] - boxes[:, :2]).prod(1),
-        np.ones(len(boxes)),
-        np.zeros(len(boxes), bool),
-    )
-
-
-def build_detections(*found: tuple) -> Detections:
-    """Returns the detections of one image from `(box, score, digit)` each, best first."""
-    boxes, scores, digits = zip(*found, strict=True) if found else ([], [], [])
-    labels = torch.tensor(digits, dtype=torch.int64) + 1
-    return Detections(torch.tensor(boxes).reshape(-1, 4), torch.tensor(scores).float(), labels)
+def build_truth(*images: list[tuple]) -> coco.BoxFile:
+    """Return the truth of images from the `(box, digit)` of each object, image by image."""
+    records = [(row, box, digit) for row, objects in enumerate(images) for box, digit in objects]
+    return build_file(records, num_images=len(images))
 
 
 def draw_random_case(seed: int, num_images: int = 40) -> tuple[coco.BoxFile, list[Detections]]:
@@ -72,18 +52,18 @@ def draw_random_case(seed: int, num_images: int = 40) -> tuple[coco.BoxFile, lis
         guesses = np.where(rng.random(count) < 0.3, rng.integers(0, 10, count), digits[source])
         scores = np.sort(rng.random(count))[::-1]
         detections.append(build_detections(*zip(noisy.tolist(), scores.tolist(), guesses.tolist(), strict=True)))
-    return build_file(*images), detections
+    return build_truth(*images), detections
 
 
-def test_the_numbers_are_those_of_pycocotools_from_the_files_themselves(tmp_path):
+def test_metrics_equal_those_of_pycocotools_on_the_written_file(tmp_path):
     file, detections = draw_random_case(0)
     coco.write_boxes(tmp_path / "truth.json", file, "coco", [str(digit) for digit in range(10)])
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(tmp_path / "truth.json")
         results = [
             {"image_id": image, "category_id": label, "bbox": [x1, y1, x2 - x1, y2 - y1], "score": score}
-            for image, one in enumerate(detections, 1)
-            for (x1, y1, x2, y2), score, label in zip(*(column.tolist() for column in one), strict=True)
+            for image, image_detections in enumerate(detections, 1)
+            for (x1, y1, x2, y2), score, label in zip(*(column.tolist() for column in image_detections), strict=True)
         ]
         evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
         evaluation.evaluate()
@@ -97,29 +77,30 @@ def test_the_numbers_are_those_of_pycocotools_from_the_files_themselves(tmp_path
     assert 0.05 < metrics["ap50"] < 0.95
 
 
-def kinds_of(objects: list[tuple], *found: tuple) -> list[str]:
-    return find_errors(build_file(objects), [build_detections(*found)]).kinds
+def find_kinds(objects: list[tuple], *records: tuple) -> list[str]:
+    """Return the kinds of findings in one image with these objects and detections."""
+    return find_errors(build_truth(objects), [build_detections(*records)]).kinds
 
 
-def test_errors_have_the_kinds_that_they_are_called():
+def test_every_kind_of_error_by_hand():
     objects = [(LEFT, 1), (RIGHT, 7)]
     right = (RIGHT, 0.9, 7)
-    assert kinds_of(objects, (LEFT, 0.95, 1), right) == ["right", "right"]
-    assert kinds_of(objects, right) == ["right", "missed"]
-    assert kinds_of(objects, (LEFT, 0.95, 4), right) == ["wrong class", "right"]
-    assert kinds_of(objects, right, (HALF_OFF, 0.8, 1)) == ["right", "loose"]
-    assert kinds_of(objects, right, (LEFT, 0.8, 1), (LEFT, 0.7, 4)) == ["right", "right", "extra"]
-    assert kinds_of(objects, right, (LEFT, 0.8, 1), (HALF_OFF, 0.7, 1)) == ["right", "right", "extra"]
-    assert kinds_of(objects, right, (LEFT, 0.8, 1), ((70.0, 0.0, 90.0, 30.0), 0.7, 1)) == ["right", "right", "extra"]
-    assert kinds_of(objects, right, (LEFT, 0.4, 1)) == ["right", "missed"]  # below the score threshold
-    assert kinds_of([], right) == ["extra"]
-    assert kinds_of(objects) == ["missed", "missed"]
+    assert find_kinds(objects, (LEFT, 0.95, 1), right) == ["right", "right"]
+    assert find_kinds(objects, right) == ["right", "missed"]
+    assert find_kinds(objects, (LEFT, 0.95, 4), right) == ["wrong class", "right"]
+    assert find_kinds(objects, right, (HALF_OFF, 0.8, 1)) == ["right", "loose"]
+    assert find_kinds(objects, right, (LEFT, 0.8, 1), (LEFT, 0.7, 4)) == ["right", "right", "extra"]
+    assert find_kinds(objects, right, (LEFT, 0.8, 1), (HALF_OFF, 0.7, 1)) == ["right", "right", "extra"]
+    assert find_kinds(objects, right, (LEFT, 0.8, 1), ((70.0, 0.0, 90.0, 30.0), 0.7, 1)) == ["right", "right", "extra"]
+    assert find_kinds(objects, right, (LEFT, 0.4, 1)) == ["right", "missed"]  # below the score threshold
+    assert find_kinds([], right) == ["extra"]
+    assert find_kinds(objects) == ["missed", "missed"]
 
 
-def test_findings_name_objects_and_detections():
-    file = build_file([], [(LEFT, 1), (RIGHT, 7)])
-    found = build_detections((RIGHT, 0.9, 7), (LEFT, 0.8, 4), (LEFT, 0.7, 1))
-    findings = find_errors(file, [build_detections(), found])
+def test_findings_have_the_rows_of_objects_and_detections():
+    file = build_truth([], [(LEFT, 1), (RIGHT, 7)])
+    detections = build_detections((RIGHT, 0.9, 7), (LEFT, 0.8, 4), (LEFT, 0.7, 1))
+    findings = find_errors(file, [build_detections(), detections])
     assert findings.images.tolist() == [1, 1, 1]
     assert findings.objects.tolist() == [1, 0, -1]
     assert findings.detections.tolist() == [0, 1, 2]
@@ -127,7 +108,7 @@ def test_findings_name_objects_and_detections():
     assert findings.predicted_digits.tolist() == [7, 4, 1]
 
 
-def test_the_better_score_takes_the_object_it_overlaps_most():
+def test_the_detection_with_the_higher_score_is_matched_first_to_the_object_it_overlaps_most():
     overlap = torch.tensor([[0.6, 0.7, 0.0], [0.9, 0.8, 0.3], [0.2, 0.9, 0.4]])
     assert choose_objects(overlap, 0.5) == [1, 0, -1]
     assert choose_objects(overlap, 0.5, 0.1) == [1, 0, 2]
@@ -141,7 +122,7 @@ def test_every_object_and_every_detection_is_in_one_finding(seed):
     counts = count_kinds(findings)
     matched = counts["right"] + counts["wrong class"] + counts["loose"]
     assert matched + counts["missed"] == len(file.boxes)
-    assert matched + counts["extra"] == sum(int((one.scores >= 0.3).sum()) for one in detections)
+    assert matched + counts["extra"] == sum(int((image.scores >= 0.3).sum()) for image in detections)
     assert sorted(findings.objects[findings.objects >= 0].tolist()) == list(range(len(file.boxes)))
     assert tuple(counts) == KINDS
     assert min(counts.values()) > 0
@@ -152,7 +133,7 @@ def test_a_confusion_matrix_counts_objects_by_row_and_detections_by_column(seed)
     file, detections = draw_random_case(seed)
     findings = find_errors(file, detections, score_threshold=0.3)
     matrix = count_confusions(findings)
-    labels = torch.cat([one.above(0.3).labels for one in detections]).numpy()
+    labels = torch.cat([image.above(0.3).labels for image in detections]).numpy()
     assert matrix[:NOTHING].sum(1).tolist() == np.bincount(file.labels, minlength=10).tolist()
     assert matrix[:, :NOTHING].sum(0).tolist() == np.bincount(labels - 1, minlength=10).tolist()
     counts = count_kinds(findings)
@@ -162,7 +143,7 @@ def test_a_confusion_matrix_counts_objects_by_row_and_detections_by_column(seed)
 
 
 def test_a_confusion_by_hand():
-    file = build_file([(LEFT, 1), (RIGHT, 7)])
+    file = build_truth([(LEFT, 1), (RIGHT, 7)])
     matrix = count_confusions(find_errors(file, [build_detections((LEFT, 0.9, 4), (HALF_OFF, 0.8, 7))]))
     assert {tuple(place): matrix[tuple(place)] for place in np.argwhere(matrix).tolist()} == {
         (1, 4): 1,
@@ -171,27 +152,27 @@ def test_a_confusion_by_hand():
     }
 
 
-def test_numbers_are_the_digits_from_left_to_right_whatever_their_order_in_the_file():
-    file = build_file([(RIGHT, 9), (LEFT, 0)], [], [(LEFT, 5)])
+def test_true_numbers_are_the_digits_from_left_to_right_in_any_order_of_the_records():
+    file = build_truth([(RIGHT, 9), (LEFT, 0)], [], [(LEFT, 5)])
     assert true_numbers(file) == ["09", NO_NUMBER, "5"]
-    assert true_numbers(build_file()) == []
+    assert true_numbers(build_truth()) == []
 
 
-def test_accuracy_counts_whole_numbers_and_a_lost_zero_is_wrong():
+def test_accuracy_compares_whole_numbers_so_a_lost_zero_is_an_error():
     assert measure_accuracy(["9", "12", "-1", "7"], ["09", "12", "3", "7"]) == 0.5
-    for read, true in ((["1"], ["1", "2"]), ([], [])):
-        with pytest.raises(ValueError, match="numbers are read, but there are"):
-            measure_accuracy(read, true)
+    for predicted, true in ((["1"], ["1", "2"]), ([], [])):
+        with pytest.raises(ValueError, match=f"{len(predicted)} numbers are predicted, but {len(true)} are true"):
+            measure_accuracy(predicted, true)
 
 
 def test_detections_for_another_number_of_images_are_refused():
     for function in (evaluate_digits, find_errors):
         with pytest.raises(ValueError, match="given for 1 images, but the file has 2"):
-            function(build_file([], []), [build_detections()])
+            function(build_truth([], []), [build_detections()])
 
 
-def test_right_is_said_of_every_object():
-    file = build_file([(LEFT, 3), (RIGHT, 4)], [(LEFT, 5)])
-    found = [build_detections((RIGHT, 0.9, 4), (LEFT, 0.8, 8)), build_detections((LEFT, 0.4, 5))]
-    assert find_right(file, found).tolist() == [False, True, False]
-    assert find_right(file, found, score_threshold=0.3).tolist() == [False, True, True]
+def test_an_object_is_correct_if_a_detection_above_the_threshold_has_its_class():
+    file = build_truth([(LEFT, 3), (RIGHT, 4)], [(LEFT, 5)])
+    detections = [build_detections((RIGHT, 0.9, 4), (LEFT, 0.8, 8)), build_detections((LEFT, 0.4, 5))]
+    assert find_correct(file, detections).tolist() == [False, True, False]
+    assert find_correct(file, detections, score_threshold=0.3).tolist() == [False, True, True]

@@ -1,4 +1,4 @@
-"""Two networks of the same parts, against torchvision's own second stage and on two images."""
+"""Both networks: configuration, losses against torchvision's second stage, and training on two images."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign, box_iou
 
 from helpers.digits.anchors import FITTED_ANCHORS, REPORT_ANCHORS, AnchorSet, Resize
+from helpers.digits.dataset import prepare_images
 from helpers.digits.model import (
     EVERYTHING,
     REPORT_TEST,
@@ -20,7 +21,6 @@ from helpers.digits.model import (
     Thresholds,
     build_digit_rcnn,
     detect,
-    prepare_image,
 )
 
 CPU = torch.device("cpu")
@@ -31,7 +31,7 @@ FULL = replace(ModelConfig(weights=None), resize=RESIZE, num_proposals=(50, 50),
 
 
 def draw_batch(seed: int = 0) -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:
-    """Returns two noisy images of different sizes with two bright or dark bars each: as good as digits."""
+    """Return two noisy images of different sizes with a bright and a dark bar each, in place of digits."""
     generator = torch.Generator().manual_seed(seed)
     images, targets = [], []
     for height, width in ((40, 70), (50, 60)):
@@ -44,16 +44,12 @@ def draw_batch(seed: int = 0) -> tuple[list[torch.Tensor], list[dict[str, torch.
     return images, targets
 
 
-def prepare(images: list[torch.Tensor]) -> list[torch.Tensor]:
-    return [prepare_image(image, CPU) for image in images]
-
-
 def build(config: ModelConfig, **arguments) -> nn.Module:
     torch.manual_seed(0)
     return build_digit_rcnn(config, **arguments)
 
 
-def test_the_reports_network_is_torchvisions_with_its_own_anchors_and_heads():
+def test_the_reports_network_is_torchvisions_with_new_anchors_and_heads():
     report = ModelConfig()
     assert (report.backbone, report.weights, report.resize) == ("resnet50", "DEFAULT", Resize(800, 1333))
     assert (report.anchors, report.num_regions, report.positive_fraction) == (REPORT_ANCHORS, 512, 0.25)
@@ -71,10 +67,10 @@ def test_the_reports_network_is_torchvisions_with_its_own_anchors_and_heads():
 
 
 @pytest.mark.parametrize("term", [None, "ciou"])
-def test_the_second_stage_loses_what_torchvisions_does(term):
+def test_losses_of_the_second_stage_equal_torchvisions(term):
     network = build(SMALL, term=term)
     images, targets = draw_batch()
-    prepared, resized = network.transform(prepare(images), targets)
+    prepared, resized = network.transform(prepare_images(images, CPU), targets)
     features = network.backbone(prepared.tensors)
     proposals, _ = network.rpn(prepared, features, resized)
     losses = []
@@ -92,17 +88,17 @@ def test_the_second_stage_loses_what_torchvisions_does(term):
 @pytest.mark.parametrize("config", [SMALL, FULL], ids=["small", "resnet50"])
 def test_images_are_resized_and_normalised_once_and_boxes_come_back_in_their_pixels(config):
     network = build(config).eval()
-    seen = []
-    network.backbone.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    network_inputs = []
+    network.backbone.register_forward_pre_hook(lambda module, inputs: network_inputs.append(inputs[0]))
     grey = torch.full((3, 32, 40), 128, dtype=torch.uint8)
-    found = detect(network, [grey])[0]
-    assert seen[0].shape == (1, 3, 64, 96)  # 32 x 40 doubled, and padded to multiples of 32
+    detections = detect(network, [grey])[0]
+    assert network_inputs[0].shape == (1, 3, 64, 96)  # 32 x 40 doubled, and padded to multiples of 32
     mean, spread = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    torch.testing.assert_close(seen[0][0, :, 30, 30], (128 / 255 - mean) / spread)
-    assert not seen[0][0, :, :, 80:].any()
-    assert len(found.boxes) > 0
-    assert (found.boxes >= 0).all()
-    assert (found.boxes[:, 2:] <= torch.tensor([40.0, 32.0])).all()
+    torch.testing.assert_close(network_inputs[0][0, :, 30, 30], (128 / 255 - mean) / spread)
+    assert not network_inputs[0][0, :, :, 80:].any()
+    assert len(detections.boxes) > 0
+    assert (detections.boxes >= 0).all()
+    assert (detections.boxes[:, 2:] <= torch.tensor([40.0, 32.0])).all()
 
 
 @pytest.mark.parametrize("config", [SMALL, FULL], ids=["small", "resnet50"])
@@ -111,41 +107,41 @@ def test_in_bfloat16_no_coordinate_is_rounded(config):
     images, targets = draw_batch()
     dtypes = []
     for part in (network.backbone, network.rpn.head, network.roi_heads.box_predictor):
-        part.register_forward_hook(lambda module, inputs, outputs: dtypes.append(dtypes_of(outputs)))
+        part.register_forward_hook(lambda module, inputs, outputs: dtypes.append(collect_dtypes(outputs)))
     convolution = next(part for part in network.rpn.head.modules() if isinstance(part, nn.Conv2d))
     convolution.register_forward_hook(lambda module, inputs, output: dtypes.append({output.dtype}))
     with torch.autocast("cpu", torch.bfloat16):
-        losses = network(prepare(images), targets)
+        losses = network(prepare_images(images, CPU), targets)
         assert {loss.dtype for loss in losses.values()} == {torch.float32}
         network.eval()
-        found = network(prepare(images))
-    assert {dtype for some in dtypes for dtype in some} == {torch.float32, torch.bfloat16}
+        detections = network(prepare_images(images, CPU))
+    assert set.union(*dtypes) == {torch.float32, torch.bfloat16}
     assert dtypes.count({torch.float32}) == 6
-    boxes = torch.cat([one["boxes"] for one in found])
+    boxes = torch.cat([image_detections["boxes"] for image_detections in detections])
     assert boxes.dtype == torch.float32
     assert not torch.equal(boxes, boxes.bfloat16().float())
 
 
-def dtypes_of(outputs) -> set[torch.dtype]:
+def collect_dtypes(outputs) -> set[torch.dtype]:
     if isinstance(outputs, torch.Tensor):
         return {outputs.dtype}
     parts = outputs.values() if isinstance(outputs, dict) else outputs
-    return {dtype for part in parts for dtype in dtypes_of(part)}
+    return {dtype for part in parts for dtype in collect_dtypes(part)}
 
 
-def test_batch_normalisation_learns_and_is_not_frozen():
+def test_batch_normalisation_is_trained_and_not_frozen():
     network = build(SMALL)
     assert not any(isinstance(module, FrozenBatchNorm2d) for module in network.modules())
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     before = [norm.running_var.clone() for norm in norms]
     images, targets = draw_batch()
-    sum(network(prepare(images), targets).values()).backward()
+    sum(network(prepare_images(images, CPU), targets).values()).backward()
     assert len(norms) >= 10
-    assert not any(torch.equal(norm.running_var, old) for norm, old in zip(norms, before, strict=True))
+    assert not any(torch.equal(norm.running_var, variance) for norm, variance in zip(norms, before, strict=True))
     assert all(norm.weight.grad.abs().sum() > 0 for norm in norms[:7])
 
 
-def test_levels_have_strides_of_four_and_eight_and_as_many_as_the_anchor_set():
+def test_the_pyramid_has_strides_4_and_8_and_one_level_per_level_of_the_anchors():
     maps = SmallPyramid(width=8, out_channels=16, num_levels=2).eval()(torch.zeros(1, 3, 64, 96))
     assert {name: tuple(level.shape) for name, level in maps.items()} == {"0": (1, 16, 16, 24), "1": (1, 16, 8, 12)}
     anchors = AnchorSet((FITTED_ANCHORS.sizes[0] * 2, (128, 192)), (1.5, 2.0)).scaled_to(RESIZE)
@@ -154,11 +150,11 @@ def test_levels_have_strides_of_four_and_eight_and_as_many_as_the_anchor_set():
     assert len(detect(network, draw_batch()[0])) == 2
 
 
-def test_an_image_without_digits_is_learned_from_too():
+def test_an_image_without_digits_gives_finite_losses_and_gradients():
     network = build(SMALL, term="giou")
     images, targets = draw_batch()
     targets[0] = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
-    losses = network(prepare(images), targets)
+    losses = network(prepare_images(images, CPU), targets)
     assert all(loss.isfinite() for loss in losses.values())
     sum(losses.values()).backward()
     assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in network.parameters())
@@ -172,7 +168,7 @@ def train(network: nn.Module, num_steps: int, learning_rate: float) -> list[floa
     losses = []
     torch.manual_seed(0)
     for _ in range(num_steps):
-        loss = sum(network(prepare(images), targets).values())
+        loss = sum(network(prepare_images(images, CPU), targets).values())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -181,24 +177,24 @@ def train(network: nn.Module, num_steps: int, learning_rate: float) -> list[floa
     return losses
 
 
-def test_two_images_are_learned_by_heart():
+def test_the_small_network_overfits_two_images():
     network = build(SMALL)
     train(network, num_steps=200, learning_rate=5e-3)
     network.eval()
     images, targets = draw_batch()
-    for found, target in zip(detect(network, images), targets, strict=True):
-        best = found.above(0.5)
+    for detections, target in zip(detect(network, images), targets, strict=True):
+        best = detections.above(0.5)
         overlap = box_iou(target["boxes"], best.boxes) * (target["labels"][:, None] == best.labels)
         assert len(best.labels) == 2
         assert overlap.max(dim=1).values.min() > 0.7
 
 
-def test_the_reports_network_learns_from_random_weights():
+def test_the_loss_of_the_reports_network_falls_from_random_weights():
     losses = train(build(FULL), num_steps=4, learning_rate=2e-4)
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_thresholds_are_those_of_the_call():
+def test_detect_applies_the_thresholds_of_each_call():
     network = build(SMALL)
     train(network, num_steps=20, learning_rate=5e-3)
     network.eval()

@@ -1,11 +1,11 @@
-"""What is painted: glyphs, signs in their place, and photographs."""
+"""Painted signs: glyphs, their places in the image, and photos."""
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
 from helpers.digits import painting
-from helpers.digits.painting import FONTS, LEVELS, PLAIN_ONE, Character, Sign, measure_character, paint
+from helpers.digits.painting import FONTS, GLYPH_HEIGHTS, PLAIN_ONE, Character, Sign, measure_character, paint
 
 
 def build_sign(matrix=((40.0, 0.0, 60.0), (0.0, 40.0, 30.0), (0.0, 0.0, 1.0)), font="DejaVuSans-Bold", text="8"):
@@ -14,43 +14,43 @@ def build_sign(matrix=((40.0, 0.0, 60.0), (0.0, 40.0, 30.0), (0.0, 0.0, 1.0)), f
 
 
 def find_extent(mask):
-    """Returns (x1, y1, x2, y2) of what is more than half covered."""
+    """Return (x1, y1, x2, y2) of the pixels that are more than half covered."""
     rows, columns = np.nonzero(np.asarray(mask) > 127)
     return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
 
 
 @pytest.mark.parametrize("font", sorted(set(FONTS)))
-def test_every_face_has_ten_different_digits_of_about_one_height(font):
+def test_every_font_has_ten_different_digits_of_similar_height(font):
     masks = [painting._draw_glyph(font, text, 64, 0)[0] for text in "0123456789"]
     assert all(56 <= mask.height <= 74 for mask in masks)
     resized = [np.asarray(mask.resize((16, 24)), float) for mask in masks]
     for row in range(10):
-        for other in range(row):
-            assert np.abs(resized[row] - resized[other]).mean() > 5, f"{row} and {other} look alike"
+        for column in range(row):
+            assert np.abs(resized[row] - resized[column]).mean() > 5, f"{row} and {column} look alike"
 
 
 @pytest.mark.parametrize("font", sorted(set(FONTS)))
-@pytest.mark.parametrize("level", LEVELS)
-def test_a_plain_one_has_a_flag_and_no_foot(font, level):
-    whole, _ = painting._draw_glyph(font, "1", level, 0)
-    plain, _ = painting._draw_glyph(font, PLAIN_ONE, level, 0)
-    assert plain.height == whole.height
-    assert plain.width <= whole.width
+@pytest.mark.parametrize("glyph_height", GLYPH_HEIGHTS)
+def test_a_plain_one_has_a_flag_and_no_foot(font, glyph_height):
+    with_foot, _ = painting._draw_glyph(font, "1", glyph_height, 0)
+    plain, _ = painting._draw_glyph(font, PLAIN_ONE, glyph_height, 0)
+    assert plain.height == with_foot.height
+    assert plain.width <= with_foot.width
     ink = np.asarray(plain, float).sum(axis=1)
-    bottom, stem = ink[-max(1, level // 12) :].mean(), ink[int(0.6 * level)]
+    bottom, stem = ink[-max(1, glyph_height // 12) :].mean(), ink[int(0.6 * glyph_height)]
     assert bottom == pytest.approx(stem, rel=0.35)  # with its foot it is twice as wide there and more
 
 
-def test_an_eight_is_as_high_as_its_unit_and_stands_where_the_homography_puts_it():
+def test_an_eight_has_the_height_of_its_unit_and_the_place_of_the_homography():
     *_, ink = painting._draw_masks(build_sign(), (60, 120), np.random.default_rng(0))
     half = 40 * measure_character("DejaVuSans-Bold", "8") / 2
     np.testing.assert_allclose(find_extent(ink), (60 - half, 10, 60 + half, 50), atol=2)
 
 
-def test_a_foreshortened_sloping_sign_is_narrow_and_rises():
+def test_a_foreshortened_sloping_sign_has_narrow_digits_that_rise():
     matrix = ((12.0, 0.0, 60.0), (-4.0, 40.0, 30.0), (0.0, 0.0, 1.0))
     sign = build_sign(matrix)
-    pair = sign._replace(characters=[Character("8", -2.0, -0.5, 0.8), Character("8", 2.0, -0.5, 0.8)], num_own=2)
+    pair = sign._replace(characters=[Character("8", -2.0, -0.5, 0.8), Character("8", 2.0, -0.5, 0.8)], num_on_plate=2)
     *_, ink = painting._draw_masks(pair, (80, 120), np.random.default_rng(0))
     pixels = np.asarray(ink)
     left, right = find_extent(pixels[:, :60]), find_extent(pixels[:, 60:])
@@ -58,27 +58,27 @@ def test_a_foreshortened_sloping_sign_is_narrow_and_rises():
     assert left[1] - right[1] == pytest.approx(16, abs=2)
 
 
-def test_the_plate_holds_the_number_and_not_its_neighbour():
+def test_the_plate_covers_the_number_and_not_its_neighbour():
     sign = build_sign()
     beside = sign._replace(characters=[*sign.characters, Character("7", 0.95, -0.5, 0.6)])
     for seed in range(20):
         plate, _, ink = painting._draw_masks(beside, (60, 120), np.random.default_rng(seed))
-        own, all_ink, ground = find_extent(np.asarray(ink)[:, :90]), find_extent(ink), find_extent(plate)
-        assert (ground[:2] <= own[:2]).all()
-        assert (ground[2:] >= own[2:]).all()
-        assert all_ink[2] > 118 > ground[2]
+        number_extent, plate_extent = find_extent(np.asarray(ink)[:, :90]), find_extent(plate)
+        assert (plate_extent[:2] <= number_extent[:2]).all()
+        assert (plate_extent[2:] >= number_extent[2:]).all()
+        assert find_extent(ink)[2] > 118 > plate_extent[2]
 
 
-def test_a_photograph_is_of_the_size_asked_for_and_shows_the_digit():
-    told = 0
+def test_a_photo_has_the_given_size_and_its_digit_differs_from_the_ground():
+    num_visible = 0
     for seed in range(40):
         picture = paint(build_sign(), (60, 120), (40.0, 80.0), np.random.default_rng(seed))
         assert picture.shape == (60, 120, 3)
         *_, ink = painting._draw_masks(build_sign(), (60, 120), np.random.default_rng(0))
         mask = np.asarray(ink)[10:50, 47:73] > 127
         grey = picture[10:50, 47:73].mean(axis=2)
-        told += abs(grey[mask].mean() - grey[~mask].mean()) > 8
-    assert told >= 36  # a few are too dark or too pale, as photographs are
+        num_visible += abs(grey[mask].mean() - grey[~mask].mean()) > 8
+    assert num_visible >= 36  # a few photos are too dark or too pale
 
 
 def test_ink_differs_from_every_wall():

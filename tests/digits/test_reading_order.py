@@ -1,4 +1,4 @@
-"""The reading order of digits: by hand, on SVHN's own numbers, and independent of the order of records."""
+"""Reading order of digits: by hand, on SVHN's own numbers, and independent of the order of records."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import coco
 from helpers.average_precision import Detections
 from helpers.digits import scenes
 from helpers.digits.dataset import DigitDataset
-from helpers.digits.drawn import DrawnConfig, ensure_drawn
 from helpers.digits.metrics import true_numbers
 from helpers.digits.reading import ReadingConfig, read_numbers
 from helpers.digits.reading_order import order_digits, spell_number
 from helpers.digits.scenes import TEST_NUMBERS, TRAIN_NUMBERS, draw_scene
 from helpers.paths import ROOT
+from tests.digits.support import build_file
 
 REAL_NUMBERS = ROOT.parent / "shared" / "cases" / "reading_order.json"
 
@@ -38,34 +37,15 @@ BY_HAND = {
 }
 
 
-def build_file(images: list[list[tuple]]) -> coco.BoxFile:
-    """Return the truth of images from (image row, box, digit) records in the given order."""
-    rows = [record for records in images for record in records]
-    owners, boxes, digits = zip(*rows, strict=True)
-    corners = np.array(boxes, float)
-    count = max(owners) + 1
-    return coco.BoxFile(
-        image_ids=np.arange(1, count + 1),
-        file_names=tuple(f"{number}.png" for number in range(1, count + 1)),
-        image_sizes=np.tile([200, 200], (count, 1)),
-        owners=np.array(owners, np.int64),
-        boxes=corners,
-        labels=np.array(digits, np.int64),
-        areas=(corners[:, 2:] - corners[:, :2]).prod(1),
-        visibility=np.ones(len(corners)),
-        ignored=np.zeros(len(corners), bool),
-    )
-
-
 @pytest.mark.parametrize("boxes", [pytest.param(boxes, id=name) for name, boxes in BY_HAND.items()])
-def test_digits_are_read_by_their_left_edges_in_whatever_order_they_are_listed(boxes):
+def test_digits_are_read_by_their_left_edges_in_any_order_of_the_boxes(boxes):
     expected = torch.tensor(boxes, dtype=torch.float32)
     for order in itertools.permutations(range(len(boxes))):
-        listed = expected[list(order)]
-        assert torch.equal(listed[order_digits(listed)], expected)
+        shuffled = expected[list(order)]
+        assert torch.equal(shuffled[order_digits(shuffled)], expected)
 
 
-def test_no_digit_and_one_digit_have_an_order():
+def test_no_digit_and_a_single_digit_have_an_order():
     assert order_digits(torch.zeros(0, 4)) == []
     assert spell_number(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)) == ""
     assert order_digits(np.array([[0.0, 0.0, 1.0, 1.0]])) == [0]
@@ -78,21 +58,21 @@ def test_equal_boxes_are_ordered_by_their_digits():
 
 def test_a_number_annotated_from_right_to_left_is_the_same_number():
     left_to_right = [(0, (10, 10, 30, 50), 3), (0, (32, 10, 52, 50), 0), (0, (54, 10, 74, 50), 5)]
-    assert true_numbers(build_file([left_to_right])) == true_numbers(build_file([left_to_right[::-1]])) == ["305"]
+    assert true_numbers(build_file(left_to_right)) == true_numbers(build_file(left_to_right[::-1])) == ["305"]
 
 
-def test_true_numbers_are_the_same_whatever_the_order_of_the_records():
+def test_true_numbers_do_not_depend_on_the_order_of_the_records():
     rng = np.random.default_rng(0)
     records = []
     for image in range(50):
         for _ in range(rng.integers(1, 6)):
             corner = rng.integers(0, 6, 2) * 5  # few places: equal edges and equal boxes are common
             records.append((image, (*corner, *(corner + rng.choice([10, 15], 2))), int(rng.integers(10))))
-    expected = true_numbers(build_file([records]))
-    assert true_numbers(build_file([records[::-1]])) == expected
+    expected = true_numbers(build_file(records))
+    assert true_numbers(build_file(records[::-1])) == expected
     for _ in range(5):
         shuffled = [records[row] for row in rng.permutation(len(records))]
-        assert true_numbers(build_file([shuffled])) == expected
+        assert true_numbers(build_file(shuffled)) == expected
 
 
 def test_detections_at_the_true_places_make_the_true_number():
@@ -102,7 +82,7 @@ def test_detections_at_the_true_places_make_the_true_number():
         for place in range(rng.integers(1, 6)):  # at most 4 px of 20 are shared, so suppression removes nothing
             x, y = 20 * (place % 3) + rng.integers(0, 4), 50 * (place // 3) + rng.integers(0, 4)
             records.append((image, (x, y, x + 20, y + 40), int(rng.integers(10))))
-    file = build_file([records])
+    file = build_file(records)
     detections = []
     for image in range(60):
         rows = rng.permutation(np.nonzero(file.owners == image)[0])
@@ -112,52 +92,50 @@ def test_detections_at_the_true_places_make_the_true_number():
     assert read_numbers(detections, ReadingConfig()) == true_numbers(file)
 
 
-def test_svhns_own_numbers_are_read_with_at_most_five_errors():
+def test_at_most_five_of_svhns_numbers_are_read_differently():
     if not REAL_NUMBERS.is_file():
         pytest.skip(f"{REAL_NUMBERS} is missing: it holds SVHN's annotations, which are not part of the project")
     numbers = json.loads(REAL_NUMBERS.read_text())
-    wrong = []
+    differences = []
     for number in numbers:
         boxes, digits = np.array(number["boxes"], float), np.array(number["digits"], int)
         for order in (np.arange(len(digits)), np.arange(len(digits))[::-1]):
-            read = spell_number(boxes[order], digits[order])
-            if read != number["number"]:
-                wrong.append((number["image"], number["number"], read))
-    errors = sorted(set(wrong))
-    assert len(wrong) == 2 * len(errors), "the order of the records changes a number"
-    assert len(errors) <= 5, f"{len(errors)} of {len(numbers)} real numbers are wrong: {errors[:10]}"
+            spelled = spell_number(boxes[order], digits[order])
+            if spelled != number["number"]:
+                differences.append((number["image"], number["number"], spelled))
+    errors = sorted(set(differences))
+    assert len(differences) == 2 * len(errors), "the order of the records changes a number"
+    assert len(errors) <= 5, f"{len(errors)} of {len(numbers)} real numbers differ: {errors[:10]}"
 
 
-def test_the_photos_numbers_are_annotated_in_reading_order(svhn_folder):
+def test_real_photos_are_annotated_in_reading_order(svhn_folder):
     """In SVHN's own files the records of an image stand in reading order, which the rule has to reproduce."""
     file = DigitDataset.read(svhn_folder, "train").file
     annotated = [
         "".join(str(digit) for digit in file.labels[file.owners == image]) for image in range(len(file.file_names))
     ]
-    differing = [(names, read) for names, read in zip(annotated, true_numbers(file), strict=True) if names != read]
-    assert len(differing) <= 0.001 * len(annotated), f"{len(differing)} of {len(annotated)} differ: {differing[:10]}"
+    pairs = zip(annotated, true_numbers(file), strict=True)
+    errors = [(number, read_number) for number, read_number in pairs if number != read_number]
+    assert len(errors) <= 0.001 * len(annotated), f"{len(errors)} of {len(annotated)} differ: {errors[:10]}"
 
 
-def test_a_dataset_is_the_same_whatever_the_order_of_images_and_records(tmp_path):
-    folder = ensure_drawn(tmp_path / "house_numbers", DrawnConfig(num_train=12, num_valid=2, num_test=2))
-    expected = DigitDataset.read(folder, "train")
+def test_a_dataset_does_not_depend_on_the_order_of_images_and_records(folder, dataset):
     document = json.loads((folder / "train.json").read_text())
     for records in (document["images"], document["annotations"]):
         records.reverse()
     (folder / "train.json").write_text(json.dumps(document))
-    changed = DigitDataset.read(folder, "train")
-    assert changed.image_ids.tolist() == expected.image_ids.tolist() == list(range(1, 13))
-    assert true_numbers(changed.file) == true_numbers(expected.file)
-    assert true_numbers(changed.select(slice(3, 7)).file) == true_numbers(expected.file)[3:7]
-    assert torch.equal(changed[4][0], expected[4][0])
-    first, second = (sorted(dataset[4][1]["boxes"].tolist()) for dataset in (changed, expected))
-    assert first == second
+    reversed_dataset = DigitDataset.read(folder, "train")
+    assert reversed_dataset.image_ids.tolist() == dataset.image_ids.tolist() == list(range(1, 25))
+    assert true_numbers(reversed_dataset.file) == true_numbers(dataset.file)
+    assert true_numbers(reversed_dataset.select(slice(3, 7)).file) == true_numbers(dataset.file)[3:7]
+    assert torch.equal(reversed_dataset[4][0], dataset[4][0])
+    assert sorted(reversed_dataset[4][1]["boxes"].tolist()) == sorted(dataset[4][1]["boxes"].tolist())
 
 
 @pytest.fixture
 def unpainted(monkeypatch):
-    """Leave the pixels out: painting takes nearly all of the time."""
-    monkeypatch.setattr(scenes, "paint", lambda sign, size, clear, rng: np.zeros((*size, 3), np.uint8))
+    """Replace the painting by black pixels, because it takes nearly all of the time."""
+    monkeypatch.setattr(scenes, "paint", lambda sign, size, clear_span, rng: np.zeros((*size, 3), np.uint8))
 
 
 @pytest.mark.parametrize("stacked", [0.0, 0.02, 1.0])
@@ -165,11 +143,11 @@ def unpainted(monkeypatch):
 def test_the_drawn_number_is_the_true_number_of_its_records(split, stacked, unpainted):
     rng = np.random.default_rng(0)
     config = dataclasses.replace(split, stacked=stacked)
-    drawn = [draw_scene(rng, config) for _ in range(300)]
+    drawn_scenes = [draw_scene(rng, config) for _ in range(300)]
     records = []
-    for image, scene in enumerate(drawn):
+    for image, scene in enumerate(drawn_scenes):
         records += [(image, tuple(box), digit) for box, digit in zip(scene.boxes, scene.digits, strict=True)]
-    assert [scene.number for scene in drawn] == true_numbers(build_file([records[::-1]]))
+    assert [scene.number for scene in drawn_scenes] == true_numbers(build_file(records[::-1]))
     if stacked == 0.0:  # on one line the digits are set from left to right
-        set_on_the_sign = ["".join(map(str, scene.digits)) for scene in drawn]
-        assert [scene.number for scene in drawn] == set_on_the_sign
+        set_on_the_sign = ["".join(map(str, scene.digits)) for scene in drawn_scenes]
+        assert [scene.number for scene in drawn_scenes] == set_on_the_sign

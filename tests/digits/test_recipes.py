@@ -1,8 +1,6 @@
-"""Named recipes: the report's settings, and variants that differ in one thing."""
+"""Named recipes: the report's settings, and variants that differ in one field."""
 
 from __future__ import annotations
-
-from dataclasses import fields
 
 import pytest
 
@@ -11,9 +9,10 @@ from helpers.digits.anchors import ANCHOR_SETS
 from helpers.digits.loss import REPORT_SCHEDULE, BoxLossConfig
 from helpers.digits.model import ModelConfig
 from helpers.digits.recipes import QUICK, REPORT, vary_anchors, vary_box_losses
+from tests.digits.support import changed_fields
 
 
-def test_the_report_is_its_authors_to_the_letter():
+def test_the_report_has_the_settings_of_its_text():
     config = REPORT.training
     assert (config.optimizer, config.learning_rate, config.weight_decay) == ("adamw", 1e-4, 1e-4)
     assert (config.epochs, config.batch_size, config.schedule) == (15, 8, "cosine")
@@ -23,11 +22,7 @@ def test_the_report_is_its_authors_to_the_letter():
     assert REPORT.box_loss.term is None
 
 
-def changed_fields(first, second) -> set[str]:
-    return {field.name for field in fields(first) if getattr(first, field.name) != getattr(second, field.name)}
-
-
-def test_variants_of_anchors_differ_in_nothing_else_and_stay_as_large_in_the_image():
+def test_variants_of_anchors_differ_in_the_anchors_only_and_scale_with_the_input():
     for recipe in (QUICK, REPORT):
         variants = vary_anchors(recipe)
         assert list(variants) == ["report", "default", "fitted"]
@@ -41,7 +36,7 @@ def test_variants_of_anchors_differ_in_nothing_else_and_stay_as_large_in_the_ima
     assert vary_anchors(REPORT)["report"] == REPORT
 
 
-def test_variants_of_box_losses_differ_in_nothing_else():
+def test_variants_of_box_losses_differ_in_the_box_loss_only():
     variants = vary_box_losses(QUICK, REPORT_SCHEDULE, gain=2.0)
     assert list(variants) == ["smooth-L1", "IoU", "GIoU", "DIoU", "CIoU", "constant CIoU"]
     assert variants["smooth-L1"] == QUICK

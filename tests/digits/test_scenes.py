@@ -1,4 +1,4 @@
-"""House numbers as drawn: where everything is, how the layout compares with SVHN's, and how it repeats."""
+"""Drawn scenes: places of digits, letters and neighbours, statistics against SVHN's, and repeatability."""
 
 import dataclasses
 
@@ -19,14 +19,14 @@ def draw(count, config=TRAIN_NUMBERS, seed=0):
 
 
 def lay_out(count, config, monkeypatch, seed=0):
-    """Returns layouts without paint, which would take nearly all of the time, and the sign of each."""
+    """Return scenes with black pixels, because painting takes nearly all of the time, and the sign of each."""
     signs = []
 
-    def pretend(sign, size, clear, rng):
+    def keep_sign(sign, size, clear_span, rng):
         signs.append(sign)
         return np.zeros((*size, 3), np.uint8)
 
-    monkeypatch.setattr(scenes, "paint", pretend)
+    monkeypatch.setattr(scenes, "paint", keep_sign)
     return draw(count, config, seed), signs
 
 
@@ -35,12 +35,12 @@ def test_layouts_have_the_statistics_of_svhn(split, config, monkeypatch):
     drawn = lay_out(3000, config, monkeypatch)[0]
     sizes = np.array([scene.image.shape[:2] for scene in drawn])
     owners = np.repeat(np.arange(len(drawn)), [len(scene.boxes) for scene in drawn])
-    found = summarise_layout(measure_layout(sizes, owners, np.concatenate([scene.boxes for scene in drawn])))
+    summary = summarise_layout(measure_layout(sizes, owners, np.concatenate([scene.boxes for scene in drawn])))
     for name, expected in SVHN_LAYOUT[split].items():
-        assert found[name] == pytest.approx(expected, rel=0.15), name
+        assert summary[name] == pytest.approx(expected, rel=0.15), name
 
 
-def test_numbers_have_as_many_digits_and_each_as_often_as_svhns(monkeypatch):
+def test_numbers_of_digits_and_frequencies_of_digits_are_those_of_svhn(monkeypatch):
     drawn = lay_out(4000, TRAIN_NUMBERS, monkeypatch)[0]
     counts = np.bincount([len(scene.digits) for scene in drawn], minlength=6)[1:] / len(drawn)
     np.testing.assert_allclose(counts, np.array([5137, 18130, 8691, 1434, 10]) / 33402, atol=0.03)
@@ -51,7 +51,7 @@ def test_numbers_have_as_many_digits_and_each_as_often_as_svhns(monkeypatch):
     assert 0 < zeros < 0.02
 
 
-def test_boxes_are_whole_pixels_in_the_image_and_equally_high(monkeypatch):
+def test_boxes_have_whole_pixels_in_the_image_and_equal_heights(monkeypatch):
     for config in (TRAIN_NUMBERS, TEST_NUMBERS):
         for image, boxes, digits in lay_out(500, config, monkeypatch)[0]:
             assert len(boxes) == len(digits)
@@ -62,44 +62,44 @@ def test_boxes_are_whole_pixels_in_the_image_and_equally_high(monkeypatch):
             assert np.ptp(boxes[:, 3] - boxes[:, 1]) == 0
 
 
-def test_every_box_holds_nearly_all_ink_of_its_own_digit(monkeypatch):
+def test_every_box_contains_nearly_all_ink_of_its_digit(monkeypatch):
     drawn, signs = lay_out(150, ALONE, monkeypatch)
-    held = []
+    shares_inside = []
     for (image, boxes, _), sign in zip(drawn, signs, strict=True):
         for box, character in zip(boxes.astype(int), sign.characters, strict=True):
-            only = sign._replace(characters=[character], num_own=1)
-            *_, ink = painting._draw_masks(only, image.shape[:2], np.random.default_rng(0))
+            single = sign._replace(characters=[character], num_on_plate=1)
+            *_, ink = painting._draw_masks(single, image.shape[:2], np.random.default_rng(0))
             mask = np.asarray(ink, float)
-            held.append(mask[box[1] : box[3], box[0] : box[2]].sum() / mask.sum())
-    assert np.median(held) > 0.97
-    assert np.quantile(held, 0.02) > 0.65
+            shares_inside.append(mask[box[1] : box[3], box[0] : box[2]].sum() / mask.sum())
+    assert np.median(shares_inside) > 0.97
+    assert np.quantile(shares_inside, 0.02) > 0.65
 
 
-def test_neighbours_are_cut_by_the_border_and_none_stands_in_a_box(monkeypatch):
+def test_neighbours_are_cut_by_the_border_and_do_not_overlap_a_box(monkeypatch):
     config = NumberConfig(neighbours=1.0, letters=0.0)
     drawn, signs = lay_out(200, config, monkeypatch)
-    seen = []
+    visible_shares = []
     for (image, boxes, _), sign in zip(drawn, signs, strict=True):
-        for character in sign.characters[sign.num_own :]:
-            only = sign._replace(characters=[character], num_own=1)
+        for character in sign.characters[sign.num_on_plate :]:
+            single = sign._replace(characters=[character], num_on_plate=1)
             height, width = image.shape[:2]
             shift = np.array([[1, 0, width], [0, 1, height], [0, 0, 1]])
-            wide = only._replace(matrix=shift @ sign.matrix)  # the same on a sheet three times as wide and as high
+            wide = single._replace(matrix=shift @ sign.matrix)  # the same on a sheet three times as wide and as high
             *_, ink = painting._draw_masks(wide, (3 * height, 3 * width), np.random.default_rng(0))
             mask = np.asarray(ink, float)
             inside = mask[height : 2 * height, width : 2 * width]
-            seen.append(inside.sum() / mask.sum())
-            touched = inside[:, int(boxes[:, 0].min()) : int(boxes[:, 2].max())]
-            assert touched.sum() < 0.05 * mask.sum()
-    assert len(seen) > 100
-    assert np.median(seen) > 0.1
-    assert np.quantile(seen, 0.95) < 0.6
+            visible_shares.append(inside.sum() / mask.sum())
+            ink_between_boxes = inside[:, int(boxes[:, 0].min()) : int(boxes[:, 2].max())]
+            assert ink_between_boxes.sum() < 0.05 * mask.sum()
+    assert len(visible_shares) > 100
+    assert np.median(visible_shares) > 0.1
+    assert np.quantile(visible_shares, 0.95) < 0.6
 
 
-def test_one_stream_gives_one_sequence_and_another_seed_another():
+def test_equal_seeds_give_equal_scenes_and_another_seed_gives_another():
     for first, second in zip(draw(5), draw(5), strict=True):
-        for one, other in zip(first, second, strict=True):
-            assert_array_equal(one, other)
+        for array, expected in zip(first, second, strict=True):
+            assert_array_equal(array, expected)
     assert not np.array_equal(draw(1)[0].image, draw(1, seed=1)[0].image)
 
 
@@ -112,19 +112,19 @@ def test_stacked_numbers_stand_in_two_lines(monkeypatch):
         assert middles[2, 0] < middles[3, 0]
 
 
-def test_digits_of_one_line_are_set_from_left_to_right(monkeypatch):
+def test_digits_of_one_line_are_placed_from_left_to_right(monkeypatch):
     for _, boxes, _ in lay_out(300, dataclasses.replace(TRAIN_NUMBERS, stacked=0.0), monkeypatch)[0]:
         assert (np.diff(boxes[:, 0] + boxes[:, 2]) > 0).all()
 
 
-def test_a_letter_belongs_to_the_number_and_is_not_annotated(monkeypatch):
+def test_a_letter_is_on_the_plate_and_has_no_box(monkeypatch):
     drawn, signs = lay_out(50, NumberConfig(letters=1.0, neighbours=0.0), monkeypatch)
     for (_, boxes, _), sign in zip(drawn, signs, strict=True):
-        assert sign.num_own == len(sign.characters) == len(boxes) + 1
+        assert sign.num_on_plate == len(sign.characters) == len(boxes) + 1
         assert not sign.characters[-1].text.isdecimal()
 
 
-def test_a_draw_from_three_quantiles_has_them():
+def test_draws_have_the_three_given_quantiles():
     rng = np.random.default_rng(0)
     values = [scenes._draw_from((2.0, 5.0, 7.0), rng) for _ in range(20000)]
     np.testing.assert_allclose(np.percentile(values, (5, 50, 95)), (2, 5, 7), rtol=0.03)
@@ -141,6 +141,6 @@ def test_a_draw_from_three_quantiles_has_them():
         ({"digit_counts": ()}, "digit_counts is"),
     ],
 )
-def test_a_config_that_cannot_be_is_refused(changes, message):
+def test_an_invalid_configuration_is_refused_with_the_name_of_the_field(changes, message):
     with pytest.raises(ValueError, match=message):
         NumberConfig(**changes)

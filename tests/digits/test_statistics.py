@@ -1,4 +1,4 @@
-"""What is measured of a set's layout, by hand and on the photos."""
+"""Statistics of layouts, by hand and on real photos."""
 
 import numpy as np
 import pytest
@@ -21,12 +21,12 @@ def test_quantities_by_hand():
     }
 
 
-def test_a_summary_is_three_quantiles_of_each_quantity():
+def test_a_summary_has_three_quantiles_of_each_quantity():
     summary = summarise_layout({"box width": np.arange(101.0)})
     assert summary == {"box width": (5, 50, 95)}
 
 
-def test_the_photos_at_hand_are_laid_out_as_all_of_svhn(svhn_folder):
+def test_the_layout_of_the_real_photos_is_that_of_svhn(svhn_folder):
     dataset = DigitDataset.read(svhn_folder, "train")
     summary = summarise_layout(measure_layout(dataset.sizes, dataset.owners, dataset.boxes))
     assert summary.keys() == SVHN_LAYOUT["train"].keys()

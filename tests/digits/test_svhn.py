@@ -1,4 +1,4 @@
-"""SVHN's own annotation file, in the very structure of MATLAB's, becomes the assignment's layout."""
+"""Conversion of SVHN's annotation file, written here in MATLAB's structure, to the assignment's layout."""
 
 import errno
 import json
@@ -29,7 +29,7 @@ SIZES = {"1.png": (350, 741), "2.png": (83, 199), "3.png": (23, 52)}
 
 
 def write_struct(path, numbers):
-    """Writes what MATLAB 7.3 makes of `digitStruct(i).name` and `digitStruct(i).bbox(j).height`, …"""
+    """Write a file in MATLAB 7.3's structure of `digitStruct(i).name` and `digitStruct(i).bbox(j).height`, …"""
     with h5py.File(path, "w") as file:
         refs = file.create_group("#refs#")
 
@@ -55,7 +55,7 @@ def write_struct(path, numbers):
 
 @pytest.fixture
 def source(tmp_path):
-    """A folder as an archive of SVHN unpacks."""
+    """A folder in the form of an unpacked archive of SVHN."""
     folder = tmp_path / "source"
     folder.mkdir()
     write_struct(folder / "digitStruct.mat", NUMBERS)
@@ -64,7 +64,7 @@ def source(tmp_path):
     return folder
 
 
-def test_names_boxes_and_digits_are_read_through_the_references(source):
+def test_names_boxes_and_digits_are_read_by_following_the_references(source):
     struct = read_digit_struct(source / "digitStruct.mat")
     assert struct.file_names == ("1.png", "2.png", "3.png")
     assert_array_equal(struct.owners, [0, 0, 1, 2, 2, 2])
@@ -73,20 +73,20 @@ def test_names_boxes_and_digits_are_read_through_the_references(source):
     assert_array_equal(struct.corners[3], [-1, 5, 8, 20])
 
 
-def test_the_dataset_reads_what_was_converted(source, tmp_path):
+def test_the_dataset_reads_the_converted_split(source, tmp_path):
     cli.main(["svhn", str(source / "digitStruct.mat"), str(source), str(tmp_path / "svhn" / "train")])
     dataset = DigitDataset.read(tmp_path / "svhn", "train")
     assert dataset.image_ids.tolist() == [1, 2, 3]
     assert_array_equal(dataset.sizes, list(SIZES.values()))
     assert_array_equal(dataset.labels, [2, 10, 1, 3, 1, 1])
-    assert_array_equal(dataset.boxes[3], [0, 5, 8, 20])  # cut by the reader, not by the conversion
+    assert_array_equal(dataset.boxes[3], [0, 5, 8, 20])  # clipped by the reader, not by the conversion
     document = json.loads((tmp_path / "svhn" / "train.json").read_text())
     assert document["annotations"][3]["bbox"] == [-1, 5, 9, 15]
     assert [record["category_id"] for record in document["annotations"]] == [2, 10, 1, 3, 1, 1]
     assert dataset[2][0].unique().tolist() == [0, 80]
 
 
-def test_the_command_says_what_came_of_it(source, tmp_path, capsys):
+def test_the_command_prints_the_numbers_of_images_digits_and_omitted_boxes(source, tmp_path, capsys):
     write_struct(source / "digitStruct.mat", NUMBERS | {"2.png": [(32, 10, 77, 29, 0), (30, 1, -20, 5, 25)]})
     cli.main(["svhn", str(source / "digitStruct.mat"), str(source), str(tmp_path / "train")])
     assert capsys.readouterr().out == (
@@ -112,11 +112,11 @@ def test_images_are_linked_or_copied(source, tmp_path, monkeypatch):
     convert(struct, source, tmp_path / "copied")
     assert not (tmp_path / "copied" / "1.png").samefile(source / "1.png")
     assert (tmp_path / "copied" / "1.png").read_bytes() == (source / "1.png").read_bytes()
-    convert(struct, source, tmp_path / "linked")  # over what is there
+    convert(struct, source, tmp_path / "linked")  # replaces the first conversion
     assert (tmp_path / "linked" / "1.png").exists()
 
 
-def test_a_share_becomes_valid_and_no_image_is_in_both(source, tmp_path):
+def test_a_share_of_the_images_becomes_valid_and_no_image_is_in_both_splits(source, tmp_path):
     struct = read_digit_struct(source / "digitStruct.mat")
     counts = convert(struct, source, tmp_path / "train", 1 / 3)
     assert {split: num_images for split, (num_images, _) in counts.items()} == {"train": 2, "valid": 1}
@@ -134,7 +134,7 @@ def test_a_share_becomes_valid_and_no_image_is_in_both(source, tmp_path):
         convert(struct, source, tmp_path / "train", 1.0)
 
 
-def test_a_missing_image_is_named_and_no_annotations_are_written(source, tmp_path):
+def test_a_missing_image_is_refused_by_name_and_no_annotations_are_written(source, tmp_path):
     (source / "2.png").unlink()
     with pytest.raises(DatasetError, match=r"2\.png: the image is missing"):
         convert(read_digit_struct(source / "digitStruct.mat"), source, tmp_path / "train")
@@ -142,14 +142,14 @@ def test_a_missing_image_is_named_and_no_annotations_are_written(source, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["front.png", "../1.png"])
-def test_a_name_that_is_no_number_is_refused(source, tmp_path, name):
+def test_an_image_name_without_a_number_is_refused(source, tmp_path, name):
     write_struct(source / "digitStruct.mat", {name: NUMBERS["2.png"]})
-    with pytest.raises(DatasetError, match="names its images by numbers"):
+    with pytest.raises(DatasetError, match="the name is not a number"):
         convert(read_digit_struct(source / "digitStruct.mat"), source, tmp_path / "train")
 
 
 @pytest.mark.parametrize("label", [0, 11, 2.5])
-def test_a_label_that_is_none_of_svhns_is_refused(source, label):
+def test_an_unknown_label_is_refused(source, label):
     write_struct(source / "digitStruct.mat", NUMBERS | {"2.png": [(32, label, 77, 29, 23)]})
     with pytest.raises(DatasetError, match=rf"a digit of 2\.png has the label {label:g}.*10 for 0"):
         read_digit_struct(source / "digitStruct.mat")
@@ -157,7 +157,7 @@ def test_a_label_that_is_none_of_svhns_is_refused(source, label):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
 @pytest.mark.parametrize(("column", "name"), [(0, "height"), (2, "left"), (3, "top"), (4, "width")])
-def test_a_box_that_is_no_finite_number_of_pixels_is_refused(source, column, name, value):
+def test_a_box_without_finite_numbers_is_refused(source, column, name, value):
     digit = [32, 10, 77, 29, 23]
     digit[column] = value
     write_struct(source / "digitStruct.mat", NUMBERS | {"2.png": [tuple(digit)]})
@@ -172,13 +172,13 @@ def test_boxes_that_are_shares_of_the_image_are_refused(source, tmp_path):
     assert not (tmp_path / "train").exists()
 
 
-def test_a_single_box_within_the_corner_pixel_is_left_out_so_that_the_rest_can_be_read(source, tmp_path):
+def test_a_single_box_within_the_corner_pixel_is_omitted(source, tmp_path):
     write_struct(source / "digitStruct.mat", {"1.png": [(0.5, 1, 0.2, 0.3, 0.1), (219, 2, 246, 77, 81)]})
     assert convert(read_digit_struct(source / "digitStruct.mat"), source, tmp_path / "train") == {"train": (1, 1)}
     assert len(DigitDataset.read(tmp_path, "train").boxes) == 1
 
 
-def test_two_names_of_one_number_a_grey_image_and_a_pipe_are_refused(source, tmp_path):
+def test_two_images_with_one_id_a_grey_image_and_a_pipe_are_refused(source, tmp_path):
     write_struct(source / "digitStruct.mat", {"1.png": NUMBERS["1.png"], "01.png": NUMBERS["2.png"]})
     with pytest.raises(DatasetError, match=r"01\.png: two records have this image_id"):
         convert(read_digit_struct(source / "digitStruct.mat"), source, tmp_path / "train")
@@ -195,7 +195,7 @@ def test_two_names_of_one_number_a_grey_image_and_a_pipe_are_refused(source, tmp
         read_digit_struct(source / "pipe.mat")
 
 
-def test_a_split_that_cannot_be_written_is_refused_by_name(source, tmp_path):
+def test_a_split_that_cannot_be_written_is_refused_with_its_path(source, tmp_path):
     (tmp_path / "train").write_text("a file")
     with pytest.raises(DatasetError, match=r"train: the split cannot be written"):
         convert(read_digit_struct(source / "digitStruct.mat"), source, tmp_path / "train")
@@ -209,9 +209,9 @@ def drop_field(path):
 def shorten_field(path):
     with h5py.File(path, "a") as file:
         group = file[file["digitStruct/bbox"][0, 0]]
-        kept = group["left"][:1]
+        shortened = group["left"][:1]
         del group["left"]
-        group.create_dataset("left", data=kept, dtype=h5py.ref_dtype)
+        group.create_dataset("left", data=shortened, dtype=h5py.ref_dtype)
 
 
 def make_foreign(path):
@@ -230,19 +230,19 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_broken_file_is_refused_with_the_remedy(source, name):
+def test_a_damaged_file_is_refused_with_the_remedy(source, name):
     damage, message = DAMAGES[name]
     damage(source / "digitStruct.mat")
     with pytest.raises(DatasetError, match=rf"digitStruct\.mat: {message}.*Unpack train\.tar\.gz"):
         read_digit_struct(source / "digitStruct.mat")
 
 
-def test_a_file_of_no_images_is_converted_to_none(tmp_path):
+def test_a_file_without_images_is_converted_to_an_empty_split(tmp_path):
     struct = svhn.DigitStruct((), np.empty(0, np.int64), np.empty((0, 4)), np.empty(0, np.int64))
     assert convert(struct, tmp_path, tmp_path / "train") == {"train": (0, 0)}
 
 
-def test_a_full_disk_is_named_and_leaves_no_annotations(source, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_leaves_no_annotations(source, tmp_path, monkeypatch):
     def refuse(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 

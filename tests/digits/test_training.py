@@ -1,8 +1,8 @@
-"""Training: from a recipe to a trained detector, and from its boxes to the assignment's two files."""
+"""Training of recipes, and the two files of the assignment from a trained detector."""
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -14,7 +14,6 @@ from helpers.digits import training as digit_training
 from helpers.digits.anchors import FITTED_ANCHORS, Resize
 from helpers.digits.batches import AugmentationConfig
 from helpers.digits.dataset import DigitDataset
-from helpers.digits.drawn import DrawnConfig, ensure_drawn
 from helpers.digits.loss import REPORT_SCHEDULE, BoxLossConfig
 from helpers.digits.metrics import measure_accuracy, true_numbers
 from helpers.digits.model import build_digit_rcnn
@@ -28,6 +27,7 @@ from helpers.digits.reading import (
 )
 from helpers.digits.recipes import QUICK, REPORT, Recipe, vary_anchors
 from helpers.digits.training import Task, lesson_model, train
+from tests.digits.support import changed_fields, seeded
 
 CPU = torch.device("cpu")
 RESIZE = Resize(32, 96)
@@ -48,34 +48,15 @@ TINY = replace(
 ONCE = replace(TINY, training=replace(TINY.training, epochs=1))
 
 
-@pytest.fixture(scope="module")
-def house_numbers(tmp_path_factory):
-    return ensure_drawn(tmp_path_factory.mktemp("drawn") / "house_numbers", DrawnConfig(5, 12, 6, 6))
-
-
-@pytest.fixture(scope="module")
-def train_set(house_numbers) -> DigitDataset:
-    return DigitDataset.read(house_numbers, "train")
-
-
-@pytest.fixture(scope="module")
-def valid_set(house_numbers) -> DigitDataset:
-    return DigitDataset.read(house_numbers, "valid")
-
-
-def changed_fields(first, second) -> set[str]:
-    return {field.name for field in fields(first) if getattr(first, field.name) != getattr(second, field.name)}
-
-
 def build_task(recipe: Recipe, dataset: DigitDataset) -> tuple[Task, torch.nn.Module]:
     torch.manual_seed(0)
     network = build_digit_rcnn(recipe.model, recipe.box_loss.term)
     return Task(recipe, dataset, dataset, CPU), network
 
 
-def test_losses_are_torchvisions_four_and_their_sum(train_set):
+def test_the_loss_is_the_sum_of_torchvisions_four_losses(train_set):
     task, network = build_task(TINY, train_set)
-    batch = next(iter(task.batches(1, 4, torch.Generator().manual_seed(0))))
+    batch = next(iter(task.batches(1, 4, seeded(0))))
     losses = task.losses(network, batch)
     assert list(losses) == ["loss", "objectness", "proposal", "class", "box"]
     assert losses["loss"].item() == pytest.approx(sum(value.item() for value in list(losses.values())[1:]))
@@ -84,7 +65,7 @@ def test_losses_are_torchvisions_four_and_their_sum(train_set):
 
 
 @pytest.mark.parametrize(("epoch", "share"), [(6, 1.0), (7, 0.9), (15, 0.5), (30, 0.5)])
-def test_a_constant_term_weakens_smooth_l1_by_the_reports_schedule(train_set, epoch, share):
+def test_a_constant_term_only_scales_the_gradient_of_smooth_l1_by_the_reports_schedule(train_set, epoch, share):
     plain, constant = (
         measure_box_gradient(replace(TINY, box_loss=box_loss), train_set, epoch)
         for box_loss in (BoxLossConfig(), BoxLossConfig("diou", REPORT_SCHEDULE, constant=True))
@@ -94,37 +75,37 @@ def test_a_constant_term_weakens_smooth_l1_by_the_reports_schedule(train_set, ep
 
 def measure_box_gradient(recipe: Recipe, dataset: DigitDataset, epoch: int) -> torch.Tensor:
     task, network = build_task(recipe, dataset)
-    batch = next(iter(task.batches(epoch, 4, torch.Generator().manual_seed(0))))
+    batch = next(iter(task.batches(epoch, 4, seeded(0))))
     torch.manual_seed(1)  # for the sample of regions
     task.losses(network, batch)["box"].backward()
     return network.roi_heads.box_predictor.bbox_pred.weight.grad
 
 
-def test_validation_is_coco_s_twelve_numbers(train_set):
+def test_validation_returns_cocos_twelve_numbers(train_set):
     task, network = build_task(TINY, train_set)
     assert tuple(task.validate(network.eval())) == TWELVE
     assert task.monitor in TWELVE
 
 
-def test_an_interrupted_detector_goes_on_to_the_same_weights_though_a_worker_decodes(
+def test_an_interrupted_training_resumes_to_the_same_weights_even_if_a_worker_decodes(
     train_set, valid_set, tmp_path, monkeypatch
 ):
     def interrupt(row, model):
         raise KeyboardInterrupt
 
-    whole = train(TINY, tmp_path / "whole", train_set=train_set, selection_set=valid_set, device=CPU)
+    uninterrupted = train(TINY, tmp_path / "uninterrupted", train_set=train_set, selection_set=valid_set, device=CPU)
     monkeypatch.setattr(digit_training, "count_workers", lambda device: 1)
     with pytest.raises(KeyboardInterrupt):
         train(
             TINY, tmp_path / "stopped", train_set=train_set, selection_set=valid_set, device=CPU, on_epoch_end=interrupt
         )
     resumed = train(TINY, tmp_path / "stopped", train_set=train_set, selection_set=valid_set, device=CPU)
-    expected = whole.model.state_dict()
+    expected = uninterrupted.model.state_dict()
     assert all(torch.equal(expected[name], value) for name, value in resumed.model.state_dict().items())
-    assert [row["loss"] for row in resumed.history] == [row["loss"] for row in whole.history]
+    assert [row["loss"] for row in resumed.history] == [row["loss"] for row in uninterrupted.history]
 
 
-def test_a_detector_of_other_data_or_another_recipe_is_refused_by_name(train_set, valid_set, tmp_path):
+def test_checkpoints_of_other_data_or_another_recipe_are_refused_with_the_difference(train_set, valid_set, tmp_path):
     train(ONCE, tmp_path, train_set=train_set, selection_set=valid_set, device=CPU)
     with pytest.raises(checkpoints.CheckpointError, match="train_set is"):
         train(ONCE, tmp_path, train_set=train_set.select(range(6)), selection_set=valid_set, device=CPU)
@@ -138,7 +119,7 @@ def test_a_detector_of_other_data_or_another_recipe_is_refused_by_name(train_set
         )
 
 
-def test_a_lessons_detector_is_kept_for_the_next_lesson(train_set, valid_set, tmp_path, monkeypatch):
+def test_the_next_lesson_loads_the_detector_of_lesson_7(train_set, valid_set, tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "RUNS", tmp_path)
     run = runtime.Run("07_digit_detection", "smoke", 3, CPU, tmp_path)
     first = lesson_model("main", TINY, run, train_set, valid_set)
@@ -147,30 +128,30 @@ def test_a_lessons_detector_is_kept_for_the_next_lesson(train_set, valid_set, tm
     assert lesson_model("main", TINY, run, train_set, valid_set).history == first.history
 
 
-def test_fine_tuning_starts_from_the_weights_it_is_given_and_remembers_them(train_set, valid_set, tmp_path):
+def test_fine_tuning_starts_from_the_given_weights_and_its_checkpoint_names_them(train_set, valid_set, tmp_path):
     first = train(ONCE, tmp_path / "first", train_set=train_set, selection_set=valid_set, device=CPU)
-    still = replace(ONCE, training=replace(ONCE.training, learning_rate=0.0))
+    no_step = replace(ONCE, training=replace(ONCE.training, learning_rate=0.0))
     tuned = train(
-        still, tmp_path / "tuned", train_set=train_set, selection_set=valid_set, device=CPU, start=first.model
+        no_step, tmp_path / "tuned", train_set=train_set, selection_set=valid_set, device=CPU, start=first.model
     )
-    for own, other in zip(tuned.model.parameters(), first.model.parameters(), strict=True):
-        assert torch.equal(own, other)
+    for parameter, start in zip(tuned.model.parameters(), first.model.parameters(), strict=True):
+        assert torch.equal(parameter, start)
     with pytest.raises(checkpoints.CheckpointError, match=r"start is '\w+' there and None here"):
-        train(still, tmp_path / "tuned", train_set=train_set, selection_set=valid_set, device=CPU)
+        train(no_step, tmp_path / "tuned", train_set=train_set, selection_set=valid_set, device=CPU)
 
 
-def test_detections_come_in_the_order_of_the_dataset(train_set, tmp_path):
+def test_detections_have_the_order_of_the_dataset(train_set, tmp_path):
     detector = train(ONCE, tmp_path, train_set=train_set, selection_set=train_set, device=CPU)
     order = [3, 11, 0, 7]
-    found = detector.detect(train_set.select(sorted(order)))
+    detections = detector.detect(train_set.select(sorted(order)))
     shuffled = detector.detect(train_set.select(order))
     for place, row in enumerate(order):
-        expected = found[sorted(order).index(row)]
+        expected = detections[sorted(order).index(row)]
         assert len(expected.scores) > 0
         assert all(torch.equal(*columns) for columns in zip(shuffled[place], expected, strict=True))
 
 
-def test_variants_share_their_seeds_and_are_kept_for_the_next_call(train_set, valid_set, tmp_path):
+def test_variants_share_their_seeds_and_are_loaded_in_the_next_call(train_set, valid_set, tmp_path):
     variants = {"smooth-L1": ONCE, "CIoU": replace(ONCE, box_loss=BoxLossConfig("ciou"))}
     train_one = partial(train, train_set=train_set, selection_set=valid_set, device=CPU)
     first = training.train_variants(variants, 2, tmp_path, train_one)
@@ -182,34 +163,34 @@ def test_variants_share_their_seeds_and_are_kept_for_the_next_call(train_set, va
     ]
     assert [detector.recipe.training.seed for detector in first["CIoU"]] == [0, 1]
     again = training.train_variants(variants, 2, tmp_path, train_one)
-    assert [one.history for one in again["CIoU"]] == [one.history for one in first["CIoU"]]
+    assert [detector.history for detector in again["CIoU"]] == [detector.history for detector in first["CIoU"]]
 
 
-def test_what_full_trains_runs_end_to_end_without_the_weights_that_have_to_be_fetched(
+def test_the_recipe_of_the_profile_full_runs_end_to_end_with_a_smaller_budget_and_random_weights(
     train_set, valid_set, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(paths, "RUNS", tmp_path)
     run = runtime.Run("07_digit_detection", "full", 0, CPU, tmp_path)
-    # Smaller images, fewer regions and an epoch of two steps are budget; the code is what a connected machine runs.
+    # Images, regions and epochs are smaller, and no weights are downloaded. Everything else is as at `full`.
     small = replace(
         REPORT,
         training=replace(REPORT.training, epochs=1, batch_size=2),
         model=replace(REPORT.model, weights=None, resize=Resize(64, 128), num_proposals=(50, 50), num_regions=16),
     )
-    recipe, whole = (vary_anchors(own)["fitted"] for own in (small, REPORT))
-    assert changed_fields(recipe, whole) == {"training", "model"}
-    assert changed_fields(recipe.training, whole.training) == {"epochs", "batch_size"}
+    recipe, full_recipe = vary_anchors(small)["fitted"], vary_anchors(REPORT)["fitted"]
+    assert changed_fields(recipe, full_recipe) == {"training", "model"}
+    assert changed_fields(recipe.training, full_recipe.training) == {"epochs", "batch_size"}
     budget = {"resize", "anchors", "num_proposals", "num_regions"}
-    assert changed_fields(recipe.model, whole.model) == {"weights"} | budget
-    assert replace(recipe.model.anchors, scale=1.0) == whole.model.anchors
-    images, chooser = train_set.select(range(4)), valid_set.select(range(2))
-    detector = lesson_model("main", recipe, run, images, chooser)
+    assert changed_fields(recipe.model, full_recipe.model) == {"weights"} | budget
+    assert replace(recipe.model.anchors, scale=1.0) == full_recipe.model.anchors
+    images, selection_set = train_set.select(range(4)), valid_set.select(range(2))
+    detector = lesson_model("main", recipe, run, images, selection_set)
     assert len(detector.history) == 1
-    write_predictions(tmp_path / "pred.json", chooser.image_ids, detector.detect(chooser))
-    assert len(read_predictions(tmp_path / "pred.json", chooser)) == 2
+    write_predictions(tmp_path / "pred.json", selection_set.image_ids, detector.detect(selection_set))
+    assert len(read_predictions(tmp_path / "pred.json", selection_set)) == 2
 
 
-def test_two_house_numbers_are_learned_by_heart_and_read_from_the_file(train_set, tmp_path):
+def test_a_detector_overfits_two_house_numbers_and_the_files_have_them(train_set, tmp_path):
     images = train_set.select(range(2))
     recipe = replace(
         QUICK,
@@ -220,6 +201,7 @@ def test_two_house_numbers_are_learned_by_heart_and_read_from_the_file(train_set
     repeated = train_set.select([0, 1] * 40)
     detector = train(recipe, tmp_path, train_set=repeated, selection_set=images, device=CPU)
     write_predictions(tmp_path / "pred.json", images.image_ids, detector.detect(images))
-    found, numbers = read_predictions(tmp_path / "pred.json", images), true_numbers(images.file)
-    write_numbers(tmp_path / "pred.csv", images.image_ids, read_numbers(found, choose_reading(found, numbers)))
+    detections, numbers = read_predictions(tmp_path / "pred.json", images), true_numbers(images.file)
+    reading = choose_reading(detections, numbers)
+    write_numbers(tmp_path / "pred.csv", images.image_ids, read_numbers(detections, reading))
     assert measure_accuracy(check_numbers(tmp_path / "pred.csv", images.image_ids), numbers) == 1.0

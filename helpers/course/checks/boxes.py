@@ -1,6 +1,8 @@
-"""Build task of box geometry: IoU."""
+"""Build tasks of box geometry: IoU, and boxes as offsets from anchors."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from jaxtyping import Float
@@ -53,6 +55,7 @@ def draw_iou_cases(generator: torch.Generator) -> list[Case]:
     return [
         Case("by hand", "two boxes that overlap", (square, others[:1])),
         Case("by hand", "a box inside the other", (square, others[1:2])),
+        Case("by hand", "a box around the other", (others[1:2], square)),
         Case("borders and empty input", "two boxes apart, on a diagonal", (square, others[2:3])),
         Case("borders and empty input", "two boxes apart, side by side", (square, others[3:4])),
         Case("borders and empty input", "two boxes that only touch", (square, others[4:])),
@@ -170,7 +173,8 @@ IOU = Definition(
     reference=compute_iou,
     imports="import torch\nfrom jaxtyping import Float\nfrom torch import Tensor",
     draw_cases=draw_iou_cases,
-    calls=400,
+    workload=Case("data", "12348 anchors and 5 objects", (12348, 5), driver="boxes.time_pairs"),
+    calls=1000,
     hints=(
         "Draw two overlapping boxes on paper. Where does the overlap start, and where does it end, on each axis?",
         "The overlap starts at the larger of the two x1 and ends at the smaller of the two x2. What if it ends before "
@@ -273,4 +277,500 @@ IOU = Definition(
     ),
 )
 
-DEFINITIONS = (IOU,)
+
+# Boxes as offsets from anchors
+
+
+def encode(boxes: Float[Tensor, "N 4"], anchors: Float[Tensor, "N 4"]) -> Float[Tensor, "N 4"]:
+    """Return each box as four offsets (tx, ty, tw, th) from the anchor of the same row.
+
+    tx and ty are the way from the centre of the anchor to the centre of the box, in units of the anchor's width and
+    height. tw and th are the natural logarithms of the box's width over the anchor's width, and of its height over the
+    anchor's height. There are no further factors ("variances").
+
+    A box may have no width or no height, as a row of zeros that fills up a batch. Its tw or th must then be a finite
+    number below -10, not -inf and not NaN; which one is free.
+
+    Example: the anchor (0, 0, 10, 20) has the centre (5, 10), the box (4, 8, 34, 18) the centre (19, 13) and the size
+    30 x 10. The offsets are 14 / 10 = 1.4, 3 / 20 = 0.15, log(30 / 10) = 1.0986 and log(10 / 20) = -0.6931.
+
+    Args:
+        boxes: corners (x1, y1, x2, y2) in pixels.
+        anchors: corners in pixels, of positive width and height; anchors[n] belongs to boxes[n].
+    """
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    anchor_sizes = anchors[:, 2:] - anchors[:, :2]
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    anchor_centres = (anchors[:, :2] + anchors[:, 2:]) / 2
+    shifts = (centres - anchor_centres) / anchor_sizes
+    scales = (sizes / anchor_sizes).clamp(min=torch.finfo(boxes.dtype).tiny)
+    return torch.cat([shifts, scales.log()], dim=1)
+
+
+def decode(offsets: Float[Tensor, "N 4"], anchors: Float[Tensor, "N 4"]) -> Float[Tensor, "N 4"]:
+    """Return the boxes (x1, y1, x2, y2) at the offsets (tx, ty, tw, th) from the anchors.
+
+    This is the inverse of `encode`: tx and ty are measured in widths and heights of the anchor, tw and th are natural
+    logarithms. Boxes may reach beyond the image; they are not clipped.
+
+    An untrained network can predict tw = 100, and exp(100) is too large a number. So a tw or th above log(1000 / 16) =
+    4.1352 counts as log(1000 / 16): a box is at most 62.5 times as wide or high as its anchor.
+
+    Use operations of torch only: the training needs the gradient of the offsets.
+
+    Example: the anchor (0, 0, 10, 20) has the centre (5, 10). The offsets (0.5, 0.25, log 2, log 3) move the centre by
+    0.5 · 10 and 0.25 · 20 to (10, 15), and make the size 2 · 10 by 3 · 20. The box is (0, -15, 20, 45).
+
+    Args:
+        offsets: (tx, ty, tw, th) of each box.
+        anchors: corners in pixels; anchors[n] belongs to offsets[n].
+    """
+    anchor_sizes = anchors[:, 2:] - anchors[:, :2]
+    anchor_centres = (anchors[:, :2] + anchors[:, 2:]) / 2
+    centres = anchor_centres + offsets[:, :2] * anchor_sizes
+    half_sizes = anchor_sizes * offsets[:, 2:].clamp(max=math.log(1000 / 16)).exp() / 2
+    return torch.cat([centres - half_sizes, centres + half_sizes], dim=1)
+
+
+ANCHOR = [[0.0, 0, 10, 20]]
+
+
+def _draw_boxes(generator: torch.Generator) -> Tensor:
+    """Return five boxes of unequal sides, away from 0."""
+    corners = torch.rand(5, 2, generator=generator) * 50 + 5
+    return torch.cat([corners, corners + 4 + torch.rand(5, 2, generator=generator) * 30], dim=1)
+
+
+def draw_encode_cases(generator: torch.Generator) -> list[Case]:
+    """Return the cases of `encode`."""
+    anchor = torch.tensor(ANCHOR)
+    moved_anchor = anchor + torch.tensor([30.0, 12, 30, 12])
+    box = torch.tensor([[4.0, 8, 34, 18]])
+    boxes, anchors = _draw_boxes(generator), _draw_boxes(generator)
+    empty = "borders and empty input"
+    pair = {"driver": "boxes.encode_then_decode", "partners": ("decode",)}
+    return [
+        Case("by hand", "one box and its anchor", (box, anchor)),
+        Case("by hand", "a box of the anchor's size, moved by 5 and 5 pixels", (anchor + 5, anchor)),
+        Case("by hand", "a box with the anchor's centre, twice as wide", (torch.tensor([[-5.0, 0, 15, 20]]), anchor)),
+        Case("by hand", "an anchor away from 0", (box, moved_anchor)),
+        Case(empty, "the box is the anchor", (moved_anchor, moved_anchor)),
+        Case(empty, "a row of zeros", (torch.zeros(1, 4), moved_anchor), driver="boxes.encode_small"),
+        Case(empty, "no box", (torch.zeros(0, 4), torch.zeros(0, 4))),
+        Case("shapes and batches", "two boxes", (torch.cat([box, anchor + 5]), torch.cat([anchor, moved_anchor]))),
+        Case("laws", "both sides moved together", (box + 7, anchor + 7)),
+        Case("laws", "both sides three times as large", (box * 3, anchor * 3)),
+        Case("pairs", "decode returns the boxes", (boxes, anchors), tolerance=1e-3, **pair),
+        Case("data", "random boxes", (boxes, anchors)),
+    ]
+
+
+def draw_decode_cases(generator: torch.Generator) -> list[Case]:
+    """Return the cases of `decode`."""
+    anchor = torch.tensor(ANCHOR)
+    moved_anchor = anchor + torch.tensor([30.0, 12, 30, 12])
+    offsets = torch.tensor([[0.5, 0.25, math.log(2), math.log(3)]])
+    boxes, anchors = _draw_boxes(generator), _draw_boxes(generator)
+    random_offsets = torch.randn(5, 4, generator=generator) * 0.5
+    empty = "borders and empty input"
+    pair = {"driver": "boxes.decode_what_was_encoded", "partners": ("encode",)}
+    return [
+        Case("by hand", "one anchor, moved and enlarged", (offsets, anchor)),
+        Case("by hand", "an anchor moved", (torch.tensor([[0.5, 0.25, 0, 0]]), moved_anchor)),
+        Case("by hand", "an anchor enlarged", (torch.tensor([[0, 0, math.log(2), math.log(3)]]), moved_anchor)),
+        Case("by hand", "an anchor moved to the left and up", (torch.tensor([[-1.0, -0.5, 0, 0]]), moved_anchor)),
+        Case(empty, "offsets of 0 are the anchor", (torch.zeros(1, 4), moved_anchor)),
+        Case(empty, "a very large log size", (torch.tensor([[0.0, 0, 100, 4.5]]), moved_anchor)),
+        Case(empty, "no box", (torch.zeros(0, 4), torch.zeros(0, 4))),
+        Case("shapes and batches", "two boxes", (offsets.repeat(2, 1), torch.cat([anchor, moved_anchor]))),
+        Case("laws", "anchors moved: boxes move with them", (random_offsets, anchors + 7)),
+        Case("laws", "the gradient", (random_offsets[:2], anchors[:2]), driver="boxes.compute_offset_gradient"),
+        Case("pairs", "the boxes that encode received", (boxes, anchors), tolerance=1e-3, **pair),
+        Case("data", "random offsets", (random_offsets, anchors)),
+    ]
+
+
+# Wrong implementations of `encode`
+
+VARIANCES = torch.tensor([0.1, 0.1, 0.2, 0.2])
+
+
+def _split(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return centres and sizes."""
+    return (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+
+
+def _log(scales: Tensor) -> Tensor:
+    return scales.clamp(min=1e-8).log()
+
+
+def _not_encoded(boxes: Tensor, anchors: Tensor) -> Tensor:
+    return boxes.clone()
+
+
+def _offsets_of_corners(boxes: Tensor, anchors: Tensor) -> Tensor:
+    _, anchor_sizes = _split(anchors)
+    return torch.cat([(boxes[:, :2] - anchors[:, :2]) / anchor_sizes, encode(boxes, anchors)[:, 2:]], dim=1)
+
+
+def _in_sizes_of_box(boxes: Tensor, anchors: Tensor) -> Tensor:
+    (centres, sizes), (anchor_centres, _) = _split(boxes), _split(anchors)
+    return torch.cat([(centres - anchor_centres) / sizes.clamp(min=1e-8), encode(boxes, anchors)[:, 2:]], dim=1)
+
+
+def _roles_exchanged(boxes: Tensor, anchors: Tensor) -> Tensor:
+    (centres, sizes), (anchor_centres, anchor_sizes) = _split(anchors), _split(boxes)
+    anchor_sizes = anchor_sizes.clamp(min=1e-8)
+    return torch.cat([(centres - anchor_centres) / anchor_sizes, _log(sizes / anchor_sizes)], dim=1)
+
+
+def _anchor_sides_exchanged(boxes: Tensor, anchors: Tensor) -> Tensor:
+    (centres, sizes), (anchor_centres, anchor_sizes) = _split(boxes), _split(anchors)
+    anchor_sizes = anchor_sizes.flip(1)
+    return torch.cat([(centres - anchor_centres) / anchor_sizes, _log(sizes / anchor_sizes)], dim=1)
+
+
+def _shifts_by_other_side(boxes: Tensor, anchors: Tensor) -> Tensor:
+    (centres, _), (anchor_centres, anchor_sizes) = _split(boxes), _split(anchors)
+    return torch.cat([(centres - anchor_centres) / anchor_sizes.flip(1), encode(boxes, anchors)[:, 2:]], dim=1)
+
+
+def _without_logarithm(boxes: Tensor, anchors: Tensor) -> Tensor:
+    (_, sizes), (_, anchor_sizes) = _split(boxes), _split(anchors)
+    return torch.cat([encode(boxes, anchors)[:, :2], sizes / anchor_sizes], dim=1)
+
+
+def _encode_variances(boxes: Tensor, anchors: Tensor) -> Tensor:
+    return encode(boxes, anchors) / VARIANCES
+
+
+def _infinite_logarithm(boxes: Tensor, anchors: Tensor) -> Tensor:
+    (_, sizes), (_, anchor_sizes) = _split(boxes), _split(anchors)
+    return torch.cat([encode(boxes, anchors)[:, :2], (sizes / anchor_sizes).log()], dim=1)
+
+
+def _shift_never_down(boxes: Tensor, anchors: Tensor) -> Tensor:
+    return encode(boxes, anchors) * torch.tensor([1.0, 0, 1, 1])
+
+
+def _binary_logarithm(boxes: Tensor, anchors: Tensor) -> Tensor:
+    return encode(boxes, anchors) / torch.tensor([1.0, 1, math.log(2), math.log(2)])
+
+
+def _shifts_in_pixels(boxes: Tensor, anchors: Tensor) -> Tensor:
+    (centres, sizes), (anchor_centres, anchor_sizes) = _split(boxes), _split(anchors)
+    return torch.cat([centres - anchor_centres, _log(sizes / anchor_sizes)], dim=1)
+
+
+def _all_in_pixels(boxes: Tensor, anchors: Tensor) -> Tensor:
+    (centres, sizes), (anchor_centres, anchor_sizes) = _split(boxes), _split(anchors)
+    return torch.cat([centres - anchor_centres, sizes - anchor_sizes], dim=1)
+
+
+def _encode_from_centre_anchor(boxes: Tensor, anchors: Tensor) -> Tensor:
+    centres, sizes = _split(boxes)
+    return torch.cat([(centres - anchors[:, :2]) / anchors[:, 2:], _log(sizes / anchors[:, 2:])], dim=1)
+
+
+# Wrong implementations of `decode`
+
+LARGEST_LOG_SIZE = math.log(1000 / 16)
+
+
+def _join(centres: Tensor, sizes: Tensor) -> Tensor:
+    return torch.cat([centres - sizes / 2, centres + sizes / 2], dim=1)
+
+
+def _exp(logarithms: Tensor) -> Tensor:
+    return logarithms.clamp(max=LARGEST_LOG_SIZE).exp()
+
+
+def _decode_variances(offsets: Tensor, anchors: Tensor) -> Tensor:
+    return decode(offsets * VARIANCES, anchors)
+
+
+def _sigmoid_shifts(offsets: Tensor, anchors: Tensor) -> Tensor:
+    return decode(torch.cat([offsets[:, :2].sigmoid(), offsets[:, 2:]], dim=1), anchors)
+
+
+def _decode_from_centre_anchor(offsets: Tensor, anchors: Tensor) -> Tensor:
+    return _join(anchors[:, :2] + offsets[:, :2] * anchors[:, 2:], anchors[:, 2:] * _exp(offsets[:, 2:]))
+
+
+def _shift_of_corner(offsets: Tensor, anchors: Tensor) -> Tensor:
+    _, anchor_sizes = _split(anchors)
+    corner = anchors[:, :2] + offsets[:, :2] * anchor_sizes
+    return torch.cat([corner, corner + anchor_sizes * _exp(offsets[:, 2:])], dim=1)
+
+
+def _one_shift_twice(offsets: Tensor, anchors: Tensor) -> Tensor:
+    return decode(offsets[:, [0, 0, 2, 3]], anchors)
+
+
+def _whole_size_after_centre(offsets: Tensor, anchors: Tensor) -> Tensor:
+    anchor_centres, anchor_sizes = _split(anchors)
+    centres, sizes = anchor_centres + offsets[:, :2] * anchor_sizes, anchor_sizes * _exp(offsets[:, 2:])
+    return torch.cat([centres - sizes / 2, centres + sizes], dim=1)
+
+
+def _shift_in_new_sizes(offsets: Tensor, anchors: Tensor) -> Tensor:
+    anchor_centres, anchor_sizes = _split(anchors)
+    sizes = anchor_sizes * _exp(offsets[:, 2:])
+    return _join(anchor_centres + offsets[:, :2] * sizes, sizes)
+
+
+def _without_exponential(offsets: Tensor, anchors: Tensor) -> Tensor:
+    anchor_centres, anchor_sizes = _split(anchors)
+    return _join(anchor_centres + offsets[:, :2] * anchor_sizes, anchor_sizes * offsets[:, 2:])
+
+
+def _without_bound(offsets: Tensor, anchors: Tensor) -> Tensor:
+    anchor_centres, anchor_sizes = _split(anchors)
+    return _join(anchor_centres + offsets[:, :2] * anchor_sizes, anchor_sizes * offsets[:, 2:].exp())
+
+
+def _raw_anchors(offsets: Tensor, anchors: Tensor) -> Tensor:
+    return anchors + 0 * offsets
+
+
+def _raw_offsets(offsets: Tensor, anchors: Tensor) -> Tensor:
+    return 1 * offsets
+
+
+def _centres_and_sizes(offsets: Tensor, anchors: Tensor) -> Tensor:
+    return torch.cat(_split(decode(offsets, anchors)), dim=1)
+
+
+def _cut_at_0(offsets: Tensor, anchors: Tensor) -> Tensor:
+    return decode(offsets, anchors).clamp(min=0)
+
+
+def _without_gradient(offsets: Tensor, anchors: Tensor) -> Tensor:
+    return torch.tensor(decode(offsets, anchors).tolist()).reshape(-1, 4)
+
+
+def _shift_in_pixels(offsets: Tensor, anchors: Tensor) -> Tensor:
+    anchor_centres, anchor_sizes = _split(anchors)
+    return _join(anchor_centres + offsets[:, :2], anchor_sizes * _exp(offsets[:, 2:]))
+
+
+ENCODE = Definition(
+    name="encode",
+    number="2.3",
+    title="Boxes as offsets from anchors",
+    points=2,
+    difficulty=2,
+    minutes=(15, 25),
+    reference=encode,
+    imports="import torch\nfrom jaxtyping import Float\nfrom torch import Tensor",
+    draw_cases=draw_encode_cases,
+    partners={"decode": decode},
+    workload=Case("data", "40000 anchors and their objects", (40_000,), driver="boxes.time_rows"),
+    calls=3,
+    hints=(
+        "Compute the example on paper. What are the centre and the size of the box, and of the anchor?",
+        "Shifts: difference of the centres, over the size of the anchor. Sizes: logarithm of a ratio.",
+        "What is log(0)? Raise the ratio to a tiny positive number before the logarithm: `.clamp(min=...)`.",
+    ),
+    mistakes=(
+        Mistake(
+            "EN1",
+            "the corners themselves are returned, not offsets",
+            "The network predicts a small correction of the anchor, not pixels: the same weights are used at every "
+            "cell, so they cannot know where the cell lies in the image.",
+            _not_encoded,
+        ),
+        Mistake(
+            "EN2",
+            "the shift is that of the upper left corner",
+            "Compare the centres.",
+            _offsets_of_corners,
+        ),
+        Mistake(
+            "EN3",
+            "the shift is divided by the size of the box",
+            "Divide by the size of the anchor: decode knows the anchor, not the box.",
+            _in_sizes_of_box,
+        ),
+        Mistake(
+            "EN4",
+            "box and anchor are exchanged",
+            "Box minus anchor, over the anchor. The first argument is the box.",
+            _roles_exchanged,
+        ),
+        Mistake(
+            "EN5a",
+            "width and height of the anchor are exchanged",
+            "x goes with the width, y with the height.",
+            _anchor_sides_exchanged,
+        ),
+        Mistake(
+            "EN5b",
+            "the shift in x is divided by the anchor's height, and the shift in y by its width",
+            "x goes with the width, y with the height.",
+            _shifts_by_other_side,
+        ),
+        Mistake(
+            "EN6",
+            "tw and th are ratios without the logarithm",
+            "decode takes an exponential, so encode must take the logarithm.",
+            _without_logarithm,
+        ),
+        Mistake(
+            "EN7",
+            "the offsets are divided by variances (0.1 and 0.2)",
+            "There are no variances here. Where they are used, decode multiplies by them.",
+            _encode_variances,
+        ),
+        Mistake(
+            "EN8",
+            "a box without size gives -inf",
+            "log(0) is -inf, and 0 · inf is NaN even if the row is masked later. Raise the ratio to a tiny positive "
+            "number first.",
+            _infinite_logarithm,
+        ),
+        Mistake(
+            "EN9",
+            "ty is always 0",
+            "One coordinate that never moves is a slip of the keyboard: a difference of a value with itself.",
+            _shift_never_down,
+        ),
+        Mistake(
+            "EN10",
+            "the logarithm has base 2",
+            "decode uses exp, so take the natural logarithm.",
+            _binary_logarithm,
+        ),
+        Mistake(
+            "EN11a",
+            "the shifts are in pixels",
+            "Divide by the anchor's size: offsets then mean the same for small and large anchors.",
+            _shifts_in_pixels,
+        ),
+        Mistake(
+            "EN11b",
+            "shifts and sizes are differences in pixels",
+            "Divide the shifts by the anchor's size, and take the logarithm of the ratio of the sizes.",
+            _all_in_pixels,
+        ),
+        Mistake(
+            "EN12",
+            "the anchor is taken for (centre x, centre y, width, height)",
+            "Anchors are corners. Compute centre and size first.",
+            _encode_from_centre_anchor,
+        ),
+    ),
+)
+
+DECODE = Definition(
+    name="decode",
+    number="2.4",
+    title="Boxes from offsets: the way back",
+    points=2,
+    difficulty=2,
+    minutes=(10, 20),
+    reference=decode,
+    imports="import math\n\nimport torch\nfrom jaxtyping import Float\nfrom torch import Tensor",
+    draw_cases=draw_decode_cases,
+    partners={"encode": encode},
+    hints=(
+        "Write the four formulas of `encode`, and solve each for the box.",
+        "First the new centre and the new size; then the corners are half of the size away from the centre.",
+        "`offsets[:, 2:].clamp(max=math.log(1000 / 16)).exp()` is the factor of the size.",
+    ),
+    mistakes=(
+        Mistake(
+            "DE1",
+            "the offsets are multiplied by variances that encode does not use",
+            "decode(encode(boxes)) must return the boxes.",
+            _decode_variances,
+        ),
+        Mistake(
+            "DE2",
+            "a sigmoid is applied to tx and ty",
+            "A sigmoid is never negative, and offsets may be. (YOLO's rule has other offsets.)",
+            _sigmoid_shifts,
+        ),
+        Mistake(
+            "DE3",
+            "the corners of the anchor are taken for its centre and size",
+            "Compute centre and size of the anchor first.",
+            _decode_from_centre_anchor,
+        ),
+        Mistake(
+            "DE4",
+            "the upper left corner is moved, and the size laid from there",
+            "Move the centre, then lay half of the size to each side.",
+            _shift_of_corner,
+        ),
+        Mistake(
+            "DE5",
+            "tx is used for x and for y",
+            "Four numbers, four uses.",
+            _one_shift_twice,
+        ),
+        Mistake(
+            "DE6",
+            "the lower right corner is the centre plus the whole size",
+            "Half of the size lies on each side.",
+            _whole_size_after_centre,
+        ),
+        Mistake(
+            "DE7",
+            "the shift is measured in sizes of the new box",
+            "encode divided the shift by the anchor's size.",
+            _shift_in_new_sizes,
+        ),
+        Mistake(
+            "DE8",
+            "the sizes are multiplied by tw and th without the exponential",
+            "encode took a logarithm; its inverse is exp.",
+            _without_exponential,
+        ),
+        Mistake(
+            "DE9",
+            "tw and th have no upper bound",
+            "An untrained network can predict 100. Bound the logarithms before the exponential.",
+            _without_bound,
+        ),
+        Mistake(
+            "DE10a",
+            "the anchors are returned as they are",
+            "Apply the offsets.",
+            _raw_anchors,
+        ),
+        Mistake(
+            "DE10b",
+            "the offsets are returned as they are",
+            "Apply the offsets to the anchors.",
+            _raw_offsets,
+        ),
+        Mistake(
+            "DE11",
+            "(centre x, centre y, width, height) is returned",
+            "A box is (x1, y1, x2, y2).",
+            _centres_and_sizes,
+        ),
+        Mistake(
+            "DE12",
+            "negative corners are cut at 0",
+            "Boxes are not clipped here: encode and decode would no longer be inverse to each other.",
+            _cut_at_0,
+        ),
+        Mistake(
+            "DE13",
+            "the gradient is lost",
+            "Numbers that were taken out of a tensor (`tolist`, `item`, `numpy`) have no gradient. Use operations of "
+            "torch.",
+            _without_gradient,
+        ),
+        Mistake(
+            "DE14",
+            "tx and ty are taken for pixels",
+            "The shifts are in units of the anchor's width and height.",
+            _shift_in_pixels,
+        ),
+    ),
+)
+
+DEFINITIONS = (IOU, ENCODE, DECODE)

@@ -4,11 +4,31 @@ from __future__ import annotations
 
 from functools import cache
 
-from helpers.course.checks import boxes
+from helpers.course.checks import (
+    anchors,
+    average_precision,
+    box_losses,
+    boxes,
+    colour_baseline,
+    dialects,
+    reading,
+    resizing,
+    suppression,
+)
 from helpers.course.checks.definition import Definition, compile_task
 from helpers.tasks.compiled import CompiledTask
 
-MODULES = (boxes,)
+MODULES = (
+    anchors,
+    average_precision,
+    box_losses,
+    boxes,
+    colour_baseline,
+    dialects,
+    reading,
+    resizing,
+    suppression,
+)
 
 
 def list_definitions() -> list[Definition]:

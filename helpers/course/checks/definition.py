@@ -74,14 +74,22 @@ class Definition:
         default_factory=dict
     )  # other right answers by the name of their convention
     convention: str = "as described"  # name of the reference's convention
+    convention_partners: Mapping[str, Mapping[str, Function]] = field(
+        default_factory=dict
+    )  # of a convention, the partners that follow it, too; they take the place of `partners`
     indistinguishable: tuple[frozenset[str], ...] = ()  # codes of mistakes that no input tells apart
-    calls: int = 0  # of the function in its lesson at profile quick; 0 if its time does not matter
+    workload: Case | None = None  # one call as its lesson makes it; the driver draws the inputs
+    calls: int = 0  # such calls in the lesson at profile quick
     partners: Mapping[str, Function] = field(default_factory=dict)  # references of the tasks that pair checks need
 
     @property
     def lesson(self) -> str:
         """Two-digit number of the lesson."""
         return f"{int(self.number.split('.')[0]):02d}"
+
+    def find_partners(self, convention: str) -> dict[str, Function]:
+        """Return the partners of pair checks that agree with a convention."""
+        return {**self.partners, **self.convention_partners.get(convention, {})}
 
 
 def make_generator(seed: int) -> torch.Generator:
@@ -104,7 +112,7 @@ def compile_task(definition: Definition, seed: int = VISIBLE_SEED) -> CompiledTa
     for name, function in functions.items():
         column = []
         for case in cases:
-            outcome = run_case(function, case, definition.partners)
+            outcome = run_case(function, case, definition.find_partners(name))
             if outcome.changed or outcome.is_skipped:
                 problem = "changes its input" if outcome.changed else "lacks a partner"
                 raise ValueError(f"task {definition.name}: the right answer {name!r} {problem} in case {case.title!r}")
@@ -120,6 +128,7 @@ def compile_task(definition: Definition, seed: int = VISIBLE_SEED) -> CompiledTa
         )
         for mistake in definition.mistakes
     ]
+    workload = None if definition.workload is None else _prepare(definition.workload)
     return CompiledTask(
         name=definition.name,
         number=definition.number,
@@ -132,7 +141,9 @@ def compile_task(definition: Definition, seed: int = VISIBLE_SEED) -> CompiledTa
         conventions=tuple(functions),
         cases=tuple(compiled),
         mistakes=tuple(mistakes),
+        workload=workload,
         calls=definition.calls,
+        reference_seconds=0.0 if workload is None else measure_seconds(definition, workload),
     )
 
 
@@ -150,6 +161,12 @@ def _prepare(case: Case) -> CompiledCase:
         accepted=[],
         may_change_inputs=case.may_change_inputs,
     )
+
+
+def measure_seconds(definition: Definition, workload: CompiledCase) -> float:
+    """Return the seconds that the reference takes for one call as its lesson makes it, the best of three."""
+    outcomes = [run_case(definition.reference, workload, definition.partners) for _ in range(3)]
+    return min(outcome.seconds for outcome in outcomes)
 
 
 def run_mistake(mistake: Mistake, cases: Sequence[CompiledCase], partners: Mapping[str, Function]) -> list[Any]:
@@ -174,7 +191,8 @@ def _strip_body(node: ast.stmt, lines: Sequence[str]) -> list[str]:
     """Return the lines of a function or class without its code."""
     assert isinstance(node, ast.FunctionDef | ast.ClassDef)
     docstring = node.body[0]
-    assert isinstance(docstring, ast.Expr) and docstring.end_lineno is not None, f"{node.name} has no docstring"
+    if not isinstance(docstring, ast.Expr) or docstring.end_lineno is None:
+        raise ValueError(f"{node.name} has no docstring: it is the contract of its task")
     first = node.decorator_list[0].lineno if node.decorator_list else node.lineno
     kept = list(lines[first - 1 : docstring.end_lineno])
     if isinstance(node, ast.FunctionDef):

@@ -143,14 +143,11 @@ def plan_grid(path: Path, texts: Sequence[str]) -> Grid:
     The profile is the parameter `profile`, or else that of the environment, as for a notebook that is run by hand.
 
     Raises:
-        LessonFailed: the notebook cannot be read.
+        LessonFailed: the notebook or its parameters cannot be read.
         GridError: `texts` do not describe a grid of it.
     """
     notebook = lessons.read_notebook(path, keep_outputs=False)
-    try:
-        defaults = lessons.read_parameters(notebook)
-    except lessons.LessonFailed as error:
-        raise GridError(f"{path}: {error}") from None
+    defaults = lessons.read_parameters(notebook, path)
     if clashes := sorted(defaults.keys() & set(COLUMNS)):
         raise GridError(f"{path}: the table already has a column {clashes[0]!r}; rename the parameter")
     given = read_grid(texts, defaults)

@@ -1,6 +1,7 @@
 """The catalogue of build tasks: right answers pass, and each known mistake is recognised as itself."""
 
 import importlib
+from dataclasses import replace
 
 import pytest
 
@@ -39,11 +40,13 @@ def test_names_numbers_and_codes_are_unique():
 
 @each_definition
 def test_the_reference_and_an_independent_implementation_pass_all_visible_and_hidden_cases(definition):
-    hidden = compile_task(definition, HIDDEN_SEED)
+    hidden = compile_task(replace(definition, mistakes=()), HIDDEN_SEED)
     assert len(hidden.cases) == len(catalogue.compile_visible(definition.name).cases)
     for task in (None, hidden):
-        for function in (definition.reference, ORACLES[definition.name], *definition.conventions.values()):
-            verdict = check(definition, function, task)
+        answers = [(definition.reference, {}), (ORACLES[definition.name], {})]
+        answers += [(answer, definition.find_partners(name)) for name, answer in definition.conventions.items()]
+        for function, partners in answers:
+            verdict = check(definition, function, task, partners)
             assert verdict.is_passed, describe(verdict)
             assert not verdict.diagnoses
 

@@ -1,0 +1,9 @@
+# The workbook's two commands in a container: docker build -t workbook . && docker run --rm workbook make run
+FROM python:3.12-slim-bookworm
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends bubblewrap chromium make \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /workbook
+COPY . .
+RUN make .venv/.complete
+CMD ["make", "run"]
