@@ -43,7 +43,7 @@ def measure(number: str = LESSON, copies: int = COPIES) -> dict[str, float]:
         run_lesson(path, paths.RUNS / path.stem / "smoke", "smoke")
     used = [definition for definition in definitions if definition.name in plan.builds]
     seconds, start = _grade(plan, used, copies)
-    with mock.patch.object(sandbox, "find_sandbox", lambda: (sandbox.PLAIN, "a benchmark")):
+    with mock.patch.object(sandbox, "find_sandbox", return_value=(sandbox.PLAIN, "a benchmark")):
         plain_seconds, _ = _grade(plan, used, copies)
     return {
         "grading.seconds_per_submission": seconds,

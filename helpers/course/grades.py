@@ -158,11 +158,11 @@ def list_canvas(rows: Sequence[Mapping[str, object]], title: str) -> list[dict[s
     assignment = f"{title} (points)"
     empty = {"Student": "", "ID": "", "SIS User ID": "", "SIS Login ID": "", "Section": ""}
     highest = max((row["of"] for row in rows), key=_to_number, default=0)
-    table = [empty | {"Student": "    Points Possible", assignment: highest}]
+    table: list[dict[str, object]] = [{**empty, "Student": "    Points Possible", assignment: highest}]
     for row in rows:
         match = CANVAS_NAME.match(str(row["submission"]))
         name, number = (match["name"], match["id"]) if match else (row["submission"], "")
-        table.append(empty | {"Student": name, "ID": number, assignment: row["points"]})
+        table.append({**empty, "Student": name, "ID": number, assignment: row["points"]})
     return table
 
 

@@ -338,8 +338,8 @@ def _write_tables(submissions: Sequence[Submission], plans: Sequence[Plan], mark
     grades.write_table(GRADES / "moodle.csv", grades.list_moodle(rows))
     grades.write_results(GRADES / "results", submissions, marks, kind)
     hidden = ("submission", "remarks", "sandbox")
-    points = {row["submission"]: {key: row[key] for key in row if key not in hidden} for row in rows}
+    points = {str(row["submission"]): {key: row[key] for key in row if key not in hidden} for row in rows}
     with contextlib.suppress(OSError):
-        print(f"\n{plotting.format_table(points, decimals=2)}\n")
+        print(f"\n{plotting.format_table(points, decimals=2)}\n")  # pyright: ignore[reportArgumentType]
         print("\n".join(f"{row['submission']}: {row['remarks']}" for row in rows if row["remarks"]))
         print(f"written to {show(GRADES)}: points.csv, tasks.csv, canvas.csv, moodle.csv, results/", flush=True)

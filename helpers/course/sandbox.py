@@ -43,9 +43,10 @@ LARGEST_LINE = 9_000_000  # bytes of one reply
 LARGEST_PART = 512 * 2**20  # bytes that can be written into each writable place of a sandbox
 NUM_PROCESSES = 256  # processes and threads of one attempt
 START_LIMIT = 180.0  # seconds until a process replies for the first time
-INTERVAL = 0.25  # seconds between two measurements
-INSIDE = Path("/workbook")  # the workbook's folder in a sandbox
-ORIGINALS = Path("/originals")  # what a process copies into its own workbook, because it may change it
+PATIENCE = 0.25  # seconds until a stop is noticed
+INTERVAL = 0.5  # seconds between two measurements
+INSIDE = Path(os.sep, "workbook")  # the workbook's folder in a sandbox
+ORIGINALS = Path(os.sep, "originals")  # what a process copies into its own workbook, because it may change it
 FONTS = "data/fonts"  # matplotlib's list of fonts, which takes seconds to make
 PLAIN = "plain process: accidents only, no protection"
 BUBBLEWRAP = "bubblewrap"
@@ -150,7 +151,7 @@ def find_environment() -> tuple[Path, ...]:
     candidates += [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
     for candidate in candidates:
         folder = Path(candidate)
-        is_known = any(folder.is_relative_to(known) for known in [Path("/usr"), *folders])
+        is_known = any(folder.is_relative_to(known) for known in [Path(os.sep, "usr"), *folders])
         if folder.is_dir() and not is_known:
             folders.append(folder)
     return tuple(folders)
@@ -192,7 +193,7 @@ def _get_launcher(process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix="launcher")
 
 
-def launch(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+def launch(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
     """Start a program from a thread that lives as long as this process.
 
     bubblewrap ends a sandbox with the *thread* that started it.
@@ -294,7 +295,7 @@ class Process:
                 raise Stopped
             if len(self._waiting) > LARGEST_LINE:
                 raise AttemptEnded(f"it returned more than {LARGEST_LINE / 1e6:g} MB")
-            readable, _, _ = select.select([descriptor], [], [], INTERVAL)
+            readable, _, _ = select.select([descriptor], [], [], PATIENCE)
             if readable:
                 part = os.read(descriptor, 1 << 20)
                 if not part:
@@ -317,7 +318,7 @@ class Process:
 
     def _measure(self) -> None:
         """Check memory and number of processes."""
-        processes = self.find_processes()
+        processes = self.find_processes(with_strays=False)
         if len(processes) > NUM_PROCESSES:
             raise AttemptEnded(f"it started more than {NUM_PROCESSES} processes")
         size = _add_memory(processes, "rss")
@@ -326,14 +327,18 @@ class Process:
         if size > self.limits.memory:
             raise AttemptEnded(f"it took {size / 1e9:.1f} GB of memory")
 
-    def find_processes(self) -> list[psutil.Process]:
-        """Return the process and all that it started; without a sandbox also those that left it."""
+    def find_processes(self, with_strays: bool = True) -> list[psutil.Process]:
+        """Return the process and all that it started.
+
+        Args:
+            with_strays: whether to search the machine for processes that left it, which a sandbox prevents; it is slow.
+        """
         try:
             root = psutil.Process(self._process.pid)
             processes = [root, *root.children(recursive=True)]
         except psutil.Error:
             processes = []
-        if self.kind == PLAIN:
+        if self.kind == PLAIN and with_strays:
             known = {process.pid for process in processes}
             processes += [
                 process

@@ -22,7 +22,7 @@ import psutil
 LARGEST_REPLY = 8_000_000
 """Bytes that a child may send; JSON takes up to 40 times as much memory."""
 SMALL = 100_000_000  # bytes beyond which a process is measured exactly, which is slow
-INTERVAL = 0.2  # seconds between two measurements of memory
+INTERVAL = 0.5  # seconds between two measurements of memory
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of Linux
 
 Send = Callable[[Any], None]
@@ -85,9 +85,9 @@ def _wait(child: int, reader: int, seconds: float, memory: float) -> tuple[bytes
     """Return what the child has sent until it ended, and why it was ended."""
     data = bytearray()
     started = measured = time.monotonic()
-    has_ended = False
+    status: int | None = None  # of the child, once it has ended
     while True:
-        readable, _, _ = select.select([reader], [], [], 0 if has_ended else 0.02)
+        readable, _, _ = select.select([reader], [], [], 0.02 if status is None else 0)
         part = b""
         if readable:
             with contextlib.suppress(BlockingIOError):
@@ -97,9 +97,11 @@ def _wait(child: int, reader: int, seconds: float, memory: float) -> tuple[bytes
             return b"", f"it returned more than {LARGEST_REPLY / 1e6:g} MB"
         if part:
             continue
-        if has_ended:  # and all that it wrote has been read
-            return bytes(data), "" if _has_succeeded(child) else "its process died"
-        has_ended = _has_ended(child)
+        if status is not None:  # and all that it wrote has been read
+            return bytes(data), "" if status == 0 else "its process died"
+        number, exit_status = os.waitpid(child, os.WNOHANG)
+        if number:
+            status = exit_status
         now = time.monotonic()
         if now - started > seconds:
             return bytes(data), f"it was still running after {seconds:g} s"
@@ -107,15 +109,6 @@ def _wait(child: int, reader: int, seconds: float, memory: float) -> tuple[bytes
             measured = now
             if (size := measure_memory()) > memory:
                 return bytes(data), f"it took {size / 1e9:.1f} GB of memory"
-
-
-def _has_ended(child: int) -> bool:
-    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def _has_succeeded(child: int) -> bool:
-    result = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    return result is not None and result.si_code == os.CLD_EXITED and result.si_status == 0
 
 
 def _parse(data: bytes) -> list[Any]:
