@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test student grade report lab kernel data figures bench lock clean
+.PHONY: help run test progress student grade report lab kernel data figures bench lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,10 @@ run: .venv/.complete ## run every lesson, minutes on two cores (PROFILE=full: th
 test: .venv/.complete ## check style, run the unit tests, every notebook as a test, and every explorer in a browser
 	@$(WORKBOOK) test
 
-student: .venv/.complete ## write the students' copies into data/student/: no solutions, no hidden tests (LESSONS="03 04")
+progress: .venv/.complete ## list the build tasks, solved and open
+	@$(WORKBOOK) progress
+
+student: .venv/.complete ## write a students' workbook into data/student/: no solutions, no hidden tests (LESSONS="03 04")
 	@$(WORKBOOK) student $(LESSONS)
 
 grade: .venv/.complete ## run the hidden tests over a folder of submissions: SUBMISSION=folder
@@ -54,8 +57,8 @@ bench: .venv/.complete ## measure every claim about speed
 lock: ## resolve requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --all-extras pyproject.toml -o $(LOCK)
 
-clean: ## empty data/, with all runs in it, and remove caches; .venv stays
-	find data -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
+clean: ## empty data/, with all runs in it, and remove caches; .venv and the saved solutions of tasks stay
+	test ! -d data || find data -mindepth 1 -maxdepth 1 ! -name README.md ! -name solutions -exec rm -rf {} +
 	rm -rf .pytest_cache .ruff_cache build *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 

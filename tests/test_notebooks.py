@@ -129,6 +129,14 @@ def test_imports_stand_in_the_second_code_cell_only(stem):
 
 
 @each_lesson
+def test_the_cell_of_imports_does_nothing_else_but_use_saved_solutions(stem):
+    statements = [node for node in parse(find_code(stem)[1]).body if not isinstance(node, IMPORTS)]
+    assert [ast.unparse(node) for node in statements] == [
+        f"tasks.use_saved({number!r})" for number in find_lesson_of_saved(stem)
+    ]
+
+
+@each_lesson
 def test_the_third_code_cell_starts_the_run_under_the_name_of_the_lesson(stem):
     cell = find_code(stem)[2]
     assert f'start_run("{stem}", profile, seed)' in cell.source
@@ -143,7 +151,7 @@ def test_the_last_code_cell_saves_the_results(stem):
 
 @each_lesson
 def test_a_cell_besides_the_imports_has_at_most_25_lines(stem):
-    cells = [cell for cell in find_code(stem) if not all(isinstance(node, IMPORTS) for node in parse(cell).body)]
+    cells = [cell for cell in find_code(stem) if not any(isinstance(node, IMPORTS) for node in parse(cell).body)]
     assert max(len(cell.source.splitlines()) for cell in cells) <= 25
 
 
@@ -237,7 +245,10 @@ def test_no_placeholder_is_left_in_a_lessons_text(stem):
 def test_each_exercise_is_a_text_a_cell_with_the_solution_and_a_check_with_hidden_tests(stem):
     cells = NOTEBOOKS[stem].cells
     tasks = student.find_tasks(NOTEBOOKS[stem])
+    build_tasks = student.find_build_tasks(NOTEBOOKS[stem])
+    of_build_tasks = {name for task in build_tasks for name in (task.solution, task.check)}
     rows = [number for number, cell in enumerate(cells) if "nbgrader" in cell.metadata]
+    rows = [row for row in rows if student.find_id(cells[row]) not in of_build_tasks]
     assert [student.find_id(cells[row]) for row in rows] == [
         name for task in tasks for name in (task.solution, task.check)
     ]
@@ -251,6 +262,17 @@ def test_each_exercise_is_a_text_a_cell_with_the_solution_and_a_check_with_hidde
     for cell in cells:
         if "nbgrader" not in cell.metadata:
             assert not any(mark in cell.source for mark in (*SOLUTION, *HIDDEN_TESTS))
+
+
+def find_lesson_of_saved(stem: str) -> list[str]:
+    """Return the arguments of `tasks.use_saved` in the cell of imports."""
+    calls = [node for node in ast.walk(parse(find_code(stem)[1])) if isinstance(node, ast.Call)]
+    return [ast.literal_eval(call.args[0]) for call in calls if ast.unparse(call.func) == "tasks.use_saved"]
+
+
+@each_lesson
+def test_every_lesson_but_the_first_uses_the_saved_solutions_of_earlier_lessons(stem):
+    assert find_lesson_of_saved(stem) == ([] if stem.startswith("01_") else [stem[:2]])
 
 
 @each_lesson

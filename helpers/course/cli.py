@@ -25,6 +25,14 @@ ERRORS = frozenset({"CheckpointError", "DatasetError", "GridError", "LessonFaile
 """Names of the exceptions whose message tells the user what is wrong. Their modules are not imported for that."""
 LONGEST_MESSAGE = 490  # characters of a line on standard error
 PARTS = ("style", "types", "unit", "lessons", "browser")
+NEEDED = {
+    "student": "helpers/course/student_copy.py",
+    "grade": "helpers/course/grading.py",
+    "test": "tests",
+    "bench": "benchmarks",
+}
+"""What commands need that a student's copy lacks: there, they do not exist."""
+PUBLISHING = "helpers/course/publishing.py"
 
 
 def is_expected(error: BaseException) -> bool:
@@ -84,7 +92,7 @@ def workbook(debug: bool) -> None:
     Examples:
       workbook run                 make the data and run every lesson
       workbook run 03 --profile smoke
-      workbook test                check style, run all tests and every lesson
+      workbook progress            list the build tasks, solved and open
       workbook --debug report      show where an error comes from
     """
 
@@ -113,7 +121,12 @@ lessons_argument = click.argument("lessons", nargs=-1, metavar="[NN]...")
 @click.option("--jobs", type=click.IntRange(1), help="Lessons at a time.  [default: 2 with two cores and 5 GB free]")
 @click.option("--publish", is_flag=True, help="Copy notebooks and figures into the repository (quick, seed 0).")
 def run(
-    lessons: tuple[str, ...], profile: paths.Profile, seed: int, force: bool, jobs: int | None, publish: bool
+    lessons: tuple[str, ...],
+    profile: paths.Profile,
+    seed: int,
+    force: bool,
+    jobs: int | None,
+    publish: bool = False,  # a student's copy lacks the option
 ) -> None:
     """Run the lessons NN (numbers or names), or all, and show their results.
 
@@ -126,12 +139,11 @@ def run(
     Examples:
       workbook run
       workbook run 03 04 --profile smoke --jobs 1
-      workbook run --profile quick --publish
     """
     import time
 
     from helpers import handout
-    from helpers.course import publishing, schedule
+    from helpers.course import schedule, summary
     from helpers.course.lessons import FIGURES, find_lessons, read_settings
 
     if publish and (profile, seed) != ("quick", 0):
@@ -141,6 +153,8 @@ def run(
 
     def publish_if_asked(path: Path, executed: Path) -> None:
         if publish:
+            from helpers.course import publishing
+
             publishing.publish(executed, path, FIGURES)
 
     started = time.perf_counter()
@@ -152,7 +166,7 @@ def run(
     except KeyboardInterrupt:
         hint = "interrupted; the same command continues: finished lessons and saved epochs are kept"
         raise KeyboardInterrupt(hint) from None
-    click.echo(publishing.summarise(executed))
+    click.echo(summary.summarise(executed))
     click.echo(f"\nlessons: {len(executed)}, {time.perf_counter() - started:.0f} s")
 
 
@@ -272,22 +286,49 @@ def data(house_numbers: bool) -> None:
         click.echo(f"{folder}: {state}")
 
 
-@workbook.command(short_help="Write the students' copies into data/student/.")
-@lessons_argument
-def student(lessons: tuple[str, ...]) -> None:
-    """Write the students' copies into data/student/: without solutions, hidden tests and outputs.
+@workbook.command(short_help="List the build tasks, solved and open.")
+def progress() -> None:
+    """List all build tasks with points, difficulty and time, and whether each is solved.
 
     \b
     Example:
-      workbook student 03 04
+      workbook progress
     """
-    from helpers.course import student as students
-    from helpers.course.lessons import find_lessons, show
+    from helpers.tasks import tasks
+    from helpers.tasks.progress import show_table
 
-    for path in find_lessons(lessons):
-        lesson = students.Lesson.read(path)
-        copy = lesson.write_copy(students.COPIES)
-        click.echo(f"{show(copy)}: {len(lesson.tasks)} tasks, {lesson.points:g} points")
+    click.echo(show_table(tasks.progress()))
+
+
+@workbook.command(short_help="Write a students' workbook into data/student/.")
+@lessons_argument
+@click.option(
+    "--with-solutions-of",
+    metavar="NN,NN",
+    default="",
+    help="Lessons whose deadline has passed: the references of their build tasks are included.",
+)
+def student(lessons: tuple[str, ...], with_solutions_of: str) -> None:
+    """Write a complete workbook for students into data/student/: without solutions, hidden tests and outputs.
+
+    It holds the lessons NN, or all, and the checks of all build tasks. The functions that the tasks ask for have no
+    body in it.
+
+    \b
+    Examples:
+      workbook student
+      workbook student 03 04 --with-solutions-of 01,02
+    """
+    from helpers.course import student_copy
+    from helpers.course.lessons import show
+
+    given = [number.strip() for number in with_solutions_of.split(",") if number.strip()]
+    copy = student_copy.write_student_copy(lessons, given)
+    for lesson in copy.lessons:
+        points = sum(task.points for task in lesson.build_tasks)
+        build_tasks = f"{len(lesson.build_tasks)} build tasks, {points:g} points"
+        click.echo(f"{lesson.stem}: {build_tasks}; {len(lesson.tasks)} exercises, {lesson.points:g} points")
+    click.echo(f"{show(copy.folder)}: {len(copy.open_tasks)} build tasks are open, {len(copy.given_tasks)} are given")
 
 
 @workbook.command(short_help="Grade a folder of submissions.")
@@ -491,6 +532,17 @@ def check(images: Path, predictions: Path, numbers: Path | None) -> None:
         texts = reading.check_numbers(numbers, split.image_ids, detections)
         click.echo(f"{numbers}: {len(texts)} images, {texts.count(NO_NUMBER)} of them without a number")
 
+
+def remove_missing_commands() -> None:
+    """Remove the commands and the option of which this copy of the workbook lacks a part."""
+    for name, needed in NEEDED.items():
+        if not (paths.ROOT / needed).exists():
+            del workbook.commands[name]
+    if not (paths.ROOT / PUBLISHING).exists():
+        run.params = [parameter for parameter in run.params if parameter.name != "publish"]
+
+
+remove_missing_commands()
 
 if __name__ == "__main__":
     sys.exit(main())

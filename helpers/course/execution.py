@@ -30,6 +30,7 @@ from helpers.course import lessons
 from helpers.course.lessons import DEFAULTS, LessonFailed, find_code_cells, show
 from helpers.identity import Identity
 
+NOT_SOLVED = "NotSolved"  # name of the error of a function whose task is open; see `helpers.tasks.unsolved`
 KERNEL_STARTS = 3  # attempts: kernels that start at the same moment can race for a port
 
 _ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -194,6 +195,10 @@ def _name_failures(execution: Execution, progress: Progress) -> Iterator[None]:
     try:
         yield
     except PapermillExecutionError as error:
+        if is_open(error.ename, error.evalue):
+            message = error.evalue if error.ename == NOT_SOLVED else "this exercise has no solution yet"
+            reason = f"{execution.stem} stops at {progress.describe()}: {message}"
+            raise LessonFailed(reason, remaining=remaining) from None
         trace = _ANSI_COLOUR.sub("", "\n".join(error.traceback)) + "\n"
         reason = f"{execution.stem} failed in {progress.describe()}: {error.ename}: {error.evalue}"
         raise LessonFailed(reason, trace, remaining) from None
@@ -205,6 +210,15 @@ def _name_failures(execution: Execution, progress: Progress) -> Iterator[None]:
         print(flush=True)
         reason = f"{execution.stem} stopped in {progress.describe()}: {error}"
         raise LessonFailed(reason, remaining=remaining) from None
+
+
+def is_open(kind: str, message: str) -> bool:
+    """Return whether a cell stopped because a student has not solved a task or exercise yet.
+
+    Args:
+        kind: name of the exception's class.
+    """
+    return kind == NOT_SOLVED or (kind, message) == ("NotImplementedError", lessons.NO_SOLUTION)
 
 
 def _execute(execution: Execution, progress: Progress) -> NotebookNode:

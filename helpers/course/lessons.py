@@ -31,6 +31,7 @@ from helpers.identity import Identity
 
 HELPERS = paths.ROOT / "helpers"
 COURSE = "course"  # the folder in HELPERS that no lesson imports: a change there makes no lesson stale
+COMPILED_CHECKS = HELPERS / "tasks" / "compiled_checks"  # only a student's copy has this folder
 NOTEBOOKS = paths.ROOT / "notebooks"
 FIGURES = paths.ROOT / "figures"
 RESULTS = "results.json"  # name of the file with the numbers of a run
@@ -40,6 +41,7 @@ LOADS: Mapping[str, str] = MappingProxyType({"04": "03", "08": "07"})
 
 Lesson 6 is not here: it trains its own networks and loads none of lesson 5.
 """
+NO_SOLUTION = "no solution yet"  # message of the error that a student's empty exercise raises
 NBFORMAT = 4  # major version of the notebook format that the workbook reads and writes
 
 
@@ -242,7 +244,8 @@ def identify_run(notebook: NotebookNode, profile: str, parameters: Mapping[str, 
 
     That is: all parameters, given or the notebook's; the profile; the environment's variables `WORKBOOK_…`; source and
     tags of each cell, but no output, so publishing a run into `notebooks/` leaves it up to date; and the code that a
-    lesson can import, with the locked versions of the packages. Cells and files are represented by digests.
+    lesson can import, with the locked versions of the packages, and a student's solutions of earlier lessons. Cells and
+    files are represented by digests.
     """
     cells = [
         identities.digest({"type": cell.cell_type, "source": cell.source, "tags": cell.metadata.get("tags", [])})[:16]
@@ -250,13 +253,29 @@ def identify_run(notebook: NotebookNode, profile: str, parameters: Mapping[str, 
     ]
     helpers = [path for pattern in ("*.py", "*.mplstyle") for path in sorted(HELPERS.rglob(pattern))]
     sources = [path for path in helpers if not path.is_relative_to(HELPERS / COURSE)]
-    code = [*sources, paths.ROOT / "requirements.lock"]
+    code = [*sources, *find_solutions(notebook), paths.ROOT / "requirements.lock"]
     return {
         "parameters": read_parameters(notebook) | dict(parameters) | {"profile": profile},
         "environment": read_settings(),
         "cells": {str(number): digest for number, digest in enumerate(cells, start=1)},
         "code": {path.relative_to(paths.ROOT).as_posix(): identities.digest_file(path) for path in code},
     }
+
+
+def find_solutions(notebook: NotebookNode) -> list[Path]:
+    """Return the student's saved solutions that a lesson uses: those of the lessons before the one it names.
+
+    A lesson names itself in `tasks.use_saved("03")`. The instructor's workbook uses no saved solutions.
+    """
+    used = [re.search(r"""\buse_saved\(["'](\d\d)["']\)""", cell.source) for cell in find_code_cells(notebook)]
+    numbers = [match[1] for match in used if match]
+    solutions = []
+    for path in sorted(COMPILED_CHECKS.glob("*.json")) if numbers else []:
+        task = json.loads(path.read_text(encoding="utf-8"))
+        solution = paths.DATA / "solutions" / f"{path.stem}.py"
+        if int(task["number"].split(".")[0]) < int(numbers[0]) and solution.is_file():
+            solutions.append(solution)
+    return solutions
 
 
 def compute_digest(notebook: NotebookNode, profile: str, parameters: Mapping[str, Any] = DEFAULTS) -> str:

@@ -1,58 +1,22 @@
-"""Publishing: executed lessons copied into the repository, and the summary of a run."""
+"""Publishing: executed lessons copied into the repository."""
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 
 from helpers import files, paths
-from helpers.course.lessons import (
-    RESULTS,
-    LessonFailed,
-    find_code_cells,
-    find_problems,
-    read_notebook,
-    read_results,
-    shorten,
-    show,
-)
+from helpers.course.cleaning import clean
+from helpers.course.lessons import LessonFailed, find_code_cells, find_problems, read_notebook, show
 
 LARGEST_NOTEBOOK = 1_000_000  # bytes; above it a repository viewer shows nothing
-HEADLINES = 8  # metrics shown per lesson; a notebook saves its headline numbers first
 
-_TQDM_CLOCK = re.compile(r"\[\d\d:\d\d[<,]")
 _FOLDERS = rf"{re.escape(str(paths.ROOT))}|/(?:home|root|Users|tmp|var|opt|usr|mnt)/|[A-Z]:\\"
 _MACHINE_PATH = re.compile(rf"(?<![\w./:])(?:{_FOLDERS})[^\s'\"<>]*")
-
-
-def clean(notebook: NotebookNode) -> NotebookNode:
-    """Return an executed notebook as it is committed: sources, outputs, counts and ids, without metadata of the run.
-
-    Progress bars of measurement cells are removed: without the state of its widget a bar shows 0 %. nbval does not
-    compare these cells.
-    """
-    from nbstripout import strip_output
-
-    keys = ("papermill", "widgets", "workbook")
-    cell_keys = ("papermill", "execution")
-    extra_keys = [f"metadata.{key}" for key in keys] + [f"cell.metadata.{key}" for key in cell_keys]
-    notebook = strip_output(notebook, keep_output=True, keep_count=True, keep_id=True, extra_keys=extra_keys)
-    for cell in notebook.cells:
-        if not cell.metadata.get("tags", True):
-            del cell.metadata["tags"]  # papermill gives every cell an empty list
-        if "nbval-ignore-output" in cell.metadata.get("tags", []):
-            is_bar = [
-                "application/vnd.jupyter.widget-view+json" in output.get("data", {})
-                and _TQDM_CLOCK.search(output.data.get("text/plain", ""))
-                for output in cell.outputs
-            ]
-            cell.outputs = [output for output, bar in zip(cell.outputs, is_bar, strict=True) if not bar]
-    return notebook
 
 
 def find_machine_paths(notebook: NotebookNode) -> list[str]:
@@ -91,29 +55,3 @@ def publish(executed: Path, notebook: Path, figures: Path) -> None:
     for figure in new:
         shutil.copyfile(figure, figures / figure.name)
     print(f"published {show(notebook)} ({size / 1e3:.0f} kB), figures: {len(new)}", flush=True)
-
-
-def summarise(executed: Sequence[Path]) -> str:
-    """Return for each run the places of its notebook, results and figures, and its headline numbers.
-
-    Raises:
-        LessonFailed: the results of a run are missing or damaged.
-    """
-    lines = []
-    for path in executed:
-        results = read_results(path.with_name(RESULTS))
-        num_figures = len(list((path.parent / "figures").glob("*.png")))
-        lines += ["", f"{path.stem} · {results.profile} · seed {results.seed} · {results.device}"]
-        lines += [f"  notebook  {show(path)}", f"  results   {show(path.with_name(RESULTS))}"]
-        if num_figures:
-            lines.append(f"  figures   {show(path.parent / 'figures')}/ ({num_figures})")
-        metrics = list(results.metrics.items())
-        lines += [f"    {name:<36} {_show_number(value)}" for name, value in metrics[:HEADLINES]]
-        if len(metrics) > HEADLINES:
-            lines.append(f"    … and {len(metrics) - HEADLINES} more in {RESULTS}")
-    return "\n".join(lines)
-
-
-def _show_number(value: object) -> str:
-    """Return a number with four digits, in a column of ten characters; anything else as short text."""
-    return f"{value:10.4g}" if isinstance(value, int | float) else f"{shorten(value, 40):>10}"

@@ -29,8 +29,8 @@ import typst
 from nbformat import NotebookNode
 
 from helpers import files, paths
+from helpers.course.cleaning import clean
 from helpers.course.lessons import LessonFailed, find_lessons, find_problems, is_up_to_date, read_notebook, show
-from helpers.course.publishing import clean
 from helpers.course.report_cells import LessonCells, find_unknown_letters, frame, read_text, shorten
 
 REPORTS = paths.DATA / "reports"

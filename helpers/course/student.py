@@ -1,31 +1,39 @@
-"""Students' copies of the lessons (command: `workbook student`).
+"""Students' copies of the lessons' notebooks; `student_copy` writes the workbook around them.
 
 One source serves instructor and student. Each exercise is a pair of cells that carry nbgrader's metadata: a solution
 cell, whose `### BEGIN SOLUTION` … `### END SOLUTION` the student replaces, and below it a check cell, whose
 `### BEGIN HIDDEN TESTS` … `### END HIDDEN TESTS` the student does not see. nbconvert writes the copy with the
 preprocessors of nbgrader, so that other tools for nbgrader can read it, too; its database is not needed.
+
+A build task is such a pair, too. Its identifiers begin with the name of the function, `compute_iou-solution` and
+`compute_iou-check`, and those of an exercise with the number of the lesson. The student's solution cell is the stub
+that the task's definition gives.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
 from nbconvert.exporters import NotebookExporter
 from nbformat import NotebookNode
 from nbgrader import preprocessors
-from nbgrader.utils import is_grade, is_solution
+from nbgrader.utils import compute_checksum, is_grade, is_solution
 from traitlets.config import Config
 
 from helpers import files, paths
-from helpers.course.lessons import LessonFailed, find_code_cells, read_notebook
+from helpers.course.checks import catalogue
+from helpers.course.checks.cells import make_solution
+from helpers.course.checks.definition import Definition, make_stub
+from helpers.course.lessons import NO_SOLUTION, LessonFailed, find_code_cells, read_notebook
 
 COPIES = paths.DATA / "student"
-STUB = """\
+STUB = f"""\
 # YOUR CODE HERE: only cells like this one are handed in; the check below tells what is wrong
-raise NotImplementedError("no solution yet")"""
+raise NotImplementedError("{NO_SOLUTION}")"""
 MARKER = re.compile(r"^\s*###\s*(BEGIN|END)\b.*$", flags=re.MULTILINE)
 
 _STEPS = (
@@ -53,16 +61,23 @@ def find_id(cell: NotebookNode) -> str | None:
     return cell.metadata.get("nbgrader", {}).get("grade_id")
 
 
+@dataclass(frozen=True)
+class BuildTask:
+    """One function that the student writes in a lesson."""
+
+    name: str  # of the function, and of the task in the catalogue
+    solution: str  # identifier of the cell that the student fills in
+    check: str  # identifier of the cell that checks it
+    points: float
+
+
 def find_tasks(notebook: NotebookNode) -> list[Task]:
-    """Return the lesson's tasks in order.
+    """Return the lesson's exercises in order; build tasks are left out, see `find_build_tasks`.
 
     Raises:
         LessonFailed: a solution cell is not followed by a check cell, or a check cell follows none.
     """
-    cells = [cell for cell in find_code_cells(notebook) if is_solution(cell) or is_grade(cell)]
-    solutions, checks = cells[::2], cells[1::2]
-    if not all(map(is_solution, solutions)) or not all(map(is_grade, checks)) or len(cells) % 2:
-        raise LessonFailed("each solution cell needs a check cell below it, and each check cell a solution above it")
+    exercises = [pair for pair in _pair_cells(notebook) if find_build_name(pair[0]) is None]
     return [
         Task(
             number,
@@ -70,12 +85,59 @@ def find_tasks(notebook: NotebookNode) -> list[Task]:
             check.metadata.nbgrader.grade_id,
             check.metadata.nbgrader.points,
         )
-        for number, (solution, check) in enumerate(zip(solutions, checks, strict=True), start=1)
+        for number, (solution, check) in enumerate(exercises, start=1)
     ]
 
 
-def make_copy(notebook: NotebookNode) -> NotebookNode:
+def find_build_tasks(notebook: NotebookNode) -> list[BuildTask]:
+    """Return the lesson's build tasks in order.
+
+    Raises:
+        LessonFailed: a solution cell is not followed by its check cell, or the catalogue has no such task.
+    """
+    build_tasks = []
+    for solution, check in _pair_cells(notebook):
+        name = find_build_name(solution)
+        if name is None:
+            continue
+        if find_id(check) != f"{name}-check":
+            raise LessonFailed(f"the cell below {name}-solution is {find_id(check)}, not {name}-check")
+        _find_definition(name)
+        build_tasks.append(BuildTask(name, f"{name}-solution", f"{name}-check", check.metadata.nbgrader.points))
+    return build_tasks
+
+
+def find_build_name(cell: NotebookNode) -> str | None:
+    """Return the name of the build task whose solution cell this is, or None for any other cell.
+
+    The identifier of an exercise begins with the number of its lesson, which is no name of a function.
+    """
+    name, _, part = (find_id(cell) or "").rpartition("-")
+    return name if part == "solution" and name.isidentifier() else None
+
+
+def _find_definition(name: str) -> Definition:
+    """Return the definition of a build task; raise `LessonFailed` if there is none."""
+    try:
+        return catalogue.find_definition(name)
+    except KeyError as error:
+        raise LessonFailed(f"cell {name}-solution: {error.args[0]}") from None
+
+
+def _pair_cells(notebook: NotebookNode) -> list[tuple[NotebookNode, NotebookNode]]:
+    """Return the solution cells of a lesson, each with its check cell."""
+    cells = [cell for cell in find_code_cells(notebook) if is_solution(cell) or is_grade(cell)]
+    solutions, checks = cells[::2], cells[1::2]
+    if not all(map(is_solution, solutions)) or not all(map(is_grade, checks)) or len(cells) % 2:
+        raise LessonFailed("each solution cell needs a check cell below it, and each check cell a solution above it")
+    return list(zip(solutions, checks, strict=True))
+
+
+def make_copy(notebook: NotebookNode, given: Collection[str] = ()) -> NotebookNode:
     """Return the student's copy: no solution, no hidden test, no output; every check cell in its place.
+
+    Args:
+        given: names of the build tasks whose reference stands in the student's cell, instead of the stub.
 
     Raises:
         LessonFailed: the source's markers or metadata are broken, so a solution or a hidden test could be in the copy.
@@ -91,6 +153,11 @@ def make_copy(notebook: NotebookNode) -> NotebookNode:
     for cell in copy.cells:
         if marker := MARKER.search(cell.source):
             raise LessonFailed(f"no student copy: {marker[0].strip()!r} is not a marker of nbgrader")
+        name = find_build_name(cell)
+        if name is not None:
+            definition = _find_definition(name)
+            cell.source = (make_solution if name in given else make_stub)(definition).rstrip()
+            cell.metadata.nbgrader.checksum = compute_checksum(cell)
     return copy
 
 
@@ -102,23 +169,28 @@ class Lesson:
     notebook: NotebookNode  # the source, with solutions and hidden tests
     copy: NotebookNode  # the student's, without solutions
     tasks: list[Task]
+    build_tasks: list[BuildTask] = field(default_factory=list)
 
     @classmethod
-    def read(cls, path: Path) -> Lesson:
+    def read(cls, path: Path, given: Collection[str] = ()) -> Lesson:
         """Return the lesson of the source notebook `path`.
+
+        Args:
+            given: names of the build tasks whose reference stands in the copy.
 
         Raises:
             LessonFailed: the notebook cannot be read, or its markers or metadata are broken; the message names it.
         """
         notebook = read_notebook(path)
         try:
-            return cls(path.stem, notebook, make_copy(notebook), find_tasks(notebook))
+            copy = make_copy(notebook, given)
+            return cls(path.stem, notebook, copy, find_tasks(notebook), find_build_tasks(notebook))
         except LessonFailed as failure:
             raise LessonFailed(f"{path}: {failure}") from failure
 
     @property
     def points(self) -> float:
-        """Sum of the points of the lesson's tasks."""
+        """Sum of the points of the lesson's exercises."""
         return sum(task.points for task in self.tasks)
 
     @property

@@ -41,7 +41,7 @@ class Candidates(NamedTuple):
 def suppress(candidates: Candidates, config: InferenceConfig) -> list[Detections]:
     """Return the detections of each image: overlapping candidates of one class are reduced to the best one."""
     if config.nms == "soft":
-        return _suppress_softly(candidates, config)
+        return suppress_softly(candidates, config)
     images = list(zip(*(column.cpu() for column in candidates), strict=True))  # on a GPU every image would synchronise
     detections = []
     for boxes, scores, labels in images:
@@ -50,7 +50,7 @@ def suppress(candidates: Candidates, config: InferenceConfig) -> list[Detections
     return detections
 
 
-def _suppress_softly(candidates: Candidates, config: InferenceConfig) -> list[Detections]:
+def suppress_softly(candidates: Candidates, config: InferenceConfig) -> list[Detections]:
     """Return the detections of each image with the scores that `soft_nms` leaves."""
     lowered = soft_nms(*candidates, config.nms_threshold, num_rounds=config.max_detections)
     scores, rows = lowered.topk(min(config.max_detections, lowered.shape[1]), dim=1)

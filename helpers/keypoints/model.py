@@ -176,9 +176,6 @@ class RegressionNet(nn.Module):
         return _in_float32(self.output, self.head(self.backbone(images)[-1]))
 
 
-Network = HeatmapNet | RegressionNet
-
-
 def _double(inputs: int, outputs: int) -> nn.Sequential:
     """Return a stage of the decoder, which doubles the sides of a map."""
     return nn.Sequential(nn.ConvTranspose2d(inputs, outputs, 2, 2), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))

@@ -20,7 +20,7 @@ from helpers.keypoints.codecs import Codec, Decoded, DSNTCodec, HeatmapCodec, Si
 from helpers.keypoints.dataset import KeypointDataset, prepare_images
 from helpers.keypoints.loss import KeypointLoss, Loss
 from helpers.keypoints.metrics import evaluate_points
-from helpers.keypoints.model import HeatmapNet, Network, RegressionNet
+from helpers.keypoints.model import HeatmapNet, RegressionNet
 from helpers.keypoints.recipes import SELECTION_SEED, Recipe
 
 TRAINED_IN = "05_heatmap_vs_regression"
@@ -37,7 +37,7 @@ class TrainedModel:
     """Trained network with the recipe and the history that produced it."""
 
     recipe: Recipe
-    model: Network
+    model: nn.Module
     history: list[training.Row]
 
     def compute_outputs(self, images: UInt8[Tensor, "M H W"]) -> Float[Tensor, "M K *outputs"]:
@@ -111,7 +111,7 @@ def lesson_model(
     )
 
 
-def build_network(recipe: Recipe) -> Network:
+def build_network(recipe: Recipe) -> nn.Module:
     """Return the untrained network of `recipe`.
 
     Raises:

@@ -21,6 +21,8 @@ from typing import Any
 from helpers import files, paths
 
 SOLUTIONS = paths.DATA / "solutions"
+GIVEN = Path(__file__).parent / "given_solutions"
+"""Folder of the solutions that the course has given after their deadline; only a student's copy can have it."""
 ADAPTERS = ("detection", "digits", "keypoints", "suppression")
 """Modules of `helpers.tasks.adapters`."""
 
@@ -83,6 +85,11 @@ def save_solution(name: str, source: str) -> Path:
 def read_solutions() -> dict[str, str]:
     """Return the saved cells by the name of their task."""
     return {path.stem: path.read_text(encoding="utf-8") for path in sorted(SOLUTIONS.glob("*.py"))}
+
+
+def read_given() -> dict[str, str]:
+    """Return the cells of the solutions that the course has given, by the name of their task."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(GIVEN.glob("*.py"))}
 
 
 def find_adapter(name: str) -> Callable[[Callable[..., Any]], Mapping[str, Any]] | None:

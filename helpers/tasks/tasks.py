@@ -1,4 +1,4 @@
-"""Build tasks in a lesson: `tasks.show` and `tasks.check`, the two functions that its cells call.
+"""Build tasks in a lesson: `tasks.show`, `tasks.check`, `tasks.use_saved` and `tasks.progress`, which its cells call.
 
 In the instructor's workbook the checks are compiled from their definitions. A student's copy holds them compiled, in
 `helpers/tasks/compiled_checks/`, without the code of any solution.
@@ -16,10 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from helpers.tasks import progress as progress_tables
 from helpers.tasks import solutions
 from helpers.tasks.compiled import CompiledTask, read_task
 from helpers.tasks.judging import Diagnosis, FailedCase, Verdict, judge
+from helpers.tasks.progress import Described
 from helpers.tasks.running import run_case, run_cases
+from helpers.tasks.unsolved import describe_task
 from helpers.tasks.values import describe
 
 COMPILED = Path(__file__).parent / "compiled_checks"
@@ -30,12 +35,17 @@ CATALOGUE = "helpers.course.checks.catalogue"
 """Module of the definitions; only the instructor's workbook has it."""
 
 
+def list_described() -> list[Described]:
+    """Return all tasks in the order of the lessons, as compiled in a student's copy, else as they are defined."""
+    if COMPILED.is_dir():
+        compiled = [read_task(path) for path in COMPILED.glob("*.json")]
+        return sorted(compiled, key=lambda task: [int(part) for part in task.number.split(".")])
+    return importlib.import_module(CATALOGUE).list_definitions()
+
+
 def list_names() -> list[str]:
     """Return the names of all tasks in the order of the lessons."""
-    if COMPILED.is_dir():
-        tasks = [read_task(path) for path in COMPILED.glob("*.json")]
-        return [task.name for task in sorted(tasks, key=lambda task: [int(part) for part in task.number.split(".")])]
-    return [definition.name for definition in importlib.import_module(CATALOGUE).list_definitions()]
+    return [task.name for task in list_described()]
 
 
 def load_task(name: str) -> CompiledTask:
@@ -106,10 +116,12 @@ def check(name: str, candidate: Callable[..., Any] | None = None) -> Report:
 def _find_partners(task: CompiledTask) -> dict[str, Callable[..., Any]]:
     """Return the functions of other tasks that the pair checks call: the student's, or in the original the references.
 
+    In a copy with given solutions, these stand in for tasks that the student has not solved.
+
     A partner that is not solved yet is left out, and its cases are skipped.
     """
     names = {name for case in task.cases for name in case.partners}
-    saved = solutions.read_solutions()
+    saved = solutions.read_given() | solutions.read_solutions()
     partners = {}
     for name in names:
         if not COMPILED.is_dir():
@@ -119,21 +131,35 @@ def _find_partners(task: CompiledTask) -> dict[str, Callable[..., Any]]:
     return partners
 
 
-def use_saved(lesson: str) -> tuple[str, ...]:
-    """Let the workbook use the saved solutions of earlier lessons, and return the names of their tasks.
+def use_saved(lesson: str) -> None:
+    """Let the workbook use the saved solutions of earlier lessons, and print which of their tasks are still open.
 
-    Nothing happens in the instructor's workbook, which has no saved solutions.
+    Nothing happens in the instructor's workbook, whose functions are complete.
 
     Args:
         lesson: two-digit number; solutions of this lesson and of later ones are not used, because the lesson itself
             runs their cells.
     """
-    used = []
-    for name, source in solutions.read_solutions().items():
-        if load_task(name).lesson < lesson:
-            solutions.use_solution(name, solutions.load_function(source, name))
-            used.append(name)
-    return tuple(used)
+    if not COMPILED.is_dir():
+        return
+    saved, given = solutions.read_solutions(), solutions.read_given()
+    open_tasks = []
+    for task in list_described():
+        if task.lesson >= lesson:
+            continue
+        if task.name in saved:
+            solutions.use_solution(task.name, solutions.load_function(saved[task.name], task.name))
+        elif task.name not in given:
+            open_tasks.append(task)
+    if open_tasks:
+        print("Open tasks of earlier lessons; this lesson stops where it needs one of them:")
+    for task in open_tasks:
+        print(f"  {describe_task(task.name, task.number, task.lesson)}")
+
+
+def progress() -> pd.DataFrame:
+    """Return the table of all tasks: points, difficulty, minutes, and whether each is solved."""
+    return progress_tables.make_table(list_described(), solutions.read_solutions(), solutions.read_given())
 
 
 @dataclass(frozen=True)

@@ -254,6 +254,13 @@ def test_a_defect_of_the_workbook_is_not_taken_for_a_mistake_of_the_user(noteboo
         cli.main(["student"])
 
 
+def test_the_progress_is_a_table_of_all_tasks(capsys):
+    assert cli.main(["progress"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("2.2 ") and "compute_iou" in line for line in lines)
+    assert lines[-1].startswith("all")
+
+
 def test_an_unknown_option_command_or_choice_ends_with_status_2(capsys):
     for arguments in (["run", "--bogus"], ["walk"], ["run", "--profile", "fast"], ["run", "--seed", "-1"], ["grade"]):
         assert cli.main(arguments) == 2
@@ -414,4 +421,4 @@ def test_every_target_of_make_is_a_command_or_belongs_to_the_set_up():
     makefile = (paths.ROOT / "Makefile").read_text(encoding="utf-8")
     aliases = [line.split()[1] for line in makefile.splitlines() if line.startswith("\t@$(WORKBOOK)")]
     assert set(aliases) <= set(cli.workbook.commands)
-    assert set(aliases) >= {"run", "test", "lab", "data", "student", "grade", "report", "kernel", "bench"}
+    assert set(aliases) >= {"run", "test", "lab", "data", "progress", "student", "grade", "report", "kernel", "bench"}

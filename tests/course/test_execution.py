@@ -10,6 +10,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from helpers import files, paths
 from helpers.course import cli, execution, lessons, publishing
+from helpers.tasks.unsolved import NotSolved
 from tests.course.tiny import make_parameters, read_notebook, write_notebook
 
 
@@ -34,6 +35,36 @@ def write_lesson(tmp_path, folder, *sources, save=SAVE):
         source = save.replace("RESULTS", repr(str(folder / "results.json")))
         cells += [new_markdown_cell("## Results"), new_code_cell(source)]
     return write_notebook(tmp_path / "07_tiny.ipynb", *cells)
+
+
+def test_a_lesson_that_needs_an_open_task_stops_with_one_line_and_no_traceback(tmp_path, folder, capsys):
+    source = (
+        "from helpers.tasks.unsolved import NotSolved\nraise NotSolved('compute_iou is task 2.2, lesson 02: solve it')"
+    )
+    path = write_lesson(tmp_path, folder, source)
+    with pytest.raises(lessons.LessonFailed) as failure:
+        execution.run_lesson(path, folder, "quick")
+    reason = "07_tiny stops at code cell 2 of 3 (Section 1): compute_iou is task 2.2, lesson 02: solve it"
+    assert failure.value.reason == reason
+    assert failure.value.trace == ""
+    assert "07_tiny.unfinished.ipynb" in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "is_open"),
+    [
+        ("NotSolved", "any", True),
+        ("NotImplementedError", lessons.NO_SOLUTION, True),
+        ("NotImplementedError", "other", False),
+        ("ValueError", lessons.NO_SOLUTION, False),
+    ],
+)
+def test_an_open_task_and_an_open_exercise_are_told_from_other_errors(kind, message, is_open):
+    assert execution.is_open(kind, message) == is_open
+
+
+def test_the_error_that_execution_looks_for_exists():
+    assert NotSolved.__name__ == execution.NOT_SOLVED
 
 
 def test_a_lesson_runs_once_with_a_line_per_cell_and_is_then_up_to_date(tmp_path, folder, capsys):

@@ -142,3 +142,37 @@ def test_a_damaged_notebook_has_no_metadata_and_is_no_run(text, tmp_path):
     (tmp_path / "results.json").write_text("{}")
     assert not lessons.is_run(path, "0" * 64, 0)
     assert lessons.describe_changes(path, {}) == "07_tiny.ipynb has no record of what made it"
+
+
+def test_a_run_depends_on_the_saved_solutions_of_earlier_lessons_and_on_no_others(tmp_path, monkeypatch):
+    solutions, checks = tmp_path / "solutions", tmp_path / "checks"
+    for folder in (solutions, checks):
+        folder.mkdir()
+    for name, number in (("first", "1.2"), ("second", "2.1"), ("third", "3.1"), ("open", "1.1")):
+        (checks / f"{name}.json").write_text(json.dumps({"number": number}))
+        if name != "open":
+            (solutions / f"{name}.py").write_text(name)
+    (solutions / "other.py").write_text("other")
+    monkeypatch.setattr(lessons.paths, "DATA", tmp_path)
+    user = new_notebook(cells=[new_code_cell('tasks.use_saved("03")')])
+    assert lessons.find_solutions(user) == []  # the instructor's workbook
+    monkeypatch.setattr(lessons, "COMPILED_CHECKS", checks)
+    assert lessons.find_solutions(user) == [solutions / "first.py", solutions / "second.py"]
+    assert lessons.find_solutions(new_notebook(cells=[new_code_cell("1")])) == []
+
+
+def test_a_changed_solution_of_an_earlier_lesson_makes_a_run_out_of_date(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setattr(paths, "DATA", tmp_path / "data")
+    monkeypatch.setattr(lessons, "HELPERS", tmp_path / "helpers")
+    monkeypatch.setattr(lessons, "COMPILED_CHECKS", tmp_path / "checks")
+    (tmp_path / "checks").mkdir()
+    (tmp_path / "checks" / "first.json").write_text('{"number": "1.2"}')
+    (tmp_path / "requirements.lock").write_text("")
+    user = new_notebook(cells=[new_code_cell('tasks.use_saved("03")')])
+    digests = {lessons.compute_digest(user, "quick")}
+    (tmp_path / "data" / "solutions").mkdir(parents=True)
+    for source in ("1", "2"):
+        (tmp_path / "data" / "solutions" / "first.py").write_text(source)
+        digests.add(lessons.compute_digest(user, "quick"))
+    assert len(digests) == 3

@@ -1,33 +1,16 @@
 """Publishing: cleaned notebooks, and runs that must not be published."""
 
-import json
-
-import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from helpers import paths
-from helpers.course import cli, lessons, publishing
-from tests.course.tiny import KERNEL, read_notebook
+from helpers.course import cleaning, cli, lessons, publishing
+from tests.course.tiny import make_finished_run, read_notebook
 
 
 @pytest.fixture
 def folder(tmp_path):
     return tmp_path / "runs" / "07_tiny" / "quick"
-
-
-def make_finished_run(folder, *outputs, tags=()):
-    """Write the files of a finished quick run whose only code cell has `outputs`; return the path of its notebook."""
-    cell = new_code_cell("1 + 1", execution_count=1, outputs=list(outputs))
-    cell.metadata = {"tags": list(tags), "papermill": {"status": "completed"}, "execution": {"shell.execute_reply": ""}}
-    metadata = KERNEL | {"papermill": {"output_path": str(folder)}, "widgets": {}}
-    metadata["workbook"] = {"profile": "quick", "seed": 0, "digest": ""}
-    (folder / "figures").mkdir(parents=True)
-    (folder / "figures" / "07_new.png").write_bytes(b"new")
-    nbformat.write(new_notebook(cells=[cell], metadata=metadata), folder / "07_tiny.ipynb")
-    results = {"profile": "quick", "seed": 0, "device": "CPU", "metrics": {f"m{n}": n / 3 for n in range(20)}}
-    (folder / "results.json").write_text(json.dumps(results))
-    return folder / "07_tiny.ipynb"
 
 
 def test_a_published_notebook_keeps_outputs_and_ids_and_loses_the_metadata_of_the_run(tmp_path, folder):
@@ -53,8 +36,8 @@ def test_a_stuck_progress_bar_is_published_only_where_nbval_compares_it(folder, 
         "text/plain": "  0%|  | 0/3 [00:00<?, ?step/s]",
     }
     bar = new_output("display_data", data=data)
-    measurement = publishing.clean(read_notebook(make_finished_run(folder, bar, tags=["nbval-ignore-output"])))
-    fact = publishing.clean(read_notebook(make_finished_run(tmp_path / "fact", bar)))
+    measurement = cleaning.clean(read_notebook(make_finished_run(folder, bar, tags=["nbval-ignore-output"])))
+    fact = cleaning.clean(read_notebook(make_finished_run(tmp_path / "fact", bar)))
     assert measurement.cells[0].outputs == []
     assert len(fact.cells[0].outputs) == 1
 
@@ -93,51 +76,7 @@ def test_other_text_is_not_taken_for_a_path_of_a_machine(text):
     assert publishing.find_machine_paths(new_notebook(cells=[cell])) == []
 
 
-def test_the_summary_has_the_places_of_all_files_and_the_first_numbers(folder):
-    summary = publishing.summarise([make_finished_run(folder)])
-    assert "07_tiny · quick · seed 0 · CPU" in summary
-    for name in ("07_tiny.ipynb", "results.json", "figures/ (1)"):
-        assert str(folder / name) in summary
-    assert "m1                                       0.3333" in summary
-    assert f"… and {20 - publishing.HEADLINES} more in results.json" in summary
-
-
 @pytest.mark.parametrize("arguments", [["--publish", "--profile", "full"], ["--publish", "--seed", "1"]])
 def test_only_quick_runs_of_seed_zero_can_be_asked_to_be_published(arguments, capsys):
     assert cli.main(["run", *arguments]) == 2
     assert "only runs at profile quick and seed 0 are published" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("", "is damaged"),
-        ("{", "is damaged"),
-        ("[1]", "holds no JSON object but [1]"),
-        ('{"metrics": [1]}', "'metrics' is [1], not an object"),
-        ('{"seed": "0"}', "'seed' is '0', not a whole number"),
-        ('{"seed": true}', "'seed' is True, not a whole number"),
-        ('{"device": null}', "'device' is None, not a text"),
-        (None, "cannot be read (No such file"),
-    ],
-)
-def test_damaged_results_end_the_summary_with_one_line_that_names_the_file(folder, text, reason):
-    executed = make_finished_run(folder)
-    if text is None:
-        (folder / "results.json").unlink()
-    else:
-        (folder / "results.json").write_text(text)
-    with pytest.raises(lessons.LessonFailed) as failure:
-        publishing.summarise([executed])
-    message = str(failure.value)
-    assert message.startswith(str(folder / "results.json"))
-    assert reason in message
-    assert "\n" not in message
-
-
-def test_the_summary_shows_metrics_that_are_not_numbers_as_text(folder):
-    executed = make_finished_run(folder)
-    results = {"profile": "quick", "metrics": {"none": None, "text": "x" * 100, "nan": float("nan")}}
-    (folder / "results.json").write_text(json.dumps(results))
-    lines = publishing.summarise([executed]).splitlines()
-    assert [line.split()[-1][:5] for line in lines[-3:]] == ["None", "xxxxx", "nan"]

@@ -5,8 +5,11 @@ import json
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
+from nbgrader.utils import compute_checksum
 
 from helpers.course import cli, lessons, student
+from helpers.course.checks import catalogue
+from helpers.course.checks.cells import make_cells, make_solution
 from helpers.paths import ROOT
 from tests.course.tiny import make_notebook, read_notebook
 
@@ -77,6 +80,47 @@ def test_a_solution_without_a_check_and_a_check_without_a_solution_are_refused(o
         student.find_tasks(make_lesson(*(make_exercise()[part] for part in order)))
 
 
+IOU = catalogue.find_definition("compute_iou")
+
+
+def test_the_stub_takes_the_place_of_a_build_tasks_solution_and_its_check_stays():
+    notebook = make_lesson(*make_cells(IOU), *make_exercise())
+    text, solution, check = student.make_copy(notebook).cells[2:5]
+    assert text.source == make_cells(IOU)[0].source
+    assert solution.source == catalogue.compile_visible("compute_iou").stub.rstrip()
+    assert solution.metadata.nbgrader.checksum == compute_checksum(solution)
+    assert check.source == 'tasks.check("compute_iou")'
+    assert (check.metadata.editable, check.metadata.deletable) == (False, False)
+    assert "editable" not in solution.metadata
+
+
+def test_a_given_solution_is_the_reference_as_a_cell():
+    cells = student.make_copy(make_lesson(*make_cells(IOU)), given={"compute_iou"}).cells
+    assert cells[3].source == make_solution(IOU).rstrip()
+
+
+def test_build_tasks_and_exercises_are_listed_apart():
+    notebook = make_lesson(*make_cells(IOU), *make_exercise())
+    assert student.find_tasks(notebook) == [student.Task(1, "one", "one-check", 3)]
+    expected = student.BuildTask("compute_iou", "compute_iou-solution", "compute_iou-check", IOU.points)
+    assert student.find_build_tasks(notebook) == [expected]
+
+
+def test_a_build_task_that_is_not_in_the_catalogue_is_refused():
+    notebook = make_lesson(
+        make_cell(SOLUTION, "compute_io-solution", True), make_cell(CHECK, "compute_io-check", False)
+    )
+    for read in (student.find_build_tasks, student.make_copy):
+        with pytest.raises(lessons.LessonFailed, match="there is no task 'compute_io'"):
+            read(notebook)
+
+
+def test_a_build_task_with_the_check_of_another_task_is_refused():
+    notebook = make_lesson(make_cells(IOU)[1], make_exercise()[1])
+    with pytest.raises(lessons.LessonFailed, match="one-check, not compute_iou-check"):
+        student.find_build_tasks(notebook)
+
+
 @each_lesson
 def test_no_marker_no_solution_and_no_output_is_left_in_a_lessons_copy(stem):
     source, copy = SOURCES[stem], student.make_copy(SOURCES[stem])
@@ -99,24 +143,18 @@ def test_no_marker_no_solution_and_no_output_is_left_in_a_lessons_copy(stem):
 def test_a_lessons_copy_differs_from_its_source_in_the_task_cells_only(stem):
     source, copy = SOURCES[stem], student.make_copy(SOURCES[stem])
     task_cells = {name for task in student.find_tasks(source) for name in (task.solution, task.check)}
+    task_cells |= {task.solution for task in student.find_build_tasks(source)}
     for source_cell, copied_cell in zip(source.cells, copy.cells, strict=True):
         assert (source_cell.source != copied_cell.source) == (student.find_id(source_cell) in task_cells)
 
 
 @each_lesson
-def test_a_lesson_has_three_tasks_of_ten_points_whose_checks_are_kept(stem):
+def test_a_lesson_has_three_exercises_of_ten_points_whose_checks_are_kept(stem):
     tasks, copy = student.find_tasks(SOURCES[stem]), student.make_copy(SOURCES[stem])
     assert [task.points for task in tasks] == [3, 3, 4]
     assert all(name.startswith(f"{stem[:2]}-") for task in tasks for name in (task.solution, task.check))
     checks = {student.find_id(cell): cell.source for cell in lessons.find_code_cells(copy)}
     assert all("assert" in checks[task.check] for task in tasks)
-
-
-def test_the_command_writes_a_copy_per_lesson_and_prints_its_points(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(student, "COPIES", tmp_path)
-    assert cli.main(["student", "01", "02"]) == 0
-    assert [path.stem[:2] for path in sorted(tmp_path.iterdir())] == ["01", "02"]
-    assert capsys.readouterr().out.count("3 tasks, 10 points") == 2
 
 
 def test_the_command_names_a_lesson_that_does_not_exist(capsys):

@@ -1,4 +1,4 @@
-"""The two functions that a lesson's cells call: show and check."""
+"""The functions that a lesson's cells call: show, check, use_saved and progress."""
 
 import sys
 
@@ -123,10 +123,48 @@ def test_an_unknown_task_is_refused_with_the_names_of_all():
         tasks.check("compute_io", len)
 
 
-def test_saved_solutions_of_earlier_lessons_are_used(folder):
+@pytest.fixture
+def copy(folder, monkeypatch):
+    """Make the tasks those of a student's copy."""
+    compiled = folder / "compiled_checks"
+    write_task(compiled / "compute_iou.json", catalogue.compile_visible("compute_iou"))
+    monkeypatch.setattr(tasks, "COMPILED", compiled)
+    monkeypatch.setattr(solutions, "GIVEN", folder / "given")
+    return folder
+
+
+def test_a_copys_later_lessons_use_saved_solutions(copy, capsys):
     solutions.save_solution("compute_iou", RIGHT)
-    assert tasks.use_saved("02") == ()
-    assert tasks.use_saved("03") == ("compute_iou",)
+    original = helper_boxes.compute_iou
+    tasks.use_saved("02")
+    assert helper_boxes.compute_iou is original
+    tasks.use_saved("03")
+    assert helper_boxes.compute_iou is not original
+    assert capsys.readouterr().out == ""
+
+
+def test_a_copys_later_lesson_names_open_tasks_of_earlier_ones(copy, capsys):
+    tasks.use_saved("02")
+    assert capsys.readouterr().out == ""
+    tasks.use_saved("03")
+    assert "  compute_iou is task 2.2, lesson 02\n" in capsys.readouterr().out
+
+
+def test_a_given_solution_is_no_open_task_and_a_partner(copy, capsys):
+    (copy / "given").mkdir()
+    (copy / "given" / "compute_iou.py").write_text(RIGHT)
+    tasks.use_saved("03")
+    assert capsys.readouterr().out == ""
+    assert solutions.read_given() == {"compute_iou": RIGHT}
+    assert tasks.progress()["state"].iloc[0] == "given"
+
+
+def test_the_original_uses_no_saved_solution(folder, capsys):
+    solutions.save_solution("compute_iou", RIGHT)
+    original = helper_boxes.compute_iou
+    tasks.use_saved("03")
+    assert helper_boxes.compute_iou is original
+    assert capsys.readouterr().out == ""
 
 
 def test_the_report_is_escaped_in_html():

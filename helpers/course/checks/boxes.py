@@ -167,6 +167,8 @@ IOU = Definition(
     name="compute_iou",
     number="2.2",
     title="IoU of every pair of boxes",
+    purpose="IoU decides which anchor learns which object, which of two detections is a duplicate, and what counts as "
+    "found.",
     points=2,
     difficulty=2,
     minutes=(10, 20),

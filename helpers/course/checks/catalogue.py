@@ -10,10 +10,19 @@ from helpers.course.checks import (
     box_losses,
     boxes,
     colour_baseline,
+    detection_loss,
+    detection_model,
     dialects,
+    heatmaps,
+    keypoint_ablations,
+    keypoint_metrics,
+    keypoint_models,
+    matching,
     reading,
     resizing,
+    scales,
     suppression,
+    training_step,
 )
 from helpers.course.checks.definition import Definition, compile_task
 from helpers.tasks.compiled import CompiledTask
@@ -24,10 +33,19 @@ MODULES = (
     box_losses,
     boxes,
     colour_baseline,
+    detection_loss,
+    detection_model,
     dialects,
+    heatmaps,
+    keypoint_ablations,
+    keypoint_metrics,
+    keypoint_models,
+    matching,
     reading,
     resizing,
+    scales,
     suppression,
+    training_step,
 )
 
 

@@ -81,6 +81,10 @@ class Definition:
     workload: Case | None = None  # one call as its lesson makes it; the driver draws the inputs
     calls: int = 0  # such calls in the lesson at profile quick
     partners: Mapping[str, Function] = field(default_factory=dict)  # references of the tasks that pair checks need
+    purpose: str = ""  # what the lesson needs the function for, one sentence for the student
+    removed: tuple[str, ...] = ()
+    """Full names of the workbook's functions that would give the solution away, besides those that the adapter
+    replaces. A student's copy lacks their bodies, so no lesson may need them after the task is solved."""
 
     @property
     def lesson(self) -> str:

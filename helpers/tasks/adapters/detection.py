@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from helpers.detection import boxes as box_geometry
+from helpers.detection import matching
 from helpers.detection.anchors import ANCHOR_SCALES, FEATURE_MAP_SIZES
+from helpers.detection.model import UNDILATED, Dilations
 from helpers.tasks.solutions import get_original
 
 Function = Callable[..., Any]
+Replacements = Mapping[str, Any]
 
 
 # Tasks 1.1 to 1.3, 2.1 to 2.5: boxes and anchors
@@ -40,7 +44,7 @@ def generate_anchors(function: Function) -> dict[str, Function]:
     """Return the replacement of the workbook's function: equal order, and its defaults.
 
     The task accepts two orders within a level; anchors listed size by size are put into the workbook's order. Aspect
-    ratios are no part of the task: anchors with ratios other than 1 are made by the workbook's own function.
+    ratios are no part of the task: anchors with other ratios are made of the function's squares.
     """
     name = "helpers.detection.anchors.generate_anchors"
     is_size_by_size = _lists_sizes_apart(function)
@@ -51,15 +55,23 @@ def generate_anchors(function: Function) -> dict[str, Function]:
         image_size: int = 224,
         aspect_ratios: Sequence[int | float] = (1.0,),
     ) -> list[Tensor]:
-        if tuple(aspect_ratios) != (1.0,):
-            return get_original(name)(feature_map_sizes, anchor_scales, image_size, aspect_ratios)
         levels = []
         for level, scales in zip(function(feature_map_sizes, anchor_scales, image_size), anchor_scales, strict=True):
             anchors = torch.as_tensor(level, dtype=torch.float32)
-            levels.append(_to_cell_by_cell(anchors, len(scales)) if is_size_by_size else anchors)
+            squares = _to_cell_by_cell(anchors, len(scales)) if is_size_by_size else anchors
+            levels.append(squares if tuple(aspect_ratios) == (1.0,) else _vary_ratios(squares, aspect_ratios))
         return levels
 
     return {name: replacement}
+
+
+def _vary_ratios(squares: Tensor, aspect_ratios: Sequence[int | float]) -> Tensor:
+    """Return for each square the boxes of equal area and centre with these ratios of height to width."""
+    ratios = torch.tensor(aspect_ratios, dtype=torch.float32).sqrt()
+    centres = (squares[:, None, :2] + squares[:, None, 2:]) / 2
+    sides = squares[:, 2:3] - squares[:, :1]
+    half_sizes = torch.stack([sides / ratios, sides * ratios], dim=-1) / 2  # [squares, ratios, (width, height)]
+    return torch.cat([centres - half_sizes, centres + half_sizes], dim=-1).reshape(-1, 4)
 
 
 def _lists_sizes_apart(generate: Function) -> bool:
@@ -130,3 +142,203 @@ def _lift_rows(function: Function) -> Function:
         return torch.as_tensor(result).to(values).reshape(values.shape)
 
     return replacement
+
+
+# Tasks 2.6, 2.7, 3.1, 3.2, 3.6, 4.1 and 4.2: matching, the network, its loss, and scales
+
+
+def match_anchors_to_targets(student: Callable[..., Any]) -> Replacements:
+    """Lift a matching of one image to any number of images, padded targets and ignored objects."""
+
+    def match(
+        anchors: Tensor,
+        target_boxes: Tensor,
+        target_labels: Tensor,
+        pos_threshold: float = 0.5,
+        neg_threshold: float = 0.3,
+        ignored: Tensor | None = None,
+    ) -> matching.Matches:
+        if neg_threshold > pos_threshold:
+            raise ValueError(f"neg_threshold {neg_threshold} is above pos_threshold {pos_threshold}")
+        batch, num_objects = target_labels.shape[:-1], target_labels.shape[-1]
+        hidden = torch.zeros_like(target_labels, dtype=torch.bool) if ignored is None else ignored
+        images = zip(
+            target_boxes.reshape(-1, num_objects, 4) if num_objects else target_boxes.reshape(batch.numel(), 0, 4),
+            target_labels.reshape(batch.numel(), num_objects),
+            hidden.reshape(batch.numel(), num_objects),
+            strict=True,
+        )
+        thresholds = (pos_threshold, neg_threshold)
+        index = torch.full((batch.numel(), len(anchors)), matching.BACKGROUND, device=anchors.device)
+        iou = torch.zeros((batch.numel(), len(anchors)), device=anchors.device)
+        for image, (boxes, labels, is_hidden) in enumerate(images):
+            index[image], iou[image] = _match_image(student, anchors, boxes, labels, is_hidden, thresholds)
+        return matching.Matches(index.reshape(*batch, len(anchors)), iou.reshape(*batch, len(anchors)))
+
+    return {"helpers.detection.matching.match_anchors_to_targets": match}
+
+
+def _match_image(
+    student: Callable[..., Any],
+    anchors: Tensor,
+    boxes: Tensor,
+    labels: Tensor,
+    is_hidden: Tensor,
+    thresholds: tuple[float, float],
+) -> tuple[Tensor, Tensor]:
+    """Return for each anchor the row of its object, or BACKGROUND or IGNORED, and its highest IoU.
+
+    The function is called for the objects that can be matched, and once more with the ignored ones: what is background
+    then is background.
+    """
+    rows = ((labels >= 0) & ~is_hidden).nonzero(as_tuple=True)[0]
+    matched_labels, matched_boxes, positive, negative = _call(student, anchors, boxes[rows], labels[rows], thresholds)
+    if is_hidden.any():
+        is_object = labels >= 0
+        *_, negative = _call(student, anchors, boxes[is_object], labels[is_object], thresholds)
+    index = torch.full((len(anchors),), matching.IGNORED, device=anchors.device)
+    index[negative] = matching.BACKGROUND
+    found = positive.nonzero(as_tuple=True)[0]
+    is_same_box = (matched_boxes[found, None] == boxes[rows]).all(dim=-1)
+    is_same = is_same_box & (matched_labels[found, None] == labels[rows] + 1)
+    if len(found):
+        index[found] = rows[is_same.int().argmax(dim=1)]
+    iou = torch.zeros(len(anchors), device=anchors.device)
+    if len(rows):
+        iou = box_geometry.compute_iou(boxes[rows], anchors).amax(dim=0)
+    return index, iou
+
+
+def _call(
+    student: Callable[..., Any], anchors: Tensor, boxes: Tensor, labels: Tensor, thresholds: tuple[float, float]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the results of the student's matching as tensors on the device of the anchors."""
+    results = student(anchors, boxes, labels, *thresholds)
+    matched_labels, matched_boxes, positive, negative = (
+        torch.as_tensor(result, device=anchors.device) for result in results
+    )
+    return matched_labels, matched_boxes.to(anchors.dtype), positive.bool(), negative.bool()
+
+
+def hard_negative_mining(student: Callable[..., Any]) -> Replacements:
+    """Lift the mining of one image to a batch.
+
+    Which of several equal losses are used may differ from the workbook's choice.
+    """
+
+    def mine(
+        losses: Tensor, positive: Tensor, negative: Tensor, ratio: int = 3, most_positives: int | None = None
+    ) -> Tensor:
+        chosen = torch.zeros_like(negative)
+        for image, image_losses in enumerate(losses.detach()):
+            result = torch.as_tensor(
+                student(image_losses, positive[image], negative[image], ratio), device=losses.device
+            )
+            is_mask = result.dtype == torch.bool
+            chosen[image, result if is_mask else result.long()] = True
+        return chosen
+
+    return {"helpers.detection.matching.hard_negative_mining": mine}
+
+
+def MultiScaleDetector(student: type[nn.Module]) -> Replacements:
+    """Use the student's network in the assignment's configuration, and the workbook's in all others.
+
+    The contract has no dilations, no other width and no prior of the objectness.
+    """
+    full_name = "helpers.detection.model.MultiScaleDetector"
+    original = get_original(full_name)
+
+    class Detector(original):
+        """The student's network, or the workbook's if an option of the contract does not suffice."""
+
+        def __init__(self, num_classes: int = 3, num_anchors: int = 3, *arguments: Any, **options: Any) -> None:
+            names = ("dilations", "width", "objectness_prior")
+            options |= dict(zip(names, arguments, strict=False))
+            defaults = {"dilations": UNDILATED, "width": 32, "objectness_prior": 0.5}
+            self.is_student = options.items() <= defaults.items()
+            if not self.is_student:
+                super().__init__(num_classes, num_anchors, **options)
+                return
+            nn.Module.__init__(self)
+            self.num_anchors = num_anchors
+            self.network: Any = student(num_classes=num_classes, num_anchors=num_anchors)
+            object.__setattr__(self, "heads", self.network.heads)  # not registered twice: weights have one name
+
+        def forward(self, images: Tensor) -> list[Tensor]:
+            return list(self.network(images)) if self.is_student else super().forward(images)
+
+        def features(self, images: Tensor) -> list[Tensor]:
+            return list(self.network.features(images)) if self.is_student else super().features(images)
+
+    Detector.__name__ = Detector.__qualname__ = "MultiScaleDetector"
+    return {full_name: Detector}
+
+
+def DetectionLoss(student: type[nn.Module]) -> Replacements:
+    """Use the student's loss for smooth-L1 and mined negatives, and the workbook's for all others.
+
+    The workbook flattens and matches before. The student's loss gets the flat outputs as a map of one column and one
+    anchor per cell, whose order every way of flattening keeps. It matches once more, with the thresholds of the
+    assignment; where the given matches differ, the workbook's loss is used.
+    """
+    full_name = "helpers.detection.loss.DetectionLoss"
+    original = get_original(full_name)
+
+    class Loss(original):
+        """The student's loss, or the workbook's if an option of the contract does not suffice."""
+
+        def forward(
+            self,
+            predictions: Tensor,
+            anchors: Tensor,
+            index: Tensor,
+            positives: Tensor,
+            boxes: Tensor,
+            labels: Tensor,
+        ) -> dict[str, Tensor]:
+            is_assignment = self.box_loss == "smooth-l1" and self.objectness == "mined"
+            if not is_assignment or not _has_default_matches(anchors, index, boxes, labels):
+                return super().forward(predictions, anchors, index, positives, boxes, labels)
+            targets = [
+                {"boxes": image_boxes[image_labels >= 0], "labels": image_labels[image_labels >= 0]}
+                for image_boxes, image_labels in zip(boxes, labels, strict=True)
+            ]
+            one_level = predictions.float().mT.unsqueeze(-1)  # [B, 5 + C, A, 1]
+            terms = student(num_classes=predictions.shape[-1] - 5)([one_level], targets, [anchors])
+            names = {"loss": "loss_total", "objectness": "loss_obj", "class": "loss_cls", "box": "loss_loc"}
+            return {name: terms[student_name] for name, student_name in names.items()}
+
+    Loss.__name__ = Loss.__qualname__ = "DetectionLoss"
+    return {full_name: Loss}
+
+
+def _has_default_matches(anchors: Tensor, index: Tensor, boxes: Tensor, labels: Tensor) -> bool:
+    """Return whether `index` is what the assignment's thresholds give without ignored objects."""
+    expected = matching.match_anchors_to_targets(anchors, boxes, labels).index
+    return bool(torch.equal(expected, index.to(expected.dtype)))
+
+
+def train_epoch(student: Callable[..., Any]) -> Replacements:
+    """Replace nothing: the lessons train by `helpers.training`, which can be interrupted and resumed."""
+    return {}
+
+
+def receptive_fields(student: Callable[..., Any]) -> Replacements:
+    """Compute the fields of the detector's three levels by the student's function."""
+
+    def compute_receptive_fields(dilations: Dilations = UNDILATED) -> tuple[int, int, int]:
+        backbone = [(3, 1, 1, 1), (3, 2, 1, 1), (3, 2, 1, 1)]
+        backbone += [(3, 2, dilation, dilation) for dilation in (dilations.block3, dilations.block4)]
+        fine, middle, coarse = (
+            student([*backbone[: 3 + level], (3, 1, dilation, dilation)])[-1][0]
+            for level, dilation in enumerate(dilations.heads)
+        )
+        return int(fine), int(middle), int(coarse)
+
+    return {"helpers.detection.receptive_fields.compute_receptive_fields": compute_receptive_fields}
+
+
+def analyze_scale_performance(student: Callable[..., Any]) -> Replacements:
+    """Replace nothing: the workbook's function of this name runs a detector and returns scores."""
+    return {}

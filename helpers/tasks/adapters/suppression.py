@@ -12,7 +12,6 @@ from torch import Tensor
 from helpers.average_precision import Detections
 from helpers.detection import metrics
 from helpers.detection import nms as suppression
-from helpers.tasks.solutions import get_original
 
 
 def nms(function: Callable[..., Any]) -> Mapping[str, Any]:
@@ -25,7 +24,7 @@ def nms(function: Callable[..., Any]) -> Mapping[str, Any]:
 
     def suppress(candidates: suppression.Candidates, config: suppression.InferenceConfig) -> list[Detections]:
         if config.nms != "hard":
-            return get_original(name)(candidates, config)
+            return suppression.suppress_softly(candidates, config)
         detections = []
         for boxes, scores, labels in zip(*(column.cpu() for column in candidates), strict=True):
             rows = _list_rows(function(_move_apart(boxes, labels), scores.clone(), config.nms_threshold))
@@ -51,22 +50,27 @@ def _list_rows(rows: Any) -> Tensor:
 
 
 def precision_recall_curve(function: Callable[..., Any]) -> Mapping[str, Any]:
-    """Replace the curve of a class, except for classes with ignored objects, which the contract does not include."""
+    """Replace the curve of a class.
+
+    The contract knows no ignored objects. They are left out before, with the detections that are matched to them.
+    """
     name = "helpers.detection.metrics.precision_recall_curve"
 
     def compute_curve(dataset: Any, detections: list[Detections], label: int, iou_threshold: float = 0.5) -> Any:
-        is_label = dataset.labels.cpu() == label
-        if bool((is_label & dataset.ignored.cpu()).any()) or not bool(is_label.any()):
-            return get_original(name)(dataset, detections, label, iou_threshold)
-        counts = torch.tensor([len(image.scores) for image in detections])
+        is_evaluated = (dataset.labels >= 0).cpu() & ~dataset.ignored.cpu()
+        if not bool((is_evaluated & (dataset.labels.cpu() == label)).any()):
+            name_of_class = metrics.CLASS_NAMES[label]
+            raise ValueError(f"the dataset has no {name_of_class} that is not ignored: choose another class")
+        assignment = metrics.assign_detections(dataset, detections, iou_threshold)
+        is_used = assignment.is_true_positive | assignment.is_false_positive
         # In double precision, as COCO computes the IoU.
         table = {
-            "boxes": torch.cat([image.boxes for image in detections]).double(),
-            "scores": torch.cat([image.scores for image in detections]),
-            "labels": torch.cat([image.labels for image in detections]),
-            "images": torch.arange(len(detections)).repeat_interleave(counts),
+            "boxes": torch.from_numpy(assignment.boxes[is_used]).double(),
+            "scores": torch.from_numpy(assignment.scores[is_used]),
+            "labels": torch.from_numpy(assignment.labels[is_used]),
+            "images": torch.from_numpy(np.nonzero(is_used)[0]),
         }
-        images, rows = torch.nonzero(dataset.labels.cpu() >= 0, as_tuple=True)
+        images, rows = torch.nonzero(is_evaluated, as_tuple=True)
         targets = {
             "boxes": dataset.boxes.cpu()[images, rows].double(),
             "labels": dataset.labels.cpu()[images, rows],
