@@ -37,7 +37,7 @@ def measure(number: str = LESSON, copies: int = COPIES) -> dict[str, float]:
     """
     (path,) = find_lessons([number])
     definitions = list_definitions()
-    plan = make_plan(Lesson.read(path), [definition.name for definition in definitions])
+    plan = make_plan(Lesson.read(path), definitions)
     handout.ensure_handout()
     with contextlib.redirect_stdout(io.StringIO()):
         run_lesson(path, paths.RUNS / path.stem / "smoke", "smoke")

@@ -28,6 +28,7 @@ from helpers.course.sandbox import (
 from helpers.course.student import find_id
 from helpers.tasks.attempt import MISSING
 from helpers.tasks.compiled import CompiledTask
+from helpers.tasks.judging import UNWRITTEN
 from helpers.tasks.running import Outcome
 from helpers.tasks.values import Failure, NotPlain, from_json, to_json
 
@@ -114,40 +115,49 @@ def try_functions(
 
     Args:
         tasks: those that were handed in.
-        sources: cells of the submission by the name of their task; they serve as partners, too.
+        sources: cells of the submission by the name of their task. Those that work serve as partners of pair checks,
+            and take the place of the workbook's functions, as in the student's own lessons.
 
     Raises:
         Stopped: the grader was told to stop.
     """
     task_of = {task.name: task for task in tasks}
-
-    def make_request(names: Sequence[str]) -> Request:
-        return {"kind": "functions", "tasks": [_make_task(task_of[name], sources) for name in names]}
-
     seconds = START_LIMIT + setting.limits.cell + MARGIN
-    answers = collect_answers(list(task_of), make_request, view, setting, seconds)
-    lonely = [name for name, answer in answers.items() if not answer.values and _find_partners(task_of[name])]
-    if lonely:  # a partner may have ended the process
 
-        def make_lonely_request(names: Sequence[str]) -> Request:
-            return {"kind": "functions", "tasks": [_make_task(task_of[name], {name: sources[name]}) for name in names]}
+    def run(names: Sequence[str], solutions: Mapping[str, str]) -> dict[str, Tried]:
+        def make_request(asked: Sequence[str]) -> Request:
+            return {
+                "kind": "functions",
+                "solutions": dict(solutions),
+                "tasks": [_make_task(task_of[name], sources[name], solutions) for name in asked],
+            }
 
-        answers |= collect_answers(lonely, make_lonely_request, view, setting, seconds)
-    tried = {name: read_outcomes(task_of[name], answer) for name, answer in answers.items()}
-    usable = {name for name, attempt in tried.items() if attempt.outcomes}
-    return {name: set_skips(task_of[name], attempt, usable) for name, attempt in tried.items()}
+        answers = collect_answers(names, make_request, view, setting, seconds)
+        return {name: read_outcomes(task_of[name], answer) for name, answer in answers.items()}
+
+    tried = run(list(task_of), {})  # each function alone, so that none can end or hang another one
+    working = {name: sources[name] for name, attempt in tried.items() if attempt.outcomes}
+    again = [name for name in working if _find_partners(task_of[name]) or _needs_others(tried[name])]
+    if again:
+        tried |= run(again, working)
+    return {name: set_skips(task_of[name], attempt, set(working)) for name, attempt in tried.items()}
+
+
+def _needs_others(tried: Tried) -> bool:
+    """Return whether a function called one of the workbook's functions whose body is a task."""
+    return any(isinstance(outcome.value, Failure) and outcome.value.kind == UNWRITTEN for outcome in tried.outcomes)
 
 
 def _find_partners(task: CompiledTask) -> set[str]:
     return {partner for case in task.cases for partner in case.partners}
 
 
-def _make_task(task: CompiledTask, sources: Mapping[str, str]) -> Request:
+def _make_task(task: CompiledTask, source: str, solutions: Mapping[str, str]) -> Request:
     """Return a task as an attempt may see it: inputs alone."""
     return {
         "name": task.name,
-        "source": sources[task.name],
-        "partners": {name: sources[name] for name in sorted(_find_partners(task)) if name in sources},
+        "source": source,
+        "partners": {name: solutions[name] for name in sorted(_find_partners(task)) if name in solutions},
         "cases": [
             {
                 "driver": case.driver,
@@ -250,10 +260,19 @@ def try_exercises(
 
 
 def _list_cells(plan: Plan) -> list[tuple[str | None, str]]:
-    """Return identifier and source of each cell of a lesson, without the cells of build tasks."""
+    """Return identifier and source of each cell of a lesson.
+
+    The cells of build tasks are left out, or replaced by the reference, because later cells may call the function.
+    """
     left_out = {f"{name}-{part}" for name in plan.builds for part in ("solution", "check")}
-    cells = [(find_id(cell), str(cell.source)) for cell in find_code_cells(plan.lesson.notebook)]
-    return [(name, source) for name, source in cells if name not in left_out]
+    cells = []
+    for cell in find_code_cells(plan.lesson.notebook):
+        name = find_id(cell)
+        if name not in left_out:
+            cells.append((name, str(cell.source)))
+        elif name in plan.references:
+            cells.append((None, plan.references[name]))
+    return cells
 
 
 def read_answers(exercise: Exercise, answer: Answer) -> Answered:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from helpers.course.checks.cells import make_solution
+from helpers.course.checks.definition import Definition
 from helpers.course.lessons import LessonFailed, find_code_cells
 from helpers.course.student import Lesson, Task, find_id
 
@@ -32,6 +34,7 @@ class Plan:
     lesson: Lesson
     builds: tuple[str, ...]  # names of its build tasks
     exercises: tuple[Exercise, ...]
+    references: Mapping[str, str]  # identifier of the solution cell of a build task -> source of its reference
 
     @property
     def solution_ids(self) -> tuple[str, ...]:
@@ -41,17 +44,19 @@ class Plan:
         )
 
 
-def make_plan(lesson: Lesson, build_names: Sequence[str]) -> Plan:
+def make_plan(lesson: Lesson, definitions: Sequence[Definition] = ()) -> Plan:
     """Return what is graded of a lesson.
 
     Args:
-        build_names: names of all build tasks of the course.
+        definitions: of all build tasks of the course.
 
     Raises:
         LessonFailed: the check of an exercise reads nothing that its solution assigns.
     """
     cells = {name: cell.source for cell in find_code_cells(lesson.notebook) if (name := find_id(cell)) is not None}
-    builds = tuple(name for name in build_names if f"{name}-solution" in cells)
+    defined = [definition for definition in definitions if f"{definition.name}-solution" in cells]
+    builds = tuple(definition.name for definition in defined)
+    references = {f"{definition.name}-solution": make_solution(definition) for definition in defined}
     exercises = []
     for task in lesson.tasks:
         if task.solution.removesuffix("-solution") in builds:
@@ -63,7 +68,7 @@ def make_plan(lesson: Lesson, build_names: Sequence[str]) -> Plan:
                 "markers, so no answer can be graded"
             )
         exercises.append(Exercise(task, cells[task.solution], cells[task.check], answers))
-    return Plan(lesson, builds, tuple(exercises))
+    return Plan(lesson, builds, tuple(exercises), references)
 
 
 def find_answers(solution: str, check: str) -> tuple[str, ...]:

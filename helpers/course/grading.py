@@ -298,8 +298,7 @@ def grade(folder: Path, numbers: Sequence[str] = (), limits: Limits = DEFAULT_LI
     with stop_on_signals(_interrupt):
         notebook_paths = find_lessons(numbers)
         definitions = list_definitions()
-        names = [definition.name for definition in definitions]
-        plans = [make_plan(Lesson.read(path), names) for path in notebook_paths]
+        plans = [make_plan(Lesson.read(path), definitions) for path in notebook_paths]
         handed_in = {stem for submission in collect_submissions(folder, plans) for stem in submission.solutions}
         plans = [plan for plan in plans if plan.lesson.stem in handed_in or numbers] or plans
         # The instructor's own run shows that the solutions pass, and leaves the checkpoints of the lesson.

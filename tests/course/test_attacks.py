@@ -311,7 +311,7 @@ def test_the_grader_s_death_ends_its_attempts(plan, views, sandboxed, tmp_path):
 
 def test_a_request_holds_inputs_alone(build_grader):
     task = build_grader.tasks["double"]
-    request = attempts._make_task(task, {"double": "pass"})
+    request = attempts._make_task(task, "pass", {})
     assert request.keys() == {"name", "source", "partners", "cases"}
     assert all(
         case.keys() == {"driver", "partners", "inputs", "keywords", "may_change_inputs"} for case in request["cases"]

@@ -86,5 +86,7 @@ def test_a_checker_that_died_is_started_again(plan, views):
         checker.close()
 
 
-def test_cells_of_build_tasks_are_left_out_of_the_lesson(build_plan):
-    assert "raise ValueError" not in [source for _, source in attempts._list_cells(build_plan)]
+def test_cells_of_build_tasks_are_replaced_by_their_references(build_plan):
+    sources = [source for _, source in attempts._list_cells(build_plan)]
+    assert "raise ValueError" not in sources
+    assert sum("def double" in source or "def halve" in source for source in sources) == 2

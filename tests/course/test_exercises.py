@@ -36,7 +36,7 @@ def test_answers_are_found(solution, check, answers):
 
 @pytest.mark.parametrize("path", find_lessons(), ids=lambda path: path.stem)
 def test_every_exercise_of_the_lessons_has_an_answer(path):
-    plan = make_plan(Lesson.read(path), [])
+    plan = make_plan(Lesson.read(path))
     assert len(plan.exercises) == len(plan.lesson.tasks)
     assert all(exercise.answers for exercise in plan.exercises)
 
@@ -44,7 +44,7 @@ def test_every_exercise_of_the_lessons_has_an_answer(path):
 def test_a_check_that_reads_no_answer_is_refused(lesson, monkeypatch):
     monkeypatch.setattr("helpers.course.exercises.find_answers", lambda solution, check: ())
     with pytest.raises(LessonFailed, match="09_tiny, task 1: the check reads no name"):
-        make_plan(lesson, [])
+        make_plan(lesson)
 
 
 def test_build_tasks_are_no_exercises(build_plan):

@@ -35,7 +35,7 @@ def test_functions_run_on_inputs_and_their_outcomes_are_plain():
         "leaves": "raise SystemExit",
     }
     tasks = [{"name": name, "source": source, "partners": {}, "cases": [case]} for name, source in sources.items()]
-    replies = {reply["task"]: reply for reply in ask(LIMITS | {"kind": "functions", "tasks": tasks})}
+    replies = {reply["task"]: reply for reply in ask(LIMITS | {"kind": "functions", "tasks": tasks, "solutions": {}})}
     assert from_json(replies["right"]["values"][0]["value"]).tolist() == [2.0, 3.0]
     assert from_json(replies["wrong"]["values"][0]["value"]).kind == "KeyError"
     assert replies["none"]["values"] == [{"problem": "the cell defines no function or class none"}]
