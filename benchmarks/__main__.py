@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from benchmarks import data_generation, digits, explorers, grid, keypoints, training_step
+from benchmarks import data_generation, digits, explorers, grading, grid, keypoints, training_step
 from helpers import runtime
 
 TO_REACH = {
@@ -21,6 +21,9 @@ TO_REACH = {
     "digits.ratio": "at most 1.10: full step, images from disk, against bare step",
     "digits.decoding_share": "of a full step: decoding and augmenting its images alone",
     "digits.waiting_share": "of a full step: waiting for its images, decoded in the process or by a worker",
+    "grading.seconds_per_submission": "at most 12.00: of lesson 2 on two cores; 200 submissions take 40 minutes",
+    "grading.start_seconds": "the first submission, with the lesson's run in the process of the checks",
+    "grading.sandbox_ratio": "at most 1.25: in the sandbox against a plain process",
     "grid.overhead_seconds": "at most 2.00: a run of a grid minus papermill by hand; both start a kernel",
     "grid.two_workers_ratio": "at least 1.70: throughput of two workers over one, runs of one thread",
     "explorers.largest_median_ms": "at most 150: from a press of a key to the changed picture in the browser",
@@ -30,7 +33,7 @@ TO_REACH = {
 
 MODULES = {
     module.__name__.rpartition(".")[2]: module
-    for module in (data_generation, training_step, keypoints, digits, grid, explorers)
+    for module in (data_generation, training_step, keypoints, digits, grading, grid, explorers)
 }
 
 

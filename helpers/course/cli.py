@@ -345,9 +345,11 @@ def student(lessons: tuple[str, ...], with_solutions_of: str) -> None:
 )
 @click.pass_context
 def grade(context: click.Context, folder: Path, lessons: tuple[str, ...], limit: float) -> None:
-    """Run the hidden tests over the submissions in FOLDER: a subfolder per student, or a notebook each.
+    """Grade the submissions in FOLDER: a subfolder per student, or a notebook or a zip archive each.
 
-    Writes points.csv and tasks.csv into data/grades/. Without lessons NN, all that were handed in are graded.
+    Solutions run in a sandbox (Linux with bubblewrap), and their answers are judged outside. Writes points.csv,
+    tasks.csv, canvas.csv, moodle.csv and results/ into data/grades/. Without lessons NN, all that were handed in are
+    graded.
 
     \b
     Example:

@@ -1,207 +1,292 @@
-"""Grading: checks and hidden tests of the lessons, run over a folder of submissions (command: `workbook grade`).
+"""Grading of a folder of submissions (command: `workbook grade`).
 
-Only the solution cells of a submission are used. They are put into the lesson's own source, so that every other cell,
-the checks and their hidden tests among them, is the instructor's. Each attempt then runs at `smoke` in a process of its
-own, in a temporary copy of the workbook that holds the instructor's checkpoints, so that only what the student wrote is
-trained. A task that hangs or kills its process is left out, and the other tasks run again without it.
+What judges an answer is never in a process that runs a student's code.
 
-    data/grades/
-        points.csv   a row per submission: points per lesson, their sum, what could be reached, remarks
-        tasks.csv    a row per submission and task: points, and the message of its check
+Only the solution cells of a submission are used. They run in a sandbox (`sandbox`), from which plain values come back:
+
+    build tasks   the functions that a student writes are called with the inputs of hidden cases, which are drawn from a
+                  secret seed; what they return is compared here (`helpers.tasks.judging`)
+    exercises     the lesson's cells and the solution cells run; the named answers are put into a clean process in which
+                  no student's code runs, and the check cell with its hidden tests runs there
+
+A task that hangs or ends its process costs its own points only.
 """
 
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import os
+import secrets
+import signal
+import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers import files, paths, plotting
+from helpers import paths, plotting
+from helpers.course import grades, sandbox
+from helpers.course.attempts import Checker, Setting, Tried, try_exercises, try_functions
+from helpers.course.checks.catalogue import list_definitions
+from helpers.course.checks.definition import Definition, compile_task
 from helpers.course.execution import run_lesson
-from helpers.course.lessons import find_code_cells, find_lessons, shorten, show
-from helpers.course.sandbox import DEFAULT_LIMITS, LONGEST_REMARK, Attempt, AttemptEnded, Limits, make_workbook
-from helpers.course.student import Lesson, Task, find_id
-from helpers.course.submissions import Submission, collect_submissions
+from helpers.course.exercises import Exercise, Plan, make_plan
+from helpers.course.grades import Mark
+from helpers.course.lessons import find_lessons, shorten, show
+from helpers.course.sandbox import DEFAULT_LIMITS, LONGEST_REMARK, AttemptEnded, Limits, Stopped
+from helpers.course.student import Lesson
+from helpers.course.submissions import Submission, collect_submissions, find_stubs, make_visible, normalise
+from helpers.course.views import Views
+from helpers.tasks.compiled import CompiledTask
+from helpers.tasks.judging import judge
 
 GRADES = paths.DATA / "grades"
 INTERRUPTED = "not graded: interrupted"
-LESSON_LIMIT = 1800.0  # seconds for one of the lesson's own cells, which are trusted to end
+NOT_HANDED_IN, UNCHANGED = "not handed in", "left as it was"
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+Jobs = list[tuple[list[Mark], Future[list[Mark]]]]
 
 
 @dataclass(frozen=True)
-class Mark:
-    """Result of one task of one submission."""
+class Grader:
+    """Everything that the grading of each submission needs."""
 
-    submission: str
-    lesson: str
-    task: Task
-    passed: bool
-    remark: str = ""  # what is wrong
+    plans: Sequence[Plan]
+    tasks: dict[str, CompiledTask]  # build tasks with hidden cases, by name
+    checkers: dict[str, Checker]  # by lesson
+    views: Views
+    setting: Setting
 
-    @property
-    def points(self) -> float:
-        """Points that the task earned."""
-        return self.task.points if self.passed else 0
+    def close(self) -> None:
+        """End the processes of all checks."""
+        for checker in self.checkers.values():
+            checker.close()
 
 
-def grade_lesson(
-    submission: Submission,
-    lesson: Lesson,
-    limits: Limits = DEFAULT_LIMITS,
-    workbook: Callable[[Path, str], None] = make_workbook,
-) -> list[Mark]:
-    """Return the marks of one submission in one lesson.
+def make_grader(
+    plans: Sequence[Plan], definitions: Sequence[Definition], views: Views, setting: Setting, seed: int | None = None
+) -> Grader:
+    """Return a grader.
 
     Args:
-        workbook: fills the empty folder in which the lesson of this name is attempted.
+        definitions: of the build tasks of `plans`.
+        seed: of the hidden cases; a secret one if None.
     """
-    solutions = submission.solutions.get(lesson.stem, {})
-    messages = _find_missing(lesson, solutions)
-    while remaining := [task for task in lesson.tasks if task.number not in messages]:
-        with tempfile.TemporaryDirectory(prefix="workbook_", ignore_cleanup_errors=True) as name:
-            folder = Path(name).resolve()
-            workbook(folder, lesson.stem)
-            result = _run_tasks(lesson, remaining, solutions, folder, limits)
-        if result.culprit is not None:
-            messages[result.culprit.number] = result.reason  # the other tasks run again without it
-            continue
-        for task in remaining:
-            messages[task.number] = result.messages.get(task.number, result.reason)
+    seed = secrets.randbits(62) if seed is None else seed
+    tasks = {definition.name: compile_task(definition, seed) for definition in definitions}
+    checkers = {
+        plan.lesson.stem: Checker(plan, views.of_checks(plan.lesson.stem), setting) for plan in plans if plan.exercises
+    }
+    return Grader(plans, tasks, checkers, views, setting)
+
+
+# One submission
+
+
+def grade_builds(submission: Submission, grader: Grader) -> list[Mark]:
+    """Return the marks of all build tasks of one submission.
+
+    Raises:
+        Stopped: the grader was told to stop.
+    """
+    sources: dict[str, str] = {}
+    remarks: dict[str, str] = {}
+    for plan in grader.plans:
+        stubs = find_stubs(plan)
+        for name in plan.builds:
+            identifier = f"{name}-solution"
+            known = stubs[identifier] | {normalise(grader.tasks[name].stub)}
+            source, remark = find_solution(submission, plan, identifier, known)
+            if remark:
+                remarks[name] = remark
+            else:
+                sources[name] = source
+    tried: dict[str, Tried] = {}
+    if sources:
+        tasks = [grader.tasks[name] for name in sources]
+        tried = try_functions(tasks, sources, grader.views.of_functions(), grader.setting)
+    marks = []
+    for plan in grader.plans:
+        for name in plan.builds:
+            task = grader.tasks[name]
+            if name in remarks:
+                marks.append(Mark(submission.name, plan.lesson.stem, name, 0, task.points, remarks[name]))
+            else:
+                marks.append(mark_build(submission.name, plan.lesson.stem, task, tried[name]))
+    return marks
+
+
+def find_solution(submission: Submission, plan: Plan, identifier: str, stubs: set[str]) -> tuple[str, str]:
+    """Return the source of a solution cell, or the remark that says why there is none to run."""
+    source = submission.solutions.get(plan.lesson.stem, {}).get(identifier)
+    if source is None:
+        return "", NOT_HANDED_IN
+    if normalise(source) in stubs:
+        return "", UNCHANGED
+    try:
+        source.encode()
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start])
+        return "", f"the cell contains {half}, half of a character (a lone surrogate): type that character again"
+    return source, ""
+
+
+def mark_build(submission: str, stem: str, task: CompiledTask, tried: Tried) -> Mark:
+    """Return the mark of a build task."""
+    if not tried.outcomes:
+        return Mark(submission, stem, task.name, 0, task.points, shorten_remark(tried.problem))
+    verdict = judge(task, tried.outcomes)
+    detail = grades.describe_verdict(task, verdict)
+    points = round(task.points * verdict.share, 2)
+    remark = ""
+    if not verdict.is_written:
+        remark = "not written yet"
+    elif verdict.failures:
+        failure = verdict.failures[0]
+        case = task.cases[failure.number]
+        groups = [f"{group} {passed} of {total}" for group, (passed, total) in verdict.passed.items() if passed < total]
+        mistakes = [f"{diagnosis.mistake.code}: {diagnosis.mistake.name}" for diagnosis in verdict.diagnoses]
+        remark = "; ".join([", ".join(groups), *mistakes, f"first case that fails: {case.title}", tried.problem])
+    elif verdict.skipped:
+        remark = f"pair checks were left out, because of {', '.join(verdict.skipped)}"
+    return Mark(submission, stem, task.name, points, task.points, shorten_remark(remark.rstrip("; ")), detail)
+
+
+def shorten_remark(text: str) -> str:
+    """Return a text of a student's process as one visible line."""
+    return make_visible(shorten(text[: 10 * LONGEST_REMARK], LONGEST_REMARK))[: 2 * LONGEST_REMARK]
+
+
+def grade_exercises(submission: Submission, plan: Plan, grader: Grader) -> list[Mark]:
+    """Return the marks of one submission in the exercises of one lesson.
+
+    Raises:
+        Stopped: the grader was told to stop.
+    """
+    stem = plan.lesson.stem
+    remarks: dict[int, str] = {}
+    ungraded: set[int] = set()
+    sources: dict[str, str] = {}
+    stubs = find_stubs(plan)
+    remaining: list[Exercise] = []
+    for exercise in plan.exercises:
+        identifier = exercise.task.solution
+        source, remark = find_solution(submission, plan, identifier, stubs[identifier])
+        if remark:
+            remarks[exercise.task.number] = remark
+        else:
+            sources[identifier] = source
+            remaining.append(exercise)
+    if remaining:
+        view = grader.views.of_answers(stem)
+        answered = try_exercises(plan, remaining, sources, view, grader.setting)
+        for exercise in remaining:
+            number = exercise.task.number
+            remarks[number] = answered[number].problem
+            if not remarks[number]:
+                try:
+                    remarks[number] = grader.checkers[stem].check(exercise, answered[number].answers)
+                except AttemptEnded as error:
+                    remarks[number] = f"not graded: {error}"
+                    ungraded.add(number)
     return [
-        Mark(submission.name, lesson.stem, task, not messages[task.number], messages[task.number])
-        for task in lesson.tasks
+        Mark(
+            submission.name,
+            stem,
+            str(exercise.task.number),
+            0 if remarks[exercise.task.number] else exercise.task.points,
+            exercise.task.points,
+            shorten_remark(remarks[exercise.task.number]),
+            is_graded=exercise.task.number not in ungraded,
+        )
+        for exercise in plan.exercises
     ]
 
 
-def _find_missing(lesson: Lesson, solutions: Mapping[str, str]) -> dict[int, str]:
-    """Return a message for each task without a solution, by the number of the task."""
-    messages = {}
-    for task in lesson.tasks:
-        if task.solution not in solutions:
-            messages[task.number] = "not handed in"
-        elif solutions[task.solution].strip() == lesson.stubs[task.solution].strip():
-            messages[task.number] = "left as it was"
-    return messages
+# All submissions
 
 
-@dataclass(frozen=True)
-class _Result:
-    """Result of one run of a lesson with solutions."""
-
-    messages: dict[int, str]  # number of a task -> message of its check, "" if it passed
-    culprit: Task | None  # the task that ended the process too early
-    reason: str  # how the culprit ended the process; without a culprit, why checks without a message were not reached
-
-
-def _run_tasks(
-    lesson: Lesson, tasks: Sequence[Task], solutions: Mapping[str, str], folder: Path, limits: Limits
-) -> _Result:
-    """Run the lesson with the solutions of `tasks`; cells of its other tasks are left out."""
-    task_of = {name: task for task in tasks for name in (task.solution, task.check)}
-    left_out = {name for task in lesson.tasks for name in (task.solution, task.check)} - task_of.keys()
-    messages: dict[int, str] = {}
-    current: Task | None = None
-    solution_error = ""
-    try:
-        with contextlib.closing(Attempt(folder, limits)) as attempt:
-            for cell in find_code_cells(lesson.notebook):
-                name = find_id(cell)
-                if name in left_out:
-                    continue
-                if name not in task_of:
-                    error = attempt.run(cell.source, LESSON_LIMIT)
-                    if error and current is None:
-                        return _Result(messages, None, f"not graded: the lesson itself failed: {error}")
-                    continue
-                current = task_of[name]
-                if name == current.solution:
-                    solution_error = attempt.run(solutions[name], limits.cell)
-                else:
-                    error = attempt.run(cell.source, limits.cell)
-                    messages[current.number] = error and (solution_error or error)
-    except AttemptEnded as error:
-        return _Result(messages, current, str(error))
-    return _Result(messages, None, "not reached")
+def list_unmarked(submission: Submission, plan: Plan | None, grader: Grader, remark: str) -> list[Mark]:
+    """Return marks without points, for the build tasks of all lessons (no plan) or the exercises of one."""
+    if plan is None:
+        return [
+            Mark(submission.name, each.lesson.stem, name, 0, grader.tasks[name].points, remark, is_graded=False)
+            for each in grader.plans
+            for name in each.builds
+        ]
+    return [
+        Mark(submission.name, plan.lesson.stem, str(each.task.number), 0, each.task.points, remark, is_graded=False)
+        for each in plan.exercises
+    ]
 
 
-def grade_folder(
-    folder: Path,
-    lessons: Sequence[Lesson],
-    limits: Limits = DEFAULT_LIMITS,
-    workbook: Callable[[Path, str], None] | None = None,
-) -> tuple[list[Submission], list[Mark]]:
-    """Return all submissions in `folder` and their marks, one core per attempt; print a line per graded lesson.
+def grade_submissions(submissions: Sequence[Submission], grader: Grader) -> list[Mark]:
+    """Return the marks of all submissions, one core per attempt; print a line per submission and lesson.
 
-    After Ctrl-C the submissions that are not graded yet have no points, and the remark `INTERRUPTED`.
+    When the grader is told to stop, running attempts are ended. What is not graded by then has no points, and the
+    remark `INTERRUPTED`.
     """
-    submissions = collect_submissions(folder, lessons)
-
-    def grade(pair: tuple[Submission, Lesson]) -> list[Mark]:
-        submission, lesson = pair
-        started = time.perf_counter()
-        try:
-            marks = grade_lesson(submission, lesson, limits, workbook or make_workbook)
-        except Exception as error:  # an error of the grader costs one row, and is shown there
-            reason = shorten(f"not graded: {type(error).__name__}: {error}", LONGEST_REMARK)
-            marks = [Mark(submission.name, lesson.stem, task, False, reason) for task in lesson.tasks]
-        points = f"{sum(mark.points for mark in marks):g} of {lesson.points:g}"
-        print(f"  {submission.name}  {lesson.stem}  {points}  {time.perf_counter() - started:.0f} s", flush=True)
-        return marks
-
-    pairs = [(submission, lesson) for submission in submissions for lesson in lessons]
+    has_builds = any(plan.builds for plan in grader.plans)
+    parts: list[Plan | None] = [None] * has_builds + [plan for plan in grader.plans if plan.exercises]
+    pairs = [(submission, plan) for submission in submissions for plan in parts]
     pool = ThreadPoolExecutor(os.cpu_count())
-    graded = [pool.submit(grade, pair) for pair in pairs]
-    with contextlib.suppress(KeyboardInterrupt):  # running attempts are waited for, and no other is started
-        wait(graded)
+    futures = [pool.submit(_grade_part, submission, plan, grader) for submission, plan in pairs]
+    while not grader.setting.stop.is_set() and wait(futures, timeout=0.2).not_done:
+        pass
     pool.shutdown(cancel_futures=True)
-    marks = []
-    for (submission, lesson), future in zip(pairs, graded, strict=True):
-        missing = [Mark(submission.name, lesson.stem, task, False, INTERRUPTED) for task in lesson.tasks]
-        marks += missing if future.cancelled() else future.result()
-    return submissions, marks
+    marks: list[Mark] = []
+    for (submission, plan), future in zip(pairs, futures, strict=True):
+        is_missing = future.cancelled()
+        marks += list_unmarked(submission, plan, grader, INTERRUPTED) if is_missing else future.result()
+    order = {submission.name: number for number, submission in enumerate(submissions)}
+    lessons = {plan.lesson.stem: number for number, plan in enumerate(grader.plans)}
+    return sorted(marks, key=lambda mark: (order[mark.submission], lessons[mark.lesson]))
 
 
-def tabulate(submissions: Sequence[Submission], lessons: Sequence[Lesson], marks: Sequence[Mark]) -> list[dict]:
-    """Return a row per submission: its name, points per lesson, their sum, the highest possible sum, and remarks."""
-    rows = []
-    for submission in submissions:
-        earned = [mark for mark in marks if mark.submission == submission.name]
-        row: dict[str, object] = {"submission": submission.name}
-        for lesson in lessons:
-            row[lesson.stem[:2]] = sum(mark.points for mark in earned if mark.lesson == lesson.stem)
-        row["points"] = sum(mark.points for mark in earned)
-        row["of"] = sum(lesson.points for lesson in lessons)
-        remarks = []
-        for stem, texts in sorted(submission.remarks.items()):
-            remarks += [f"{stem[:2]} {text}".strip() for text in texts]
-        row["remarks"] = "; ".join(remarks)
-        rows.append(row)
-    return rows
+def _grade_part(submission: Submission, plan: Plan | None, grader: Grader) -> list[Mark]:
+    """Return the marks of one submission in all build tasks (no plan) or in the exercises of one lesson."""
+    started = time.perf_counter()
+    try:
+        if grader.setting.stop.is_set():
+            raise Stopped
+        marks = grade_builds(submission, grader) if plan is None else grade_exercises(submission, plan, grader)
+    except Stopped:
+        return list_unmarked(submission, plan, grader, INTERRUPTED)
+    except Exception as error:  # an error of the grader costs one row, and is shown there
+        reason = shorten_remark(f"not graded: {type(error).__name__}: {error}")
+        marks = list_unmarked(submission, plan, grader, reason)
+    points = f"{sum(mark.points for mark in marks):g} of {sum(mark.of for mark in marks):g}"
+    part = "build tasks" if plan is None else plan.lesson.stem
+    seconds = time.perf_counter() - started
+    with contextlib.suppress(OSError):  # the terminal has gone: the tables are written all the same
+        print(f"  {submission.name}  {part}  {points}  {seconds:.0f} s", flush=True)
+    return marks
 
 
-def write_table(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Write `rows` as CSV; text that begins like a formula is quoted, so that a spreadsheet does not compute it."""
-    rows, text = list(rows), io.StringIO()
-    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    table.writeheader()
-    table.writerows({key: _defuse(value) for key, value in row.items()} for row in rows)
-    files.write_text(path, text.getvalue())
+@contextlib.contextmanager
+def stop_on_signals(stop: Callable[[], object]) -> Iterator[None]:
+    """Call `stop` in place of ending this process when it is interrupted, terminated, or loses its terminal."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.signal(number, lambda *_: stop()) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
-def _defuse(value: object) -> object:
-    """Return `value`; text that begins like a formula gets an apostrophe: students choose the names of their files."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
+def _interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def grade(folder: Path, numbers: Sequence[str] = (), limits: Limits = DEFAULT_LIMITS) -> bool:
-    """Grade `folder`, write both tables into `GRADES`, print them, and return whether every submission was graded.
+    """Grade `folder`, write all tables into `GRADES`, print them, and return whether every submission was graded.
 
     Args:
         numbers: of the lessons; none means all that were handed in.
@@ -209,28 +294,51 @@ def grade(folder: Path, numbers: Sequence[str] = (), limits: Limits = DEFAULT_LI
     Raises:
         LessonFailed: there is nothing to grade, or a lesson's own source cannot be read or does not pass.
     """
-    notebook_paths = find_lessons(numbers)
-    lessons = [Lesson.read(path) for path in notebook_paths]
-    handed_in = {stem for submission in collect_submissions(folder, lessons) for stem in submission.solutions}
-    lessons = [lesson for lesson in lessons if lesson.stem in handed_in or numbers]
-    # The instructor's own run shows that the solutions pass, and leaves the checkpoints of the lesson.
-    for path in notebook_paths:
-        if path.stem in {lesson.stem for lesson in lessons}:
-            run_lesson(path, paths.RUNS / path.stem / "smoke", "smoke")
+    sandbox.require_fork()
+    with stop_on_signals(_interrupt):
+        notebook_paths = find_lessons(numbers)
+        definitions = list_definitions()
+        plans = [make_plan(Lesson.read(path), definitions) for path in notebook_paths]
+        handed_in = {stem for submission in collect_submissions(folder, plans) for stem in submission.solutions}
+        plans = [plan for plan in plans if plan.lesson.stem in handed_in or numbers] or plans
+        # The instructor's own run shows that the solutions pass, and leaves the checkpoints of the lesson.
+        for path in notebook_paths:
+            if path.stem in handed_in and any(path.stem == plan.lesson.stem and plan.exercises for plan in plans):
+                run_lesson(path, paths.RUNS / path.stem / "smoke", "smoke")
+        submissions = collect_submissions(folder, plans)
+    warning = sandbox.describe_missing_sandbox()
+    if warning:
+        print(warning, file=sys.stderr, flush=True)
     print(f"grading {folder}", flush=True)
-    submissions, marks = grade_folder(folder, lessons, limits)
-    rows = tabulate(submissions, lessons, marks)
-    write_table(GRADES / "points.csv", rows)
-    write_table(
-        GRADES / "tasks.csv",
-        (
-            {"submission": mark.submission, "lesson": mark.lesson, "task": mark.task.number}
-            | {"points": mark.points, "of": mark.task.points, "remark": mark.remark}
-            for mark in marks
-        ),
-    )
-    points = {row["submission"]: {key: row[key] for key in row if key not in ("submission", "remarks")} for row in rows}
-    print(f"\n{plotting.format_table(points, decimals=0)}\n")
-    print("\n".join(f"{row['submission']}: {row['remarks']}" for row in rows if row["remarks"]))
-    print(f"written to {show(GRADES)}: points.csv, tasks.csv")
-    return not any(mark.remark == INTERRUPTED for mark in marks)
+    setting = Setting(limits)
+    with stop_on_signals(setting.stop.set), tempfile.TemporaryDirectory(prefix="workbook_grading_") as temporary:
+        asked = {name for plan in plans for name in plan.builds}
+        views = Views(Path(temporary).resolve(), definitions)
+        grader = make_grader(plans, [each for each in definitions if each.name in asked], views, setting)
+        try:
+            marks = grade_submissions(submissions, grader)
+        finally:
+            grader.close()
+        _write_tables(submissions, plans, marks)
+    with contextlib.suppress(OSError):
+        print(warning or "sandbox: bubblewrap", flush=True)
+    return not setting.stop.is_set()
+
+
+def _write_tables(submissions: Sequence[Submission], plans: Sequence[Plan], marks: Sequence[Mark]) -> None:
+    """Write and print all tables."""
+    kind, _ = sandbox.find_sandbox()
+    rows = grades.tabulate(submissions, plans, marks, kind)
+    title = "Workbook " + " ".join(plan.lesson.stem[:2] for plan in plans)
+    grades.write_table(GRADES / "points.csv", rows)
+    if marks:
+        grades.write_table(GRADES / "tasks.csv", grades.list_tasks(marks))
+    grades.write_table(GRADES / "canvas.csv", grades.list_canvas(rows, title))
+    grades.write_table(GRADES / "moodle.csv", grades.list_moodle(rows))
+    grades.write_results(GRADES / "results", submissions, marks, kind)
+    hidden = ("submission", "remarks", "sandbox")
+    points = {str(row["submission"]): {key: row[key] for key in row if key not in hidden} for row in rows}
+    with contextlib.suppress(OSError):
+        print(f"\n{plotting.format_table(points, decimals=2)}\n")  # pyright: ignore[reportArgumentType]
+        print("\n".join(f"{row['submission']}: {row['remarks']}" for row in rows if row["remarks"]))
+        print(f"written to {show(GRADES)}: points.csv, tasks.csv, canvas.csv, moodle.csv, results/", flush=True)

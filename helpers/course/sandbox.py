@@ -1,172 +1,396 @@
-"""Sandbox: a process that runs a student's code, with limits of time, memory and file size.
+"""Sandbox: a process for a student's code that sees its own files alone, with limits of time, memory and processes.
 
-It protects against accidents only: the code may read whatever the user may read, and code that is meant to deceive a
-check in its own process can do so. Grade students whom you would not give an account in a container.
+On Linux the process runs under bubblewrap (package `bubblewrap`, version 0.8 or later) in its own namespaces of users,
+processes, network, mounts and inter-process communication. Inside it sees
+
+    the system's programs (/usr), Python and its packages, read-only
+    /workbook     the files of a `View`; only what the view lists
+    /tmp, /home   empty
+
+and no network, no process but its own, none of the instructor's environment variables. All that it writes is in memory,
+limited in size, and gone at its end. Where bubblewrap is missing, the process is a plain one: it is ended with its
+children, but can read and change what the user can.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import select
 import shutil
+import site
+import subprocess
+import sys
+import tempfile
+import threading
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
-from queue import Empty
-from subprocess import DEVNULL
+from typing import Any
 from uuid import uuid4
 
 import psutil
-import zmq
-from jupyter_client.blocking.client import BlockingKernelClient
-from jupyter_client.manager import KernelManager
-from traitlets.config import Config
 
 from helpers import paths
-from helpers.course.lessons import find_lessons, find_loaded, shorten
+from helpers.course.lessons import LessonFailed, shorten
 
 LONGEST_REMARK = 300  # characters of an error message in a table
-LARGEST_MESSAGE = 10_000_000  # bytes of a kernel's reply, which contains the text of an error
-LARGEST_FILE = 1_000_000_000  # bytes that an attempt may write into one file
-START_LIMIT = 120.0  # seconds until a kernel replies for the first time
-GRACE = 5.0  # seconds between an interrupt and the end of the process
+LARGEST_LINE = 9_000_000  # bytes of one reply
+LARGEST_PART = 512 * 2**20  # bytes that can be written into each writable place of a sandbox
+NUM_PROCESSES = 256  # processes and threads of one attempt
+START_LIMIT = 180.0  # seconds until a process replies for the first time
+PATIENCE = 0.25  # seconds until a stop is noticed
+INTERVAL = 0.5  # seconds between two measurements
+INSIDE = Path(os.sep, "workbook")  # the workbook's folder in a sandbox
+ORIGINALS = Path(os.sep, "originals")  # what a process copies into its own workbook, because it may change it
+FONTS = "data/fonts"  # matplotlib's list of fonts, which takes seconds to make
+PLAIN = "plain process: accidents only, no protection"
+BUBBLEWRAP = "bubblewrap"
 
-_MARK = "WORKBOOK_ATTEMPT"  # environment variable of every process of an attempt: they are found and ended by it
-_LIMIT_FILE_SIZE = f"""
-try:
-    import resource
-    resource.setrlimit(resource.RLIMIT_FSIZE, ({LARGEST_FILE}, {LARGEST_FILE}))
-except ImportError:
-    pass  # not on Windows
-"""
+_MARK = "WORKBOOK_ATTEMPT"  # environment variable of every process of a plain attempt: they are found and ended by it
 
 
 @dataclass(frozen=True)
 class Limits:
     """Limits of one attempt."""
 
-    cell: float = 120.0  # seconds for one solution or one check, which is then interrupted
+    cell: float = 120.0  # seconds for one solution or one check
     memory: float = 6e9  # bytes of all its processes together
+    lesson: float = 1800.0  # seconds for all of the lesson's own cells, which are trusted to end
 
 
 DEFAULT_LIMITS = Limits()
 
 
 class AttemptEnded(Exception):
-    """An attempt's process died, hung or used too much memory; the message says which."""
+    """An attempt's process died, hung or used too much; the message says which."""
 
 
-def make_workbook(folder: Path, stem: str) -> None:
-    """Copy what lesson `stem` needs of the workbook into `folder`: helpers, data and trained models.
+class Stopped(Exception):
+    """The grader was told to stop."""
 
-    Each attempt gets a copy of its own, so that code of one student cannot change the files of another one.
+
+@dataclass(frozen=True)
+class View:
+    """Files of an attempt: source on this machine -> place in the workbook's folder."""
+
+    fixed: Mapping[Path, str]  # seen read-only
+    copied: Mapping[Path, str]  # the attempt works on a copy
+
+
+@cache
+def find_sandbox() -> tuple[str, str]:
+    """Return the kind of sandbox of this machine, `BUBBLEWRAP` or `PLAIN`, and why it is not bubblewrap, or ""."""
+    if not sys.platform.startswith("linux"):
+        return PLAIN, "bubblewrap needs Linux"
+    program = shutil.which("bwrap")
+    if program is None:
+        return PLAIN, "bubblewrap is not installed (apt install bubblewrap)"
+    command = [*build_command(View({}, {})), sys.executable, "-c", "print(1)"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return PLAIN, f"bubblewrap does not start: {shorten(error)}"
+    if result.returncode == 0 and result.stdout.strip() == "1":
+        return BUBBLEWRAP, ""
+    return PLAIN, f"bubblewrap does not start: {shorten(result.stderr or 'no message')}"
+
+
+def describe_missing_sandbox() -> str:
+    """Return a warning for the instructor where there is no sandbox, or ""."""
+    kind, reason = find_sandbox()
+    if kind == BUBBLEWRAP:
+        return ""
+    return (
+        f"WARNING: no sandbox, because {reason}. Submissions can read and change your files and reach the network. "
+        "Grade people you do not know in a container (docs/instructors.md)."
+    )
+
+
+def build_command(view: View) -> list[str]:
+    """Return the command of bubblewrap that the command of an attempt follows."""
+    command = ["bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL"]
+    command += ["--uid", "1000", "--gid", "1000", "--hostname", "attempt"]
+    command += ["--die-with-parent", "--new-session", "--clearenv"]
+    command += ["--proc", "/proc", "--dev", "/dev", *_limited("/dev/shm"), *_limited("/tmp"), *_limited("/home")]
+    for place in ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"):
+        if os.path.islink(place):
+            command += ["--symlink", os.readlink(place), place]
+        elif os.path.isdir(place):
+            command += ["--ro-bind", place, place]
+    for name in ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "fonts", "localtime", "mime.types"):
+        command += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+    for folder in find_environment():
+        command += ["--ro-bind", str(folder), str(folder)]
+    for folder in find_installed_copies():
+        command += ["--tmpfs", str(folder)]
+    command += [*_limited(str(INSIDE)), "--dir", str(INSIDE / "notebooks"), "--dir", str(INSIDE / "data" / "runs")]
+    for source, place in view.fixed.items():
+        command += ["--ro-bind", str(source), str(INSIDE / place)]
+    for source, place in view.copied.items():
+        command += ["--ro-bind", str(source), str(ORIGINALS / place)]
+    command += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(INSIDE / "notebooks")]
+    for name, value in build_environment(INSIDE).items():
+        command += ["--setenv", name, value]
+    return command
+
+
+def _limited(place: str) -> list[str]:
+    return ["--size", str(LARGEST_PART), "--tmpfs", place]
+
+
+@cache
+def find_environment() -> tuple[Path, ...]:
+    """Return the folders of Python and its packages that do not lie in /usr."""
+    folders: list[Path] = []
+    candidates = [sys.base_prefix, sys.prefix, sys.base_exec_prefix, sys.exec_prefix]
+    candidates += [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    for candidate in candidates:
+        folder = Path(candidate)
+        is_known = any(folder.is_relative_to(known) for known in [Path(os.sep, "usr"), *folders])
+        if folder.is_dir() and not is_known:
+            folders.append(folder)
+    return tuple(folders)
+
+
+@cache
+def find_installed_copies() -> tuple[Path, ...]:
+    """Return the folders where the workbook is installed as a copy, which holds the solutions."""
+    packages = [Path(path) for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    return tuple(folder / "helpers" for folder in packages if (folder / "helpers").is_dir())
+
+
+def build_environment(workbook: Path) -> dict[str, str]:
+    """Return the environment variables of an attempt; nothing of the instructor's is among them."""
+    home = "/home" if workbook == INSIDE else str(workbook / "tmp")
+    temporary = "/tmp" if workbook == INSIDE else str(workbook / "tmp")
+    user = [path for path in sys.path if path == site.getusersitepackages()]
+    return {
+        "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+        "PYTHONPATH": os.pathsep.join([str(workbook), *user]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+        "HOME": home,
+        "USER": "student",
+        "LOGNAME": "student",
+        "LANG": "C.UTF-8",
+        **{name: temporary for name in ("TMPDIR", "TEMP", "TMP", "IPYTHONDIR")},
+        "MPLCONFIGDIR": str(workbook / FONTS),
+        "MPLBACKEND": "agg",
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        paths.PROFILE_VARIABLE: "smoke",
+    }
+
+
+@cache
+def _get_launcher(process: int) -> ThreadPoolExecutor:
+    """Return the thread that starts all sandboxes of this process (a fork of it needs another one)."""
+    return ThreadPoolExecutor(1, thread_name_prefix="launcher")
+
+
+def launch(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+    """Start a program from a thread that lives as long as this process.
+
+    bubblewrap ends a sandbox with the *thread* that started it.
     """
-    rubbish = shutil.ignore_patterns("__pycache__", "try_it", "figures", "*.ipynb", "results.json")
-    shutil.copytree(paths.ROOT / "helpers", folder / "helpers", ignore=rubbish)
-    lesson = next((path for path in find_lessons() if path.stem == stem), None)
-    needed = [] if lesson is None else [lesson, find_loaded(lesson, find_lessons())]
-    runs = [paths.RUNS / path.stem / "smoke" for path in needed if path is not None]
-    for data in (paths.HANDOUT, paths.DATA / "house_numbers", *runs):
-        if data.exists():
-            shutil.copytree(data, folder / data.relative_to(paths.ROOT), ignore=rubbish)
-    (folder / "notebooks").mkdir()
-    (folder / "tmp").mkdir()
+    return _get_launcher(os.getpid()).submit(partial(subprocess.Popen, command, **options)).result()
 
 
-class Attempt:
-    """A kernel that runs the cells of one attempt in a folder of its own."""
+class Process:
+    """A program in a sandbox; requests and replies are JSON objects, one per line."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
-        """Start the kernel.
+    def __init__(self, view: View, limits: Limits, stop: threading.Event | None = None, module: str = "") -> None:
+        """Start the program.
 
         Args:
-            folder: a workbook written by `make_workbook`; the kernel imports from it.
+            view: files that it sees.
+            stop: an event that ends all waiting.
+            module: name of the program; `helpers.tasks.attempt` if empty.
 
         Raises:
-            AttemptEnded: the kernel does not reply.
+            AttemptEnded: it cannot be started.
         """
-        self.limits, self._mark = limits, uuid4().hex
-        temporary = {name: str(folder / "tmp") for name in ("TMPDIR", "TEMP", "TMP", "IPYTHONDIR")}
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("WORKBOOK_")}
-        environment |= temporary | {_MARK: self._mark, paths.PROFILE_VARIABLE: "smoke", "MPLBACKEND": "agg"}
-        environment |= {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-        encryption = Config(KernelManager={"transport_encryption": "auto"})  # or each start prints a warning
-        self._manager = KernelManager(kernel_name="python3", config=encryption)
-        self._context = zmq.Context()
-        self._context.maxmsgsize = LARGEST_MESSAGE  # the text of an error can be as large as the memory
-        self._client: BlockingKernelClient = self._manager.client(context=self._context)
+        self.limits, self.stop = limits, stop or threading.Event()
+        self.kind, _ = find_sandbox()
+        self._mark = uuid4().hex
+        self._folder: tempfile.TemporaryDirectory | None = None
+        self._waiting = bytearray()
+        program = [sys.executable, "-m", module or "helpers.tasks.attempt"]
+        self.copies: list[tuple[str, str]] = []
         try:
-            self._manager.start_kernel(cwd=str(folder / "notebooks"), env=environment, stdout=DEVNULL, stderr=DEVNULL)
-            self._client.load_connection_info(self._manager.get_connection_info())
-            # Only replies are read. Printed output is not subscribed to, so its amount does not matter.
-            self._client.start_channels(iopub=False, stdin=False, hb=False)
-            self._wait(self._client.kernel_info(), START_LIMIT)
-            self.run(_LIMIT_FILE_SIZE, START_LIMIT)
-        except Exception as error:
-            self.close()
-            raise AttemptEnded(f"no kernel: {error}") from error
+            if self.kind == BUBBLEWRAP:
+                self.copies = [(str(ORIGINALS / place), place) for place in view.copied.values()]
+                # The attempt can read the environment of bubblewrap itself in /proc/1/environ.
+                variables = {"PATH": os.environ.get("PATH", os.defpath)}
+                self._process = self._start([*build_command(view), *program], variables)
+            else:
+                folder = self._make_workbook(view)
+                variables = build_environment(folder) | {_MARK: self._mark}
+                self._process = self._start(program, variables, folder / "notebooks")
+        except OSError as error:
+            self._remove_folder()
+            raise AttemptEnded(f"no process: {error}") from error
 
-    def run(self, source: str, limit: float) -> str:
-        """Run a cell; return "" if it ran to its end, else the error that stopped it.
+    def _start(
+        self, command: Sequence[str], variables: Mapping[str, str], folder: Path | None = None
+    ) -> subprocess.Popen[bytes]:
+        return launch(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=folder,
+            env=variables,
+            start_new_session=True,
+        )
+
+    def _make_workbook(self, view: View) -> Path:
+        """Copy the files of a view into a temporary folder, for a plain process."""
+        if not hasattr(os, "fork"):
+            raise OSError("grading needs Linux or macOS; on Windows use the container of docs/instructors.md")
+        self._folder = tempfile.TemporaryDirectory(prefix="workbook_", ignore_cleanup_errors=True)
+        folder = Path(self._folder.name).resolve()
+        for source, place in {**view.fixed, **view.copied}.items():
+            shutil.copytree(source, folder / place, dirs_exist_ok=True)
+        for name in ("notebooks", "tmp", "data/runs"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def send(self, request: Mapping[str, Any]) -> None:
+        """Send a request.
 
         Raises:
-            AttemptEnded: the process died, used too much memory, or could not be interrupted after `limit` seconds.
+            AttemptEnded: the process has died, or does not read.
         """
-        message = self._client.execute(source, allow_stdin=False, stop_on_error=False)
+        assert self._process.stdin is not None
+        timer = threading.Timer(START_LIMIT, self._kill)
+        timer.daemon = True
+        timer.start()
         try:
-            content = self._wait(message, limit)
-        except TimeoutError:
-            self._manager.interrupt_kernel()
-            try:
-                self._wait(message, GRACE)
-            except TimeoutError:
-                raise AttemptEnded(f"it was still running after {limit:g} s, and would not be interrupted") from None
-            return f"it was still running after {limit:g} s"
-        if content["status"] == "ok":
-            return ""
-        problem = f"{content.get('ename', 'Error')}: {content.get('evalue', content['status'])}"
-        return shorten(problem[: 10 * LONGEST_REMARK], LONGEST_REMARK)
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        except OSError:
+            raise AttemptEnded(f"its process died{self._read_errors()}") from None
+        finally:
+            timer.cancel()
 
-    def _wait(self, message: str, limit: float) -> dict:
-        """Return the content of the kernel's reply to a message."""
-        deadline = time.monotonic() + limit
-        while True:
-            try:
-                reply = self._client.get_shell_msg(timeout=min(0.5, max(0.01, deadline - time.monotonic())))
-                if reply["parent_header"].get("msg_id") == message:
-                    return reply["content"]
-            except Empty:
-                if not self._manager.is_alive():
-                    raise AttemptEnded("its process died") from None
-                if (size := self._measure_memory()) > self.limits.memory:
-                    raise AttemptEnded(f"it took {size / 1e9:.1f} GB of memory") from None
-                if time.monotonic() > deadline:
-                    raise TimeoutError from None
+    def receive(self, seconds: float) -> dict[str, Any]:
+        """Return the next reply.
 
-    def _measure_memory(self) -> int:
-        """Return the bytes in memory of the attempt's processes together."""
-        size = 0
-        for process in self._find_processes():
-            try:
-                size += process.memory_info().rss
-            except psutil.Error:
-                continue
-        return size
+        Raises:
+            AttemptEnded: the process died, used too much memory or too many processes, sent too much or no JSON, or
+                did not reply within `seconds`.
+            Stopped: the grader was told to stop.
+        """
+        assert self._process.stdout is not None
+        descriptor = self._process.stdout.fileno()
+        deadline, measured = time.monotonic() + seconds, time.monotonic()
+        while (end := self._waiting.find(b"\n")) < 0:
+            if self.stop.is_set():
+                raise Stopped
+            if len(self._waiting) > LARGEST_LINE:
+                raise AttemptEnded(f"it returned more than {LARGEST_LINE / 1e6:g} MB")
+            readable, _, _ = select.select([descriptor], [], [], PATIENCE)
+            if readable:
+                part = os.read(descriptor, 1 << 20)
+                if not part:
+                    raise AttemptEnded(f"its process died{self._read_errors()}")
+                self._waiting += part
+            if time.monotonic() > deadline:
+                raise AttemptEnded(f"it was still running after {seconds:g} s")
+            if time.monotonic() - measured > INTERVAL:
+                self._measure()
+                measured = time.monotonic()
+        line = bytes(self._waiting[:end])
+        del self._waiting[: end + 1]
+        try:
+            reply = json.loads(line)
+        except (ValueError, RecursionError):
+            raise AttemptEnded("its reply is not JSON") from None
+        if not isinstance(reply, dict):
+            raise AttemptEnded("its reply is not a JSON object")
+        return reply
 
-    def _find_processes(self) -> list[psutil.Process]:
-        """Return the kernel and all processes that it started, including those that left its process group."""
-        return [process for process in psutil.process_iter() if _read_environment(process).get(_MARK) == self._mark]
+    def _measure(self) -> None:
+        """Check memory and number of processes."""
+        processes = self.find_processes(with_strays=False)
+        if len(processes) > NUM_PROCESSES:
+            raise AttemptEnded(f"it started more than {NUM_PROCESSES} processes")
+        size = _add_memory(processes, "rss")
+        if size > self.limits.memory:  # shared memory is counted once per process there; the exact number is slow
+            size = _add_memory(processes, "pss")
+        if size > self.limits.memory:
+            raise AttemptEnded(f"it took {size / 1e9:.1f} GB of memory")
+
+    def find_processes(self, with_strays: bool = True) -> list[psutil.Process]:
+        """Return the process and all that it started.
+
+        Args:
+            with_strays: whether to search the machine for processes that left it, which a sandbox prevents; it is slow.
+        """
+        try:
+            root = psutil.Process(self._process.pid)
+            processes = [root, *root.children(recursive=True)]
+        except psutil.Error:
+            processes = []
+        if self.kind == PLAIN and with_strays:
+            known = {process.pid for process in processes}
+            processes += [
+                process
+                for process in psutil.process_iter()
+                if process.pid not in known and _read_environment(process).get(_MARK) == self._mark
+            ]
+        return processes
+
+    def _read_errors(self) -> str:
+        """Return what a process that has ended wrote to standard error, as a part of a message."""
+        assert self._process.stderr is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1)
+        os.set_blocking(self._process.stderr.fileno(), False)
+        text = (self._process.stderr.read(4000) or b"").decode(errors="replace").strip()
+        return f": {shorten(text.splitlines()[-1], 200)}" if text else ""
+
+    def _kill(self) -> list[psutil.Process]:
+        """Kill the process and all that it started, and return them."""
+        processes = self.find_processes()
+        for process in processes:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        return processes
 
     def close(self) -> None:
-        """End the kernel and all processes that it started."""
-        self._client.stop_channels()
-        self._context.destroy(linger=0)
-        for process in self._find_processes():
-            try:
-                process.kill()
-            except psutil.Error:
-                continue
-        if self._manager.has_kernel:
-            self._manager.shutdown_kernel(now=True)
+        """End the process and all that it started, and remove its files."""
+        processes = self._kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(10)
+        deadline = time.monotonic() + 10
+        while any(map(_is_alive, processes)) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            with contextlib.suppress(OSError):
+                stream.close()  # type: ignore[union-attr]
+        self._remove_folder()
+
+    def _remove_folder(self) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+
+@contextlib.contextmanager
+def open_process(view: View, limits: Limits, stop: threading.Event | None = None) -> Iterator[Process]:
+    """Start a process, and end it with the block."""
+    process = Process(view, limits, stop)
+    try:
+        yield process
+    finally:
+        process.close()
 
 
 def _read_environment(process: psutil.Process) -> dict[str, str]:
@@ -175,3 +399,31 @@ def _read_environment(process: psutil.Process) -> dict[str, str]:
         return process.environ()
     except (psutil.Error, OSError):
         return {}
+
+
+def _add_memory(processes: Sequence[psutil.Process], kind: str) -> int:
+    """Return the bytes of all processes together, counted as `rss` or as `pss`."""
+    size = 0
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            information = process.memory_info() if kind == "rss" else process.memory_full_info()
+            size += getattr(information, kind, 0) or information.rss
+    return size
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """Return whether a process has not ended; one that its parent has not asked about yet has ended."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def require_fork() -> None:
+    """Check that this system can grade at all.
+
+    Raises:
+        LessonFailed: it cannot.
+    """
+    if not hasattr(os, "fork"):
+        raise LessonFailed("grading needs Linux or macOS; on Windows use the container of docs/instructors.md")

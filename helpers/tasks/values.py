@@ -9,13 +9,12 @@ no method of such a class can take part in a comparison.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 LARGEST_ARRAY = 500_000
 """Numbers in one array, and items in one list or dict."""
@@ -57,7 +56,8 @@ def to_plain(value: Any, depth: int = 0) -> Plain:
     """
     if depth > DEEPEST:
         raise NotPlain(f"lists are nested more than {DEEPEST} deep")
-    if isinstance(value, Tensor):
+    torch = sys.modules.get("torch")  # a process that has not imported it holds no tensor, and starts faster
+    if torch is not None and isinstance(value, torch.Tensor):
         value = value.detach().cpu()
         value = value.float().numpy() if value.dtype == torch.bfloat16 else value.numpy()
     if isinstance(value, np.generic):
@@ -161,6 +161,8 @@ def _from_json(value: Any, depth: int) -> Plain:
 def to_inputs(value: Plain) -> Any:
     """Return a plain value as the input of a function: a new tensor for each array, all else as it is."""
     if isinstance(value, np.ndarray):
+        import torch
+
         return torch.from_numpy(value.copy())
     if isinstance(value, list):
         return [to_inputs(item) for item in value]

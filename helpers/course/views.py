@@ -1,0 +1,134 @@
+"""Views: the files that the processes of a grading see, copied once from the instructor's workbook.
+
+    functions   build tasks: the helpers, without the bodies of the functions that the tasks ask for
+    answers     exercises: the helpers, the data, and the trained models of the lesson
+    checks      the instructor's own side of the exercises: the same, and the definitions of the build tasks
+
+The first two hold no solution, no hidden test, no executed notebook and nothing of `helpers/course/`.
+"""
+
+from __future__ import annotations
+
+import ast
+import compileall
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from helpers import paths
+from helpers.course.checks.definition import Definition
+from helpers.course.lessons import find_lessons, find_loaded
+from helpers.course.sandbox import FONTS, View
+from helpers.tasks.solutions import find_adapter
+
+RUBBISH = shutil.ignore_patterns("__pycache__")
+SECRETS = shutil.ignore_patterns("__pycache__", "course", "compiled_checks")
+EXECUTED = shutil.ignore_patterns("try_it", "figures", "*.ipynb", "results.json", "__pycache__")
+REMOVED = 'raise NotImplementedError("this function is a task")'
+
+
+class Views:
+    """Views of one grading, whose files lie in a temporary folder."""
+
+    def __init__(self, folder: Path, definitions: Sequence[Definition] = (), compiles: bool = True) -> None:
+        """Copy the helpers.
+
+        Args:
+            folder: empty.
+            definitions: tasks whose functions the view of build tasks must not hold.
+            compiles: whether to compile all modules, which saves each process half a second.
+        """
+        self.folder = folder
+        shutil.copytree(paths.ROOT / "helpers", folder / "answers", ignore=SECRETS)
+        if compiles:
+            compileall.compile_dir(folder / "answers", quiet=2)
+        shutil.copytree(folder / "answers", folder / "functions")
+        strip_functions(folder / "functions", find_replaced(definitions))
+        shutil.copytree(folder / "answers", folder / "checks")
+        shutil.copytree(paths.ROOT / "helpers" / "course", folder / "checks" / "course", ignore=RUBBISH)
+        _copy_font_list(folder / "fonts")
+
+    def of_functions(self) -> View:
+        """Return the view of the build tasks."""
+        return View({self.folder / "functions": "helpers"}, {self.folder / "fonts": FONTS})
+
+    def of_answers(self, stem: str) -> View:
+        """Return the view in which a student's cells of lesson `stem` run."""
+        return self._with_data("answers", stem)
+
+    def of_checks(self, stem: str) -> View:
+        """Return the view in which the checks of lesson `stem` run."""
+        return self._with_data("checks", stem)
+
+    def _with_data(self, helpers: str, stem: str) -> View:
+        data = [folder for folder in (paths.HANDOUT, paths.DATA / "house_numbers") if folder.exists()]
+        fixed = {self.folder / helpers: "helpers"}
+        fixed |= {folder: folder.relative_to(paths.ROOT).as_posix() for folder in data}
+        copied = {self._copy_run(name): f"data/runs/{name}/smoke" for name in _find_runs(stem)}
+        return View(fixed, {self.folder / "fonts": FONTS} | copied)
+
+    def _copy_run(self, stem: str) -> Path:
+        """Return a copy of the files of a run, without its notebook, which holds solutions and hidden tests."""
+        copy = self.folder / "runs" / stem
+        if not copy.exists():
+            shutil.copytree(paths.RUNS / stem / "smoke", copy, ignore=EXECUTED)
+        return copy
+
+
+def _copy_font_list(folder: Path) -> None:
+    """Copy the list of fonts that matplotlib has made on this machine."""
+    import matplotlib
+    import matplotlib.font_manager  # makes the list where there is none
+
+    folder.mkdir()
+    for path in Path(matplotlib.get_cachedir()).glob("fontlist-*.json"):
+        shutil.copy(path, folder)
+
+
+def _find_runs(stem: str) -> list[str]:
+    """Return the lessons whose trained models a lesson needs: itself, and the one that it loads."""
+    lessons = find_lessons()
+    lesson = next((path for path in lessons if path.stem == stem), None)
+    loaded = None if lesson is None else find_loaded(lesson, lessons)
+    return [path.stem for path in (lesson, loaded) if path is not None and (paths.RUNS / path.stem / "smoke").exists()]
+
+
+def find_replaced(definitions: Iterable[Definition]) -> set[str]:
+    """Return the full names of the workbook's functions that the solutions of these tasks replace."""
+    names = set()
+    for definition in definitions:
+        adapter = find_adapter(definition.name)
+        if adapter is not None:
+            names |= set(adapter(definition.reference))
+    return names
+
+
+def strip_functions(helpers: Path, full_names: Iterable[str]) -> None:
+    """Replace the bodies of functions and methods in a copy of the helpers.
+
+    Args:
+        helpers: folder of the copy.
+        full_names: "helpers.detection.boxes.compute_iou", or a class, of which every method is stripped.
+    """
+    for full_name in full_names:
+        module, _, name = full_name.removeprefix("helpers.").rpartition(".")
+        path = helpers / f"{module.replace('.', '/')}.py"
+        if not path.is_file():
+            continue
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for node in ast.parse("\n".join(lines)).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+                functions = [node] if isinstance(node, ast.FunctionDef) else node.body
+                for function in reversed([part for part in functions if isinstance(part, ast.FunctionDef)]):
+                    _strip_body(lines, function)
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _strip_body(lines: list[str], function: ast.FunctionDef) -> None:
+    first, last = function.body[0], function.body[-1]
+    has_docstring = ast.get_docstring(function) is not None
+    start = (first.end_lineno or first.lineno) if has_docstring else first.lineno - 1
+    if start == function.lineno - 1:  # `def f(): return 1`
+        lines[start : last.end_lineno] = [ast.unparse(function).partition(":\n")[0] + f": {REMOVED}"]
+    else:
+        lines[start : last.end_lineno] = [" " * first.col_offset + REMOVED]
