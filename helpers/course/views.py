@@ -9,22 +9,20 @@ The first two hold no solution, no hidden test, no executed notebook and nothing
 
 from __future__ import annotations
 
-import ast
 import compileall
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from helpers import paths
 from helpers.course.checks.definition import Definition
 from helpers.course.lessons import find_lessons, find_loaded
+from helpers.course.open_functions import find_open_functions, remove_open_functions
 from helpers.course.sandbox import FONTS, View
-from helpers.tasks.solutions import find_adapter
 
 RUBBISH = shutil.ignore_patterns("__pycache__")
 SECRETS = shutil.ignore_patterns("__pycache__", "course", "compiled_checks")
 EXECUTED = shutil.ignore_patterns("try_it", "figures", "*.ipynb", "results.json", "__pycache__")
-REMOVED = 'raise NotImplementedError("this function is a task")'
 
 
 class Views:
@@ -42,15 +40,15 @@ class Views:
         shutil.copytree(paths.ROOT / "helpers", folder / "answers", ignore=SECRETS)
         if compiles:
             compileall.compile_dir(folder / "answers", quiet=2)
-        shutil.copytree(folder / "answers", folder / "functions")
-        strip_functions(folder / "functions", find_replaced(definitions))
+        shutil.copytree(folder / "answers", folder / "functions" / "helpers")
+        remove_open_functions(folder / "functions", find_open_functions(definitions))
         shutil.copytree(folder / "answers", folder / "checks")
         shutil.copytree(paths.ROOT / "helpers" / "course", folder / "checks" / "course", ignore=RUBBISH)
         _copy_font_list(folder / "fonts")
 
     def of_functions(self) -> View:
         """Return the view of the build tasks."""
-        return View({self.folder / "functions": "helpers"}, {self.folder / "fonts": FONTS})
+        return View({self.folder / "functions" / "helpers": "helpers"}, {self.folder / "fonts": FONTS})
 
     def of_answers(self, stem: str) -> View:
         """Return the view in which a student's cells of lesson `stem` run."""
@@ -91,44 +89,3 @@ def _find_runs(stem: str) -> list[str]:
     lesson = next((path for path in lessons if path.stem == stem), None)
     loaded = None if lesson is None else find_loaded(lesson, lessons)
     return [path.stem for path in (lesson, loaded) if path is not None and (paths.RUNS / path.stem / "smoke").exists()]
-
-
-def find_replaced(definitions: Iterable[Definition]) -> set[str]:
-    """Return the full names of the workbook's functions that the solutions of these tasks replace."""
-    names = set()
-    for definition in definitions:
-        adapter = find_adapter(definition.name)
-        if adapter is not None:
-            names |= set(adapter(definition.reference))
-    return names
-
-
-def strip_functions(helpers: Path, full_names: Iterable[str]) -> None:
-    """Replace the bodies of functions and methods in a copy of the helpers.
-
-    Args:
-        helpers: folder of the copy.
-        full_names: "helpers.detection.boxes.compute_iou", or a class, of which every method is stripped.
-    """
-    for full_name in full_names:
-        module, _, name = full_name.removeprefix("helpers.").rpartition(".")
-        path = helpers / f"{module.replace('.', '/')}.py"
-        if not path.is_file():
-            continue
-        lines = path.read_text(encoding="utf-8").splitlines()
-        for node in ast.parse("\n".join(lines)).body:
-            if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
-                functions = [node] if isinstance(node, ast.FunctionDef) else node.body
-                for function in reversed([part for part in functions if isinstance(part, ast.FunctionDef)]):
-                    _strip_body(lines, function)
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _strip_body(lines: list[str], function: ast.FunctionDef) -> None:
-    first, last = function.body[0], function.body[-1]
-    has_docstring = ast.get_docstring(function) is not None
-    start = (first.end_lineno or first.lineno) if has_docstring else first.lineno - 1
-    if start == function.lineno - 1:  # `def f(): return 1`
-        lines[start : last.end_lineno] = [ast.unparse(function).partition(":\n")[0] + f": {REMOVED}"]
-    else:
-        lines[start : last.end_lineno] = [" " * first.col_offset + REMOVED]
