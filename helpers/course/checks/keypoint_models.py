@@ -416,8 +416,10 @@ class _DropoutAlwaysOn(RegressionNet):
 
 HEATMAP_NET = Definition(
     name="HeatmapNet",
-    number="5.5",
+    number="5.7",
     title="Network that outputs heatmaps",
+    purpose="This network outputs one map per point. The lessons train it at several widths and sizes of the"
+    " maps, with and without skip connections.",
     points=3,
     difficulty=3,
     minutes=(25, 45),
@@ -538,8 +540,10 @@ HEATMAP_NET = Definition(
 
 REGRESSION_NET = Definition(
     name="RegressionNet",
-    number="5.6",
+    number="5.8",
     title="Network that outputs coordinates",
+    purpose="This network outputs two numbers per point. The lesson trains it as specified and looks for the"
+    " reason why it fails.",
     points=2,
     difficulty=2,
     minutes=(15, 30),
