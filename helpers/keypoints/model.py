@@ -1,4 +1,6 @@
-"""Networks of the assignment, `HeatmapNet` and `RegressionNet`, on one backbone, and other heads for regression.
+"""Networks of the assignment, `HeatmapNet` and `RegressionNet`, and `RegressionVariant` with other heads.
+
+All have the same backbone.
 
 Shape letters: B batch, K points, D bins per axis, h w map.
 """
@@ -106,14 +108,40 @@ class HeatmapNet(nn.Module):
 
 
 class RegressionNet(nn.Module):
-    """Regression network: images [B, 1, 128, 128] to numbers per point; 430,602 weights by default.
+    """Regression network of the assignment: images [B, 1, 128, 128] to (x, y) per point; 430,602 weights by default.
+
+    The head takes the mean of each of the 256 channels over the 8 × 8 cells of the backbone's last map. Linear layers
+    256 -> 128 -> 64 -> 2 K follow, with ReLU and dropout between and a sigmoid at the end. The mean discards the
+    positions of the values in the map.
+
+    Args:
+        num_points: K.
+        width: channels of the first block.
+        dropout: share of the hidden units that a training step drops.
+    """
+
+    def __init__(self, num_points: int = len(POINT_NAMES), width: int = 32, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.backbone = Backbone(width=width)
+        perceptron = _perceptron((8 * width, 4 * width, 2 * width), nn.Linear, dropout)
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), perceptron)
+        self.output = nn.Sequential(
+            nn.Linear(2 * width, 2 * num_points), nn.Sigmoid(), nn.Unflatten(1, (num_points, 2))
+        )
+
+    def forward(self, images: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B K 2"]:
+        """Return (x, y) as shares of the image's side."""
+        return _in_float32(self.output, self.head(self.backbone(images)[-1]))
+
+
+class RegressionVariant(nn.Module):
+    """Regression network with another head or input: images [B, 1, 128, 128] to numbers per point.
 
     Every head gets the backbone's last map, 256 channels in 8 × 8 cells. Heads differ in what they keep of the position
     in that map. The number of weights is within 2 % of the assignment's for all, and their cost is small beside the
     backbone's:
 
-    - "pooled" (the assignment's): the mean of each channel over the cells, then 256 -> 128 -> 64 -> outputs with ReLU
-      and dropout between, and a sigmoid. The mean discards the positions of the values in the map.
+    - "pooled": the head of `RegressionNet`, for other numbers of outputs and for `coordinates`.
     - "flattened": a 1 × 1 convolution to 4 channels instead of the mean: again 256 numbers, but each of one cell.
     - "simcc": a 1 × 1 convolution to one map per point, and one layer, shared by all points, from its 64 cells to D
       logits for the column and D for the row (Li et al. 2022, "SimCC", https://arxiv.org/abs/2107.03332).
@@ -122,8 +150,8 @@ class RegressionNet(nn.Module):
       https://arxiv.org/abs/1711.08229).
 
     Args:
-        num_points: K.
         head: one of the four above.
+        num_points: K.
         outputs_per_point: of "pooled" and "flattened": 2 for (x, y), 4 for (x, y) and the scale of each.
         num_bins: D of "simcc".
         dropout: share of the hidden units that a training step drops.
@@ -136,8 +164,8 @@ class RegressionNet(nn.Module):
 
     def __init__(
         self,
+        head: Head,
         num_points: int = len(POINT_NAMES),
-        head: Head = "pooled",
         outputs_per_point: int = 2,
         num_bins: int = 2 * IMAGE_SIZE,
         dropout: float = 0.5,

@@ -25,7 +25,7 @@ class Recipe:
     codec: HeatmapCodec | CoordinateCodec | SimCCCodec | DSNTCodec = HeatmapCodec(decoder="argmax")
     loss: Loss = "mse"
     permutation_invariant: bool = False  # loss: minimum over the two assignments of the hands
-    head: Literal["decoder"] | Head = "decoder"  # "decoder" is a HeatmapNet, every other head a RegressionNet
+    head: Literal["decoder"] | Head = "decoder"  # "decoder" is a HeatmapNet, "pooled" a RegressionNet
     width: int = 32  # channels of the first block
     skips: bool = True  # skip connections of the decoder
     empty_start: bool = False  # of the decoder: the untrained network outputs empty maps instead of noise

@@ -20,7 +20,7 @@ from helpers.keypoints.codecs import Codec, Decoded, DSNTCodec, HeatmapCodec, Si
 from helpers.keypoints.dataset import KeypointDataset, prepare_images
 from helpers.keypoints.loss import KeypointLoss, Loss
 from helpers.keypoints.metrics import evaluate_points
-from helpers.keypoints.model import HeatmapNet, RegressionNet
+from helpers.keypoints.model import HeatmapNet, RegressionNet, RegressionVariant
 from helpers.keypoints.recipes import SELECTION_SEED, Recipe
 
 TRAINED_IN = "05_heatmap_vs_regression"
@@ -126,9 +126,12 @@ def build_network(recipe: Recipe) -> nn.Module:
         )
     if recipe.head == "simcc" and not isinstance(codec, SimCCCodec):
         raise ValueError(f"head 'simcc' outputs bins: use SimCCCodec, not {type(codec).__name__}")
-    return RegressionNet(
+    outputs_per_point = 4 if recipe.loss == "laplace" else 2
+    if recipe.head == "pooled" and outputs_per_point == 2 and not recipe.coordinates:
+        return RegressionNet(width=recipe.width, dropout=recipe.dropout)
+    return RegressionVariant(
         head=recipe.head,
-        outputs_per_point=4 if recipe.loss == "laplace" else 2,
+        outputs_per_point=outputs_per_point,
         num_bins=codec.num_bins if isinstance(codec, SimCCCodec) else 0,
         dropout=recipe.dropout,
         coordinates=recipe.coordinates,

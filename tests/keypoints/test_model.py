@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from helpers.keypoints.model import HeatmapNet, RegressionNet
+from helpers.keypoints.model import HeatmapNet, RegressionNet, RegressionVariant
 
 HEADS = {
     "pooled": {},
@@ -18,6 +18,13 @@ HEADS = {
     "simcc": {"head": "simcc"},
     "integral": {"head": "integral"},
 }
+
+
+def build_regression(head="pooled", width=32, dropout=0.5, **options):
+    """Return the assignment's network, or a variant if the options ask for one."""
+    if head == "pooled" and not options:
+        return RegressionNet(width=width, dropout=dropout)
+    return RegressionVariant(head, width=width, dropout=dropout, **options)
 
 
 def count_weights(model: torch.nn.Module) -> int:
@@ -44,7 +51,7 @@ def test_the_assignments_regression_net_has_430_602_weights():
 
 @pytest.mark.parametrize("options", HEADS.values(), ids=HEADS)
 def test_every_head_has_the_assignments_weights_to_within_2_percent(options):
-    assert count_weights(RegressionNet(**options)) == pytest.approx(430_602, rel=0.02)
+    assert count_weights(build_regression(**options)) == pytest.approx(430_602, rel=0.02)
 
 
 @pytest.mark.parametrize("skips", [True, False])
@@ -69,8 +76,23 @@ def test_a_size_without_a_decoder_is_refused():
     ],
 )
 def test_outputs_have_the_shape_that_the_codec_decodes(options, shape):
-    outputs = RegressionNet(width=4, **options)(torch.rand(3, 1, 128, 128))
+    outputs = build_regression(width=4, **options)(torch.rand(3, 1, 128, 128))
     assert outputs.shape == (3, *shape)
+
+
+def test_the_pooled_variant_is_the_assignments_network():
+    networks = []
+    for build in (RegressionNet, lambda **options: RegressionVariant("pooled", **options)):
+        torch.manual_seed(0)
+        networks.append(build(width=4, dropout=0.25))
+    first, second = (network.state_dict() for network in networks)
+    assert list(first) == list(second)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    images = torch.rand(2, 1, 128, 128)
+    torch.manual_seed(1)
+    outputs = networks[0](images)
+    torch.manual_seed(1)
+    assert torch.equal(outputs, networks[1](images))
 
 
 def test_coordinates_are_shares_of_the_image():
@@ -113,7 +135,7 @@ def test_of_all_heads_only_the_pooled_one_does_not_depend_on_the_position_of_a_d
     torch.manual_seed(0)
     assert measure_change(RegressionNet(width=8)) < 1e-7
     for options in ({"coordinates": True}, {"head": "flattened"}, {"head": "simcc"}, {"head": "integral"}):
-        assert measure_change(RegressionNet(width=8, **options)) > 1e-5, options
+        assert measure_change(build_regression(width=8, **options)) > 1e-5, options
 
 
 @pytest.mark.parametrize("build", [HeatmapNet, RegressionNet])
@@ -124,7 +146,7 @@ def test_outputs_are_float32_where_the_network_runs_in_bfloat16(build):
 
 
 def test_the_grid_of_coordinates_is_not_saved_with_the_weights():
-    model = RegressionNet(coordinates=True, width=4)
+    model = RegressionVariant("pooled", coordinates=True, width=4)
     assert not any(name.startswith("coordinates") for name in model.state_dict())
     centres = model.coordinates[0, :, 64, 127]  # y of row 64 and x of column 127
     torch.testing.assert_close(centres, torch.tensor([1 - 1 / 128, 1 / 128]))

@@ -12,7 +12,7 @@ from helpers import checkpoints, paths, runtime, training
 from helpers.keypoints.codecs import CoordinateCodec, Decoded, DSNTCodec, HeatmapCodec
 from helpers.keypoints.dataset import KeypointDataset, mirror, prepare_images
 from helpers.keypoints.metrics import compute_errors
-from helpers.keypoints.model import HeatmapNet, RegressionNet
+from helpers.keypoints.model import HeatmapNet, RegressionNet, RegressionVariant
 from helpers.keypoints.recipes import TUNED_DSNT, TUNED_HEATMAP, TUNED_REGRESSION, Recipe, ablation
 from helpers.keypoints.scenes import FigureConfig
 from helpers.keypoints.training import (
@@ -91,9 +91,11 @@ def test_only_decoders_are_heatmap_nets_and_all_regression_nets_have_as_many_wei
     weights = [
         sum(parameter.numel() for parameter in network.parameters())
         for network in networks.values()
-        if isinstance(network, RegressionNet)
+        if isinstance(network, RegressionNet | RegressionVariant)
     ]
     assert len(weights) == 9
+    assignment = [name for name, network in networks.items() if isinstance(network, RegressionNet)]
+    assert assignment == ["pooled (assignment)", "pooled, one cycle", "pooled, no dropout"]
     assert max(weights) < 1.02 * 430_602
     assert min(weights) > 0.98 * 430_602
 

@@ -354,6 +354,8 @@ GIOU = Definition(
     name="giou_loss",
     number="8.1",
     title="GIoU loss",
+    purpose="The IoU loss is flat where boxes do not touch. The GIoU loss has a slope there; the lesson "
+    "measures how steep it is.",
     points=2,
     difficulty=2,
     minutes=(10, 20),
@@ -401,6 +403,7 @@ DIOU = Definition(
     name="diou_loss",
     number="8.2",
     title="DIoU loss",
+    purpose="The DIoU loss compares the centres of two boxes, also if one lies inside the other.",
     points=2,
     difficulty=2,
     minutes=(10, 15),
@@ -460,6 +463,8 @@ CIOU = Definition(
     name="ciou_loss",
     number="8.3",
     title="CIoU loss",
+    purpose="The CIoU loss also compares the shapes. The report added this loss to its detector, and the "
+    "lesson tests whether it helps.",
     points=3,
     difficulty=3,
     minutes=(15, 25),

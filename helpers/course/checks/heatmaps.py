@@ -700,8 +700,9 @@ def _dark_any_curvature(heatmaps: Tensor) -> Tensor:
 
 GENERATE_HEATMAP = Definition(
     name="generate_heatmap",
-    number="5.1",
+    number="5.3",
     title="Gaussian target map of a point",
+    purpose="A heatmap network is trained on these maps: each asks for a peak at one point.",
     points=2,
     difficulty=2,
     minutes=(10, 20),
@@ -815,8 +816,10 @@ GENERATE_HEATMAP = Definition(
 
 EXTRACT_KEYPOINTS = Definition(
     name="extract_keypoints_from_heatmaps",
-    number="5.2",
+    number="5.4",
     title="Points of the highest cells",
+    purpose="A network outputs maps, and the metrics need points. This is the simplest way back from a map "
+    "to pixels; the lesson calls it argmax.",
     points=2,
     difficulty=2,
     minutes=(10, 20),
@@ -948,8 +951,9 @@ EXTRACT_KEYPOINTS = Definition(
 
 SOFT_ARGMAX = Definition(
     name="soft_argmax",
-    number="5.3",
+    number="5.6",
     title="Mean position under a softmax",
+    purpose="DSNT is trained through this function: unlike the highest cell, the mean position has a gradient.",
     points=2,
     difficulty=2,
     minutes=(10, 20),
@@ -1044,8 +1048,9 @@ SOFT_ARGMAX = Definition(
 
 DARK = Definition(
     name="dark",
-    number="5.4",
+    number="5.5",
     title="Maximum between the cells (DARK)",
+    purpose="The highest cell is up to half a cell away from the point. DARK finds the point between the cells.",
     points=4,
     difficulty=5,
     minutes=(30, 60),

@@ -212,6 +212,8 @@ EMPTY_MAP = Definition(
     name="mse_of_empty_map",
     number="6.1",
     title="Squared error of an empty map, in closed form",
+    purpose="The lesson asks whether the squared errors of two targets can be compared. The error of an "
+    "empty map shows what such a number depends on.",
     points=1,
     difficulty=2,
     minutes=(5, 15),
@@ -291,6 +293,8 @@ MIRROR_FIGURE = Definition(
     name="mirror_figure",
     number="6.2",
     title="Mirrored figures with exchanged names",
+    purpose="Mirrored images are the cheapest additional training data, if their points are right. Recipes "
+    "with `mirrored=True` use the function, for instance in the third exercise.",
     points=2,
     difficulty=2,
     minutes=(10, 20),

@@ -434,8 +434,9 @@ def _squared_errors(predicted: Tensor, true: Tensor) -> Tensor:
 
 PCK = Definition(
     name="compute_pck",
-    number="5.7",
+    number="5.1",
     title="PCK: percentage of correct keypoints",
+    purpose="All networks of lessons 5 and 6 are compared by this metric.",
     points=3,
     difficulty=2,
     minutes=(15, 25),
@@ -571,8 +572,10 @@ PCK = Definition(
 
 SWAP_INVARIANT_ERRORS = Definition(
     name="compute_swap_invariant_errors",
-    number="5.8",
+    number="5.2",
     title="Errors under the better assignment of the hands",
+    purpose="The images do not show which hand is the left one. With these errors, a network that finds both"
+    " hands is not graded by a name that it cannot know.",
     points=2,
     difficulty=2,
     minutes=(10, 20),

@@ -348,8 +348,9 @@ def _crash_without_detections(
 
 NUMBER = Definition(
     name="read_number",
-    number="7.3",
+    number="7.4",
     title="The number in an image",
+    purpose="pred.csv needs one number per image, and the detector finds single digits.",
     points=3,
     difficulty=3,
     minutes=(20, 30),
@@ -586,8 +587,9 @@ def _name_of_label(file_names: Sequence[str], detections: Sequence[Detections], 
 
 RECORDS = Definition(
     name="make_records",
-    number="7.4",
+    number="7.3",
     title="The records of pred.json",
+    purpose="pred.json is what the assignment grades as its first task.",
     points=2,
     difficulty=2,
     minutes=(15, 20),
@@ -679,7 +681,7 @@ RECORDS = Definition(
         ),
         Mistake(
             "PJ7b",
-            "read_number of task 7.3 has changed the boxes before they are written",
+            "read_number of task 7.4 has changed the boxes before they are written",
             "Correct `read_number`: it must work on a copy of the boxes, `boxes.clone()`.",
             make_records,
             {"read_number": _changes_boxes},

@@ -1,7 +1,7 @@
 """Adapters of the keypoint tasks: from the contract for one image to the workbook's batches.
 
-Any number of maps or points is one call of the student's function, because its first axis may have any length. What a
-contract leaves out (other map sizes of a network, a plain error) stays the workbook's own.
+Any number of maps or points is one call of the student's function, because its first axis may have any length. Nothing
+here calls the workbook's own function: a student's copy lacks its body.
 """
 
 from __future__ import annotations
@@ -14,16 +14,12 @@ from torch import Tensor, nn
 
 from helpers.keypoints import metrics
 from helpers.keypoints.scenes import IMAGE_SIZE, POINT_NAMES
-from helpers.tasks.solutions import get_original
 
 Replacements = Mapping[str, Callable[..., Any]]
 
 HEATMAPS = "helpers.keypoints.heatmaps"
 METRICS = "helpers.keypoints.metrics"
 MODEL = "helpers.keypoints.model"
-ASSIGNMENT_MAP_SIZE = 64
-ASSIGNMENT_WIDTH = 32
-ASSIGNMENT_DROPOUT = 0.5
 
 
 def generate_heatmap(student: Callable[..., Any]) -> Replacements:
@@ -74,63 +70,57 @@ def soft_argmax(student: Callable[..., Any]) -> Replacements:
 
 
 def HeatmapNet(student: Callable[..., nn.Module]) -> Replacements:
-    """Return the replacement of the heatmap network in the assignment's configuration."""
-    original = get_original(f"{MODEL}.HeatmapNet")
+    """Return the replacement of the heatmap network."""
 
     def build(
         num_points: int = len(POINT_NAMES),
-        output_size: int = ASSIGNMENT_MAP_SIZE,
+        output_size: int = 64,
         skips: bool = True,
-        width: int = ASSIGNMENT_WIDTH,
+        width: int = 32,
         empty_start: bool = False,
     ) -> nn.Module:
-        if (output_size, skips, width, empty_start) == (ASSIGNMENT_MAP_SIZE, True, ASSIGNMENT_WIDTH, False):
-            return _end_in_float32(student(num_points), ())
-        return original(num_points, output_size, skips, width, empty_start)
+        network = student(num_points, output_size=output_size, skips=skips, width=width)
+        last_layer = _find_last_layer(network, num_points)
+        if empty_start and last_layer is not None:
+            for parameter in last_layer.parameters():
+                nn.init.zeros_(parameter)
+        return _end_in_float32(network, last_layer, ())
 
     return {f"{MODEL}.HeatmapNet": build}
 
 
 def RegressionNet(student: Callable[..., nn.Module]) -> Replacements:
-    """Return the replacement of the regression network in the assignment's configuration."""
-    original = get_original(f"{MODEL}.RegressionNet")
+    """Return the replacement of the regression network."""
 
-    def build(
-        num_points: int = len(POINT_NAMES),
-        head: str = "pooled",
-        outputs_per_point: int = 2,
-        num_bins: int = 2 * IMAGE_SIZE,
-        dropout: float = ASSIGNMENT_DROPOUT,
-        coordinates: bool = False,
-        width: int = ASSIGNMENT_WIDTH,
-    ) -> nn.Module:
-        is_assignment = (head, outputs_per_point, dropout, coordinates, width) == (
-            "pooled",
-            2,
-            ASSIGNMENT_DROPOUT,
-            False,
-            ASSIGNMENT_WIDTH,
-        )
-        if is_assignment:
-            return _end_in_float32(student(num_points), (num_points, 2))
-        return original(num_points, head, outputs_per_point, num_bins, dropout, coordinates, width)
+    def build(num_points: int = len(POINT_NAMES), width: int = 32, dropout: float = 0.5) -> nn.Module:
+        network = student(num_points, width=width, dropout=dropout)
+        return _end_in_float32(network, _find_last_layer(network, 2 * num_points), (num_points, 2))
 
     return {f"{MODEL}.RegressionNet": build}
 
 
-def _end_in_float32(network: nn.Module, output_shape: tuple[int, ...]) -> nn.Module:
+def _find_last_layer(network: nn.Module, num_outputs: int) -> Any:
+    """Return the last one of a network's layers with so many outputs, or None if there is none."""
+    last_layer = None
+    for module in network.modules():
+        is_linear = isinstance(module, nn.Linear) and module.out_features == num_outputs
+        if is_linear or (isinstance(module, nn.Conv2d) and module.out_channels == num_outputs):
+            last_layer = module
+    return last_layer
+
+
+def _end_in_float32(network: nn.Module, last_layer: Any, output_shape: tuple[int, ...]) -> nn.Module:
     """Return a student's network whose last layer and outputs are in float32, as the workbook's networks' are.
 
     The names of its weights do not change.
 
     Args:
         network: the student's.
+        last_layer: of the network; None if it is not known.
         output_shape: of the outputs of one image; () leaves them as they are.
     """
-    layers = [module for module in network.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-    if layers:
-        last: Any = layers[-1]
-        last.forward = _in_float32(last.forward)
+    if last_layer is not None:
+        last_layer.forward = _in_float32(last_layer.forward)
 
     def reshape(module: nn.Module, inputs: Any, outputs: Tensor) -> Tensor:
         outputs = outputs.float()
@@ -150,7 +140,6 @@ def _in_float32(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tenso
 
 def compute_pck(student: Callable[..., Any]) -> Replacements:
     """Return the replacement of the PCK; the better assignment of the hands is chosen before, where it is allowed."""
-    compute_errors = get_original(f"{METRICS}.compute_errors")
 
     def replacement(
         predicted: Tensor,
@@ -162,7 +151,7 @@ def compute_pck(student: Callable[..., Any]) -> Replacements:
         predicted, true = predicted.cpu().double(), true.cpu().double()
         if permutation_invariant:
             exchanged = metrics.exchange_hands(predicted)
-            is_better = compute_errors(exchanged, true).sum(1) < compute_errors(predicted, true).sum(1)
+            is_better = _measure(exchanged, true).sum(1) < _measure(predicted, true).sum(1)
             predicted = torch.where(is_better[:, None, None], exchanged, predicted)
         values = [float(threshold) for threshold in thresholds]
         shares = student(predicted, true, values, normalize_by)
@@ -172,16 +161,20 @@ def compute_pck(student: Callable[..., Any]) -> Replacements:
 
 
 def compute_swap_invariant_errors(student: Callable[..., Any]) -> Replacements:
-    """Return the replacement of the errors under the better assignment; plain errors stay the workbook's."""
-    original = get_original(f"{METRICS}.compute_errors")
+    """Return the replacement of the errors under the better assignment; plain errors are computed here."""
 
     def replacement(predicted: Tensor, true: Tensor, permutation_invariant: bool = False) -> Tensor:
-        if not permutation_invariant:
-            return original(predicted, true)
         predicted, true = predicted.cpu().double(), true.cpu().double()
+        if not permutation_invariant:
+            return _measure(predicted, true)
         return _to_tensor(student(predicted, true), predicted)
 
     return {f"{METRICS}.compute_errors": replacement}
+
+
+def _measure(predicted: Tensor, true: Tensor) -> Tensor:
+    """Return the distances between points of the same name."""
+    return (predicted - true).norm(dim=-1)
 
 
 def mse_of_empty_map(student: Callable[..., Any]) -> Replacements:

@@ -22,12 +22,17 @@ FEWEST_CHANNELS = 16
 """Of a layer that is not the last one."""
 
 
-def describe_network(network_class: NetworkClass, num_points: int, images: Tensor) -> dict[str, Any]:
+def describe_network(network_class: NetworkClass, num_points: int, images: Tensor, **options: Any) -> dict[str, Any]:
     """Return the shape of the outputs, numbers in one row per image, and the numbers of weights.
 
     Biases are left out, because a bias before a batch normalisation has no effect and may be omitted.
+
+    Args:
+        num_points: of the network.
+        images: its inputs.
+        options: further arguments of the network class.
     """
-    network = network_class(num_points).eval()
+    network = network_class(num_points, **options).eval()
     with torch.no_grad():
         outputs = network(images)
     kernels = [parameter.numel() for parameter in network.parameters() if parameter.ndim > 1]
@@ -83,9 +88,15 @@ def count_unreached_weights(network_class: NetworkClass, num_points: int, images
     return sum(weight.numel() for weight in network.parameters() if weight.ndim > 1 and weight.grad is None)
 
 
-def compare_passes(network_class: NetworkClass, num_points: int, images: Tensor) -> dict[str, bool]:
-    """Return whether two passes of the same images differ, in training and in evaluation mode."""
-    network = network_class(num_points)
+def compare_passes(network_class: NetworkClass, num_points: int, images: Tensor, **options: Any) -> dict[str, bool]:
+    """Return whether two passes of the same images differ, in training and in evaluation mode.
+
+    Args:
+        num_points: of the network.
+        images: its inputs.
+        options: further arguments of the network class.
+    """
+    network = network_class(num_points, **options)
     with torch.no_grad():
         differences = {
             "in training": not torch.equal(network.train()(images), network(images)),

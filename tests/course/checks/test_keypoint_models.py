@@ -8,24 +8,24 @@ from helpers.course.checks import keypoint_models
 from helpers.keypoints import model
 
 
-def _build_workbook_regression(num_points=5):
-    return model.RegressionNet(num_points)
-
-
 class _WithoutBiases(nn.Module):
     """Heatmap network written with functions, without biases before batch normalisation, joined the other way round."""
 
-    def __init__(self, num_points=5):
+    def __init__(self, num_points=5, output_size=64, skips=True, width=32):
         super().__init__()
-        channels = [1, 32, 64, 128, 256]
+        self.skips = skips
+        channels = [1, width, 2 * width, 4 * width, 8 * width]
         self.convolutions = nn.ModuleList(
             nn.Conv2d(channels[i], channels[i + 1], 3, padding=1, bias=False) for i in range(4)
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels[i + 1]) for i in range(4))
-        sizes = [(256, 128), (256, 64), (128, 32)]
+        factor = 2 if skips else 1
+        sizes = [(8 * width, 4 * width), (factor * 4 * width, 2 * width)]
+        sizes += [(factor * 2 * width, width), (factor * width, width // 2)]
+        sizes = sizes[: {16: 1, 32: 2, 64: 3, 128: 4}[output_size]]
         self.deconvolutions = nn.ModuleList(nn.ConvTranspose2d(*size, 2, 2, bias=False) for size in sizes)
         self.stage_norms = nn.ModuleList(nn.BatchNorm2d(size[1]) for size in sizes)
-        self.last = nn.Conv2d(32, num_points, 1)
+        self.last = nn.Conv2d(sizes[-1][1], num_points, 1)
 
     def forward(self, images):
         maps = []
@@ -33,9 +33,9 @@ class _WithoutBiases(nn.Module):
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             features = F.relu(F.max_pool2d(norm(convolution(features)), 2))
             maps.append(features)
-        for number in range(3):
+        for number in range(len(self.deconvolutions)):
             features = F.relu(self.stage_norms[number](self.deconvolutions[number](features)))
-            if number < 2:
+            if self.skips and number < len(self.deconvolutions) - 1:
                 features = torch.cat([maps[2 - number], features], dim=1)
         return self.last(features)
 
@@ -48,7 +48,7 @@ class _MeanOverAxes(keypoint_models.RegressionNet):
         return torch.sigmoid(self.output(self.hidden(means))).view(len(images), -1, 2)
 
 
-ORACLES = {"HeatmapNet": model.HeatmapNet, "RegressionNet": _build_workbook_regression}
+ORACLES = {"HeatmapNet": model.HeatmapNet, "RegressionNet": model.RegressionNet}
 """An independent right implementation of each task."""
 
 VARIATIONS = {

@@ -134,24 +134,49 @@ def test_the_assignments_networks_train_alike_to_the_last_digit(name, reference,
 
 
 @pytest.mark.parametrize(
-    "options", [{"output_size": 32}, {"skips": False}, {"width": 16}, {"empty_start": True, "num_points": 3}]
-)
-def test_other_heatmap_networks_are_the_workbooks(options):
-    original = model.HeatmapNet
-    solutions.use_solution("HeatmapNet", keypoint_models.HeatmapNet)
-    assert isinstance(model.HeatmapNet(**options), original)
-    assert isinstance(model.HeatmapNet(), keypoint_models.HeatmapNet)
-
-
-@pytest.mark.parametrize(
     "options",
-    [{"head": "flattened"}, {"outputs_per_point": 4}, {"dropout": 0.0}, {"coordinates": True}, {"width": 16}],
+    [
+        {"output_size": 16, "empty_start": True},
+        {"output_size": 32, "width": 16},
+        {"output_size": 128, "width": 8},
+        {"output_size": 128, "width": 8, "skips": False},
+        {"skips": False},
+        {"empty_start": True, "num_points": 3},
+    ],
 )
-def test_other_regression_networks_are_the_workbooks(options):
-    original = model.RegressionNet
+def test_heatmap_networks_of_the_lessons_are_equal_to_the_last_digit(options):
+    _compare_networks("HeatmapNet", keypoint_models.HeatmapNet, options)
+
+
+@pytest.mark.parametrize("options", [{"width": 16}, {"dropout": 0.0}, {"width": 4, "dropout": 0.25, "num_points": 3}])
+def test_regression_networks_of_the_lessons_are_equal_to_the_last_digit(options):
+    _compare_networks("RegressionNet", keypoint_models.RegressionNet, options)
+
+
+def _compare_networks(name, reference, options):
+    """Compare the outputs in training and in evaluation mode, after a step of gradient descent."""
+    images = torch.rand(2, 1, 128, 128, generator=torch.Generator().manual_seed(0))
+    outputs = []
+    for solution in (None, reference):
+        if solution is not None:
+            solutions.use_solution(name, solution)
+        torch.manual_seed(1)
+        network = getattr(model, name)(**options)
+        assert isinstance(network, reference) == (solution is not None)
+        optimizer = torch.optim.SGD(network.parameters(), lr=1e-2)
+        in_training = network(images)
+        (in_training - 1).square().mean().backward()
+        optimizer.step()
+        outputs.append([in_training.detach(), network.eval()(images).detach()])
+    for expected, actual in zip(*outputs, strict=True):
+        assert torch.equal(actual, expected)
+
+
+def test_variants_of_the_regression_network_stay_the_workbooks():
     solutions.use_solution("RegressionNet", keypoint_models.RegressionNet)
-    assert isinstance(model.RegressionNet(**options), original)
-    assert isinstance(model.RegressionNet(num_bins=0), keypoint_models.RegressionNet)
+    recipe = recipes.TUNED_REGRESSION
+    assert isinstance(training.build_network(recipe), model.RegressionVariant)
+    assert isinstance(training.build_network(recipes.ASSIGNMENT_REGRESSION), keypoint_models.RegressionNet)
 
 
 def test_every_task_of_these_lessons_has_an_adapter():
@@ -169,6 +194,16 @@ def test_a_students_results_may_be_arrays():
 
 
 def test_a_network_without_layers_of_the_usual_kind_stays_as_it_is():
-    solutions.use_solution("HeatmapNet", lambda num_points: nn.Identity())
+    solutions.use_solution("HeatmapNet", lambda num_points, **options: nn.Identity())
     images = torch.zeros(1, 1, 16, 16)
-    assert torch.equal(model.HeatmapNet()(images), images)
+    assert torch.equal(model.HeatmapNet(empty_start=True)(images), images)
+
+
+def test_the_adapters_call_no_function_whose_body_a_copy_lacks():
+    """In a copy the originals raise an exception."""
+    assert not hasattr(keypoints, "get_original")
+    solutions.use_solution("compute_pck", keypoint_metrics.compute_pck)
+    solutions.use_solution("compute_swap_invariant_errors", lambda predicted, true: torch.zeros(len(true), 5))
+    true = torch.zeros(1, 5, 2)
+    true[0, 0, 0] = 10.0
+    assert metrics.compute_errors(true + torch.tensor([3.0, 4.0]), true).tolist() == [[5.0] * 5]

@@ -10,11 +10,11 @@ from helpers.tasks.drivers import keypoint_models
 class Small(nn.Module):
     """Network with a block, dropout, a layer that is not used, and a last layer."""
 
-    def __init__(self, num_points):
+    def __init__(self, num_points, dropout=0.5):
         super().__init__()
         self.block = nn.Sequential(nn.Conv2d(1, 20, 1), nn.BatchNorm2d(20), nn.ReLU())
         self.unused = nn.Linear(3, 20)
-        self.dropout = nn.Dropout(0.5)
+        self.dropout = nn.Dropout(dropout)
         self.output = nn.Conv2d(20, num_points, 1)
 
     def forward(self, images):
@@ -48,6 +48,13 @@ def test_dropout_makes_two_passes_differ_in_training_only():
         "in training": True,
         "in evaluation": False,
     }
+
+
+def test_options_reach_the_network():
+    passes = keypoint_models.compare_passes(Small, 2, torch.ones(2, 1, 4, 4), dropout=0.0)
+    assert passes == {"in training": False, "in evaluation": False}
+    with pytest.raises(TypeError, match="width"):
+        keypoint_models.describe_network(Small, 2, torch.ones(2, 1, 4, 4), width=3)
 
 
 @pytest.mark.parametrize("learns", [True, False])
