@@ -36,6 +36,7 @@ from helpers.tasks.compiled import CompiledTask
 
 SECURITY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the browser runs and fetches nothing
 LONGEST_LINE = 300  # characters of a name, a remark or a message
+LONGEST_NAME = 120
 LONGEST_VALUE = 1500  # characters of a value; those of `grades.describe_verdict` have 600 at most
 MOST_LINES = 40  # of a value
 MOST_REMARKS = 50  # of one submission
@@ -86,7 +87,7 @@ def show_value(text: str) -> str:
 
 def show_name(submission: str) -> str:
     """Return the name of a submission as the tables show it, shortened: text like a formula gets an apostrophe."""
-    return shorten(grades.defuse(submission[:LONGEST_LINE]), LONGEST_LINE // 2)
+    return shorten(grades.defuse(submission[:LONGEST_LINE]), LONGEST_NAME)
 
 
 def name_page(submission: str) -> str:
@@ -101,14 +102,14 @@ def describe_lesson(plan: Plan) -> str:
 
 
 def describe_task(mark: Mark, tasks: Mapping[str, CompiledTask]) -> str:
-    """Return the title of a task: "2.3 compute_iou", or "Lesson 02, exercise 1"."""
+    """Return the title of a task: "2.3 compute_iou", or "exercise 02-1"."""
     if mark.task in tasks:
         return f"{tasks[mark.task].number} {mark.task}"
-    return f"{mark.lesson[:2]}, exercise {mark.task}" if mark.task.isdecimal() else mark.task
+    return f"exercise {mark.lesson[:2]}-{mark.task}" if mark.task.isdecimal() else mark.task
 
 
 def list_remarks(submission: Submission) -> list[str]:
-    """Return the remarks about the files of a submission, each with the number of its lesson; at most `MOST_REMARKS`."""
+    """Return the remarks about the files of a submission, with the numbers of their lessons."""
     remarks = []
     for stem, texts in sorted(submission.remarks.items()):
         remarks += [f"Lesson {stem[:2]}: {show_line(text)}" if stem else show_line(text) for text in texts]
@@ -150,13 +151,13 @@ def describe_mark(mark: Mark, tasks: Mapping[str, CompiledTask]) -> dict[str, An
     elif mark.detail is not None and not is_written:
         message = "The function is not written yet: it returns nothing, or its own input, or the stub is still there."
     elif mark.detail is None and state == "not passed":
-        message = show_line(mark.remark)
+        message = show_line(mark.remark.removeprefix("AssertionError: "))
     elif mark.remark == UNCHANGED:
         message = "The cell is left as it was."
     groups = [{"title": GROUP_TITLES[name], **counts} for name, counts in detail.get("groups", {}).items()]
     return {
         "title": title,
-        "state": state.capitalize(),
+        "state": "Partly passed" if state == "partly" else state.capitalize(),
         "style": STATE_STYLES[STATES.index(state)],
         "points": grades.add_points([mark.points]),
         "of": grades.add_points([mark.of]),
@@ -208,8 +209,8 @@ def make_page(
     )
 
 
-def fill_template(name: str, **values: Any) -> str:
-    """Return the template `name` of this folder with `values`; all of them are escaped."""
+def fill_template(template: str, **values: Any) -> str:
+    """Return the page that `template`, a file of this folder, makes of `values`; all of them are escaped."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -217,7 +218,7 @@ def fill_template(name: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(name).render(security=SECURITY, **values)
+    return environment.get_template(template).render(security=SECURITY, **values)
 
 
 # The page of the class
@@ -244,7 +245,7 @@ def count_mistakes(marks: Sequence[Mark], tasks: Mapping[str, CompiledTask]) -> 
 
 def plot_states(counts: Mapping[str, Counter[str]]) -> Figure:
     """Return a figure with a bar per task: how many submissions passed, partly, not, or did not hand it in."""
-    figure = Figure(figsize=(4.8, 1.0 + 0.27 * len(counts)))
+    figure = Figure(figsize=(4.2, 1.0 + 0.27 * len(counts)))
     ax = figure.add_subplot()
     titles = list(counts)
     starts = [0] * len(titles)
@@ -256,7 +257,7 @@ def plot_states(counts: Mapping[str, Counter[str]]) -> Figure:
     ax.set(xlabel="submissions", ylim=(len(titles) - 0.5, -0.5))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(False, axis="y")
-    figure.legend(loc="outside upper left", ncols=3)
+    figure.legend(loc="outside upper left", ncols=2)
     return figure
 
 
@@ -271,7 +272,7 @@ def count_bins(shares: Sequence[float]) -> list[int]:
 
 def plot_points(bins: Sequence[int]) -> Figure:
     """Return a figure of the distribution of points, in percent of the highest sum."""
-    figure = Figure(figsize=(4.8, 2.6))
+    figure = Figure(figsize=(4.2, 2.5))
     ax = figure.add_subplot()
     starts = range(0, 100, BIN_WIDTH)
     ax.bar(starts, bins, width=BIN_WIDTH, align="edge", color=plotting.COLOURS[0], edgecolor="white")
@@ -289,9 +290,7 @@ def embed_figure(figure: Figure) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
-def make_class_page(
-    submissions: Sequence[Submission], marks: Sequence[Mark], tasks: Mapping[str, CompiledTask]
-) -> str:
+def make_class_page(submissions: Sequence[Submission], marks: Sequence[Mark], tasks: Mapping[str, CompiledTask]) -> str:
     """Return the HTML page about all submissions, for the instructor.
 
     Args:
@@ -308,6 +307,7 @@ def make_class_page(
         highest_sum = max(highest_sum, grades.add_points(mark.of for mark in earned))
         if earned and submission.name not in ungraded:
             sums.append(grades.add_points(mark.points for mark in earned))
+    tasks_text = f"Bars: how many submissions passed each of {len(counts)} tasks. The table below has the numbers."
     bins = count_bins([points / highest_sum for points in sums] if highest_sum else [])
     bin_texts = [
         f"{number * BIN_WIDTH} to {(number + 1) * BIN_WIDTH} %: {count}" for number, count in enumerate(bins) if count
@@ -332,7 +332,7 @@ def make_class_page(
         points_figure=points_figure,
         points_text=f"Number of submissions by points in percent of the highest sum. {'; '.join(bin_texts)}.",
         tasks_figure=tasks_figure,
-        tasks_text=f"Bars: how many submissions passed each task, partly, or not. The table below has the {len(counts)} rows.",
+        tasks_text=tasks_text,
         states=[state.capitalize() for state in shown_states],
         tasks=[{"title": title, "counts": [row[state] for state in shown_states]} for title, row in counts.items()],
         unsolved=[title for title, row in counts.items() if not row["passed"]],
