@@ -127,7 +127,7 @@ def test_a_name_like_a_formula_has_the_apostrophe_of_the_tables():
 def test_a_value_keeps_its_lines_and_is_cut_where_it_is_too_long():
     assert feedback.show_value("[[1, 2],\n [3, 4]]") == "[[1, 2],\n [3, 4]]"
     assert feedback.show_value("\x1b\n\r") == "\\x1b\n\\r"
-    assert feedback.show_value("a\n" * 1000).count("\n") == feedback.MOST_LINES
+    assert feedback.show_value("a\n" * 1000).count("a") == feedback.MOST_LINES
     assert len(feedback.show_value("\x00" * 100_000)) == feedback.LONGEST_VALUE + len(" …")
 
 
