@@ -348,8 +348,8 @@ def grade(context: click.Context, folder: Path, lessons: tuple[str, ...], limit:
     """Grade the submissions in FOLDER: a subfolder per student, or a notebook or a zip archive each.
 
     Solutions run in a sandbox (Linux with bubblewrap), and their answers are judged outside. Writes points.csv,
-    tasks.csv, canvas.csv, moodle.csv and results/ into data/grades/. Without lessons NN, all that were handed in are
-    graded.
+    tasks.csv, canvas.csv, moodle.csv, results/, a page of feedback per submission and class.html into data/grades/.
+    Without lessons NN, all that were handed in are graded.
 
     \b
     Example:

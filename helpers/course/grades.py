@@ -6,6 +6,7 @@ data/grades/
     canvas.csv    for the import of grades into Canvas
     moodle.csv    for the upload of a grading worksheet into Moodle
     results/      a JSON file per submission: the marks with all that a page for the student needs
+    feedback/     that page, see `feedback`; class.html is about all submissions
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ from helpers.course.exercises import Plan
 from helpers.course.submissions import Submission, make_visible
 from helpers.tasks.compiled import CompiledTask
 from helpers.tasks.judging import Verdict
+from helpers.tasks.tasks import describe_call, name_inputs
 from helpers.tasks.values import describe, to_json
 
+INTERRUPTED = "not graded: interrupted"
+NOT_HANDED_IN, UNCHANGED = "not handed in", "left as it was"
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 MOODLE_NAME = re.compile(r"^(?P<name>.+?)_(?P<id>\d+)_assignsubmission_\w*$")
 CANVAS_NAME = re.compile(r"^(?P<name>[^_]+)(?:_LATE)?_(?P<id>\d+)_\d+_")
@@ -80,6 +84,8 @@ def describe_verdict(task: CompiledTask, verdict: Verdict) -> dict[str, Any]:
         detail["first_failure"] = {
             "group": case.group,
             "title": case.title,
+            "checked": describe_call(case),
+            "input_names": name_inputs(task, case),
             "inputs": [describe(value) for value in case.inputs],
             "keywords": {name: describe(value) for name, value in case.keywords.items()},
             "expected": describe(failure.expected),
@@ -114,9 +120,9 @@ def tabulate(
         earned = [mark for mark in marks if mark.submission == submission.name]
         row: dict[str, object] = {"submission": submission.name}
         for plan in plans:
-            row[plan.lesson.stem[:2]] = _add([mark.points for mark in earned if mark.lesson == plan.lesson.stem])
-        row["points"] = _add([mark.points for mark in earned])
-        row["of"] = _add([mark.of for mark in earned])
+            row[plan.lesson.stem[:2]] = add_points([mark.points for mark in earned if mark.lesson == plan.lesson.stem])
+        row["points"] = add_points([mark.points for mark in earned])
+        row["of"] = add_points([mark.of for mark in earned])
         row["sandbox"] = sandbox
         remarks = []
         for stem, texts in sorted(submission.remarks.items()):
@@ -128,7 +134,8 @@ def tabulate(
     return rows
 
 
-def _add(points: Iterable[float]) -> float:
+def add_points(points: Iterable[float]) -> float:
+    """Return the sum of points as all tables show it: two decimals, and a whole number as an int."""
     total = round(sum(points), 2)
     return int(total) if total == int(total) else total
 
@@ -140,8 +147,8 @@ def list_tasks(marks: Sequence[Mark]) -> list[dict[str, object]]:
             "submission": mark.submission,
             "lesson": mark.lesson,
             "task": mark.task,
-            "points": _add([mark.points]),
-            "of": _add([mark.of]),
+            "points": add_points([mark.points]),
+            "of": add_points([mark.of]),
             "groups": describe_groups(mark),
             "mistakes": list_mistakes(mark),
             "remark": mark.remark,
@@ -195,12 +202,12 @@ def write_table(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     """Write `rows` as CSV; text that begins like a formula is quoted, and control characters are made visible."""
     rows, text = list(rows), io.StringIO()
     table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    table.writerow({name: _defuse(name) for name in rows[0]})
-    table.writerows({key: _defuse(value) for key, value in row.items()} for row in rows)
+    table.writerow({name: defuse(name) for name in rows[0]})
+    table.writerows({key: defuse(value) for key, value in row.items()} for row in rows)
     files.write_text(path, text.getvalue())
 
 
-def _defuse(value: object) -> object:
+def defuse(value: object) -> object:
     """Return `value`; text that begins like a formula gets an apostrophe: students choose the names of their files."""
     if not isinstance(value, str):
         return value
@@ -222,8 +229,8 @@ def write_results(folder: Path, submissions: Sequence[Submission], marks: Sequen
         earned = [mark for mark in marks if mark.submission == submission.name]
         content = {
             "submission": submission.name,
-            "points": _add([mark.points for mark in earned]),
-            "of": _add([mark.of for mark in earned]),
+            "points": add_points([mark.points for mark in earned]),
+            "of": add_points([mark.of for mark in earned]),
             "sandbox": sandbox,
             "remarks": submission.remarks,
             "tasks": [
@@ -231,8 +238,8 @@ def write_results(folder: Path, submissions: Sequence[Submission], marks: Sequen
                     "lesson": mark.lesson,
                     "task": mark.task,
                     "kind": "exercise" if mark.detail is None and mark.task.isdecimal() else "build",
-                    "points": _add([mark.points]),
-                    "of": _add([mark.of]),
+                    "points": add_points([mark.points]),
+                    "of": add_points([mark.of]),
                     "remark": mark.remark,
                     "is_graded": mark.is_graded,
                     "verdict": mark.detail,

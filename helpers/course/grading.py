@@ -28,13 +28,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers import paths, plotting
-from helpers.course import grades, sandbox
+from helpers.course import feedback, grades, sandbox
 from helpers.course.attempts import Checker, Setting, Tried, try_exercises, try_functions
 from helpers.course.checks.catalogue import list_definitions
 from helpers.course.checks.definition import Definition, compile_task
 from helpers.course.execution import run_lesson
 from helpers.course.exercises import Exercise, Plan, make_plan
-from helpers.course.grades import Mark
+from helpers.course.grades import INTERRUPTED, NOT_HANDED_IN, UNCHANGED, Mark
 from helpers.course.lessons import find_lessons, shorten, show
 from helpers.course.sandbox import DEFAULT_LIMITS, LONGEST_REMARK, AttemptEnded, Limits, Stopped
 from helpers.course.student import Lesson
@@ -44,8 +44,6 @@ from helpers.tasks.compiled import CompiledTask
 from helpers.tasks.judging import judge
 
 GRADES = paths.DATA / "grades"
-INTERRUPTED = "not graded: interrupted"
-NOT_HANDED_IN, UNCHANGED = "not handed in", "left as it was"
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 Jobs = list[tuple[list[Mark], Future[list[Mark]]]]
@@ -320,6 +318,7 @@ def grade(folder: Path, numbers: Sequence[str] = (), limits: Limits = DEFAULT_LI
         finally:
             grader.close()
         _write_tables(submissions, plans, marks)
+        _write_feedback(submissions, grader, marks)
     with contextlib.suppress(OSError):
         print(warning or "sandbox: bubblewrap", flush=True)
     return not setting.stop.is_set()
@@ -342,3 +341,10 @@ def _write_tables(submissions: Sequence[Submission], plans: Sequence[Plan], mark
         print(f"\n{plotting.format_table(points, decimals=2)}\n")  # pyright: ignore[reportArgumentType]
         print("\n".join(f"{row['submission']}: {row['remarks']}" for row in rows if row["remarks"]))
         print(f"written to {show(GRADES)}: points.csv, tasks.csv, canvas.csv, moodle.csv, results/", flush=True)
+
+
+def _write_feedback(submissions: Sequence[Submission], grader: Grader, marks: Sequence[Mark]) -> None:
+    """Write all pages of feedback, and print where they are."""
+    pages = feedback.write_feedback(GRADES, submissions, grader.plans, marks, grader.tasks)
+    with contextlib.suppress(OSError):
+        print(f"feedback: {show(GRADES / 'feedback')}/ ({len(pages)} pages), {show(GRADES / 'class.html')}", flush=True)

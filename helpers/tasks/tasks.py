@@ -20,10 +20,10 @@ import pandas as pd
 
 from helpers.tasks import progress as progress_tables
 from helpers.tasks import solutions
-from helpers.tasks.compiled import CompiledTask, read_task
+from helpers.tasks.compiled import CompiledCase, CompiledTask, read_task
 from helpers.tasks.judging import Diagnosis, FailedCase, Verdict, judge
 from helpers.tasks.progress import Described
-from helpers.tasks.running import run_case, run_cases
+from helpers.tasks.running import find_driver, run_case, run_cases
 from helpers.tasks.unsolved import describe_task
 from helpers.tasks.values import describe
 
@@ -209,9 +209,7 @@ class Report:
     def _describe_failure(self, failure: FailedCase) -> list[str]:
         case, outcome = self.task.cases[failure.number], failure.outcome
         lines = [f"  First case that fails ({case.group}): {case.title}"]
-        names = find_parameters(self.task) if case.driver == "general.call" else []
-        names += [f"input {position}" for position in range(len(names) + 1, len(case.inputs) + 1)]
-        for name, value in [*zip(names, case.inputs, strict=False), *case.keywords.items()]:
+        for name, value in [*zip(name_inputs(self.task, case), case.inputs, strict=True), *case.keywords.items()]:
             lines.append(f"    {name}: {_indent(describe(value))}")
         lines.append(f"    expected: {_indent(describe(failure.expected))}")
         lines.append(f"    yours:    {_indent(describe(outcome.value))}")
@@ -243,6 +241,33 @@ def find_parameters(task: CompiledTask) -> list[str]:
         if isinstance(node, ast.FunctionDef) and node.name == task.name:
             return [argument.arg for argument in node.args.args]
     return []
+
+
+def name_inputs(task: CompiledTask, case: CompiledCase) -> list[str]:
+    """Return a name for each input of a case: that of the function's parameter, or of the driver's.
+
+    An input that no parameter has a name for is called "input 2".
+    """
+    parameters = find_parameters(task)
+    names = list(parameters)
+    if case.driver != "general.call":
+        names = []
+        num_functions = 1 + len(case.partners)
+        for parameter in list(inspect.signature(find_driver(case.driver)).parameters.values())[num_functions:]:
+            if parameter.kind == inspect.Parameter.POSITIONAL_OR_KEYWORD:
+                names.append(parameter.name)
+            elif parameter.kind == inspect.Parameter.VAR_POSITIONAL:  # passed on to the student's function
+                names += parameters[len(names) :]
+    names += [f"input {position}" for position in range(len(names) + 1, len(case.inputs) + 1)]
+    return names[: len(case.inputs)]
+
+
+def describe_call(case: CompiledCase) -> str:
+    """Return what is compared in a case, if it is more than what the function returns; else ""."""
+    if case.driver == "general.call":
+        return ""
+    first_line = (inspect.getdoc(find_driver(case.driver)) or "").partition("\n")[0]
+    return first_line.removeprefix("Return ").rstrip(".")
 
 
 def _indent(text: str) -> str:

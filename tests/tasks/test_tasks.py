@@ -1,6 +1,7 @@
 """The functions that a lesson's cells call: show, check, use_saved and progress."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -56,6 +57,31 @@ def test_a_wrong_one_is_not_saved_and_its_mistake_is_named_with_input_and_values
 
 def test_inputs_have_the_names_of_the_signature():
     assert "    boxes: [[ 0.,  0., 10., 10.]]\n    others: [[20., 20., 30., 30.]]" in repr(solve(WRONG))
+
+
+@pytest.mark.parametrize(
+    ("driver", "num_partners", "num_inputs", "names"),
+    [
+        ("general.call", 0, 1, ["boxes"]),
+        ("general.call", 0, 3, ["boxes", "others", "input 3"]),
+        ("general.call_swapped", 0, 2, ["first", "second"]),
+        ("general.compute_gradient", 0, 2, ["variable", "others"]),
+        ("general.describe_result", 0, 2, ["boxes", "others"]),
+        ("boxes.encode_then_decode", 1, 2, ["boxes", "anchors"]),
+    ],
+)
+def test_an_input_of_another_call_has_the_name_of_the_driver_s_parameter(driver, num_partners, num_inputs, names):
+    task = tasks.load_task("compute_iou")
+    partners = tuple(f"partner_{number}" for number in range(num_partners))
+    case = replace(task.cases[0], driver=driver, partners=partners, inputs=[0.0] * num_inputs)
+    assert tasks.name_inputs(task, case) == names
+
+
+def test_what_is_compared_is_told_of_other_calls_only():
+    case = tasks.load_task("compute_iou").cases[0]
+    assert tasks.describe_call(replace(case, driver="general.call")) == ""
+    swapped = replace(case, driver="general.call_swapped")
+    assert tasks.describe_call(swapped) == "what the function returns for its two arguments exchanged"
 
 
 LOOPS = """import torch
