@@ -241,6 +241,20 @@ def choose_colours(page, mode):
     page.locator(f".theme-change-button[data-mode={mode}]:visible").click()
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "figures" / "explorers").glob("*.html")), ids=lambda path: path.stem)
+def test_from_disk_every_control_of_a_published_explorer_changes_its_picture(page, real, path):
+    (lesson,) = (ROOT / "notebooks").glob(f"{path.stem[:2]}_*.ipynb")
+    open_page(page, real[0], f"notebooks/{lesson.stem}.html")
+    (fragment,) = [
+        fragment
+        for fragment in browser.find_fragments(page)
+        if fragment.box.get_attribute("id") == f"explorer-{path.stem}"
+    ]
+    assert fragment.controls
+    assert [control.inner_text() for control in fragment.controls if not fragment.move(control)] == []
+    assert fragment.find_not_reached() == []
+
+
 def test_on_a_phone_the_list_of_pages_opens_and_leads_to_a_lesson(page, real):
     page.set_viewport_size(PHONE)
     open_page(page, real[0], "index.html")
