@@ -342,3 +342,69 @@ def _find_control(element: Locator) -> Slider | Buttons:
         if kind(element).targets.count():
             return kind(element)
     raise ValueError(f"neither a slider nor a row of buttons: {element.inner_text()!r}")
+
+
+_WATCH_FRAGMENT = """picture => {
+    const watch = picture.watch = {};
+    document.addEventListener("keydown", () => Object.assign(watch, {pressed: performance.now(), shown: null}), true);
+    picture.addEventListener("load", () => requestAnimationFrame(() => { watch.shown = performance.now(); }));
+}"""
+
+
+def find_fragments(page: Page) -> list[Fragment]:
+    """Return the explorers without a kernel in a page, in order."""
+    return [Fragment(page, box) for box in page.locator("div.explorer").all()]
+
+
+class Fragment:
+    """Controls and picture of an explorer without a kernel, as they are in a page."""
+
+    def __init__(self, page: Page, box: Locator) -> None:
+        self.page, self.box = page, box
+        self.picture = box.locator("img")
+        self.controls = box.locator("[data-control]").all()
+        self.picture.evaluate(_WATCH_FRAGMENT)
+
+    def read(self, control: Locator) -> str:
+        """Return the value that a control shows."""
+        slider = control.locator("output")
+        shown = slider if slider.count() else control.locator("label:has(:checked)")
+        return shown.inner_text().strip()
+
+    def move(self, control: Locator) -> list[float]:
+        """Move a control by keyboard from one end to the other; return the milliseconds from press to picture.
+
+        A press that does not change the picture is left out.
+        """
+        times = []
+        target = control.locator("input[type=range], input:checked")
+        if control.locator("output").count():
+            target.press("Home")
+            num_presses = int(target.get_attribute("max") or 0)
+        else:
+            target.focus()
+            num_presses = control.locator("input").count() - 1
+        self._settle()
+        picture = self.picture.element_handle()
+        for _ in range(num_presses):
+            before = self.picture.get_attribute("src")
+            self.page.keyboard.press("ArrowRight")
+            if self.picture.get_attribute("src") != before:
+                self.page.wait_for_function("picture => picture.watch.shown !== null", arg=picture)
+                times.append(self.picture.evaluate("picture => picture.watch.shown - picture.watch.pressed"))
+            self._settle()
+        return times
+
+    def _settle(self) -> None:
+        """Wait until the picture is decoded and on screen."""
+        self.picture.evaluate("picture => picture.decode()")
+
+    def find_not_reached(self) -> list[str]:
+        """Return the labels of the controls that Tab does not reach from the first one."""
+        not_reached = list(self.controls)
+        self.controls[0].locator("input").first.focus()
+        while self.box.evaluate("box => box.contains(document.activeElement)"):
+            holds = "control => control.contains(document.activeElement)"
+            not_reached = [control for control in not_reached if not control.evaluate(holds)]
+            self.page.keyboard.press("Tab")
+        return [control.inner_text() for control in not_reached]

@@ -1,4 +1,4 @@
-"""Milliseconds from a press of a key to the changed picture on screen, for every explorer of every lesson.
+"""Milliseconds from a press of a key to the changed picture, for explorers in JupyterLab and for published ones.
 
 python -m benchmarks.explorers
 """
@@ -11,8 +11,10 @@ import tempfile
 from pathlib import Path
 from unittest import mock
 
+from playwright.sync_api import sync_playwright
+
 from benchmarks import browser
-from helpers import paths
+from helpers import files, paths
 from helpers.course import lessons
 
 NUM_PRESSES = 8  # of each control, there and back
@@ -46,7 +48,32 @@ def measure() -> dict[str, float]:
         f"explorers.largest_{name}": max(value for key, value in results.items() if key.endswith(name))
         for name in ("median_ms", "95_percent_ms")
     }
-    return results | largest
+    return results | largest | measure_fragments(lessons.FIGURES / "explorers")
+
+
+def measure_fragments(folder: Path) -> dict[str, float]:
+    """Return the median of each explorer without a kernel in `folder`, and the largest; nothing if there is none.
+
+    A page from disk holds one explorer at a time.
+    """
+    program = browser.find_browser()
+    results: dict[str, float] = {}
+    if program is None:
+        return results
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as temporary:
+        chromium = playwright.chromium.launch(executable_path=program)
+        page = chromium.new_page(viewport=browser.VIEW)
+        for path in sorted(folder.glob("*.html")):
+            file = Path(temporary) / path.name
+            files.write_text(file, f"<!DOCTYPE html><meta charset='utf-8'>{path.read_text(encoding='utf-8')}")
+            page.goto(file.as_uri())
+            (fragment,) = browser.find_fragments(page)
+            times = [time for control in fragment.controls for time in fragment.move(control)]
+            results[f"explorers.without_kernel_{path.stem}_median_ms"] = statistics.median(times)
+        chromium.close()
+    if results:
+        results["explorers.largest_without_kernel_ms"] = max(results.values())
+    return results
 
 
 if __name__ == "__main__":

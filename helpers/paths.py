@@ -11,6 +11,8 @@ from typing import Literal, TypeGuard, get_args
 
 RUNS_VARIABLE = "WORKBOOK_RUNS"
 PROFILE_VARIABLE = "WORKBOOK_PROFILE"
+FRAMES_VARIABLE = "WORKBOOK_FRAMES"
+"""Set while `workbook run` executes a lesson: its explorers are rendered for pages without a kernel."""
 
 ROOT = Path(__file__).resolve().parents[1]
 """The workbook's folder. papermill and nbval start kernels in different folders, so no path is relative."""

@@ -6,6 +6,7 @@ import importlib.metadata
 import inspect
 import json
 import math
+import os
 import platform
 import random
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ import numpy as np
 import torch
 
 from helpers import files, paths
+from helpers.explorer_frames import MOST_FRAMES
+from helpers.explorers import Explorer
 from helpers.paths import Profile
 
 T = TypeVar("T")
@@ -41,6 +44,18 @@ class Run:
         with files.replace_when_complete(path) as partial:
             figure.savefig(partial, dpi=110, bbox_inches="tight", format="png")
         return path
+
+    def save_explorer(self, explorer: Explorer, name: str) -> Explorer:
+        """Return `explorer` with the name under which pages without a kernel find its frames.
+
+        Inside `workbook run`, the frames are rendered into `explorers/NN_name.html` in the run's folder, in a few
+        seconds (`workbook run --publish` copies the file). In Jupyter nothing is rendered, so that nobody waits.
+        """
+        explorer.set_name(name)
+        if os.environ.get(paths.FRAMES_VARIABLE):
+            path = self.folder / "explorers" / f"{self.lesson[:2]}_{name}.html"
+            explorer.save_frames(path, self.budget(smoke=2, quick=MOST_FRAMES, full=MOST_FRAMES))
+        return explorer
 
     def save_results(self, metrics: dict[str, float]) -> Path:
         """Write `results.json` and return its path: profile, seed, device, versions and `metrics`.

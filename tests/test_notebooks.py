@@ -11,6 +11,8 @@ import pytest
 from nbformat import NotebookNode
 
 from helpers.course import lessons, publishing, student
+from helpers.course.cleaning import WIDGET
+from helpers.explorer_frames import read_fragments
 from helpers.paths import ROOT
 
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -176,6 +178,16 @@ def test_a_lesson_is_small_and_carries_nothing_of_the_machinery_that_ran_it(stem
     assert NOTEBOOKS[stem].metadata.kernelspec.name == "python3"
     assert not {"papermill", "widgets", "workbook"} & set(NOTEBOOKS[stem].metadata)
     assert not any({"papermill", "execution"} & set(cell.metadata) for cell in NOTEBOOKS[stem].cells)
+
+
+@each_lesson
+def test_every_saved_explorer_is_a_picture_and_has_a_fragment_for_pages_without_a_kernel(stem):
+    explorers = []
+    for cell in find_code(stem):
+        explorers += [output for output in cell.outputs if "explorer" in output.get("metadata", {})]
+    names = {explorer.metadata.explorer for explorer in explorers}
+    assert names == set(read_fragments(ROOT / "figures" / "explorers", stem[:2]))
+    assert all("image/png" in explorer.data and WIDGET not in explorer.data for explorer in explorers)
 
 
 @each_lesson

@@ -8,8 +8,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from ipywidgets import IntSlider
+from matplotlib.figure import Figure
 
 from helpers import files, paths, runtime
+from helpers.explorer_frames import read_fragment
+from helpers.explorers import join
 
 
 @pytest.fixture
@@ -84,6 +88,23 @@ def test_a_saved_figure_lies_under_its_lessons_number(run):
     plt.close(figure)
     assert path == run.folder / "figures" / "03_curves.png"
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("profile", "num_values"), [("smoke", 2), ("quick", 3)])
+def test_an_explorer_is_rendered_in_a_run_of_the_command_and_nowhere_else(profile, num_values, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RUNS", tmp_path)
+    monkeypatch.delenv(paths.FRAMES_VARIABLE, raising=False)
+    run = runtime.start_run("03_tiny", profile)
+    figure = Figure(figsize=(2, 1))
+    controls = {"level": IntSlider(1, description="level")}
+    explorer = join(figure, controls, lambda level: figure.suptitle(level), {"level": (0, 1, 2)}, "A number.")
+    assert run.save_explorer(explorer, "level") is explorer
+    assert explorer._repr_mimebundle_()[1] == {"explorer": "level"}
+    assert not run.folder.exists()
+    monkeypatch.setenv(paths.FRAMES_VARIABLE, "1")
+    run.save_explorer(explorer, "level")
+    text = (run.folder / "explorers" / "03_level.html").read_text(encoding="utf-8")
+    assert len(read_fragment(text).controls[0].values) == num_values
 
 
 def test_the_cpu_is_described_without_naming_the_machine():

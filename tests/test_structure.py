@@ -19,9 +19,19 @@ from helpers.plotting import plot_image
 
 HELPERS = ROOT / "helpers"
 SHARED = {"paths", "files", "runtime", "coco", "training", "cuda_graphs", "plotting", "average_precision", "generated"}
-SHARED |= {"explorers", "records", "images", "checkpoints", "identity", "predictions"}
+SHARED |= {"explorers", "explorer_frames", "records", "images", "checkpoints", "identity", "predictions"}
 PACKAGES = {"detection", "keypoints", "digits"}  # they import shared modules, and not each other
-WITHOUT_TORCH = {"paths", "files", "records", "identity", "images", "coco", "generated", "predictions"}
+WITHOUT_TORCH = {
+    "explorer_frames",
+    "paths",
+    "files",
+    "records",
+    "identity",
+    "images",
+    "coco",
+    "generated",
+    "predictions",
+}
 DATA_SETS = {"handout"}  # imports several packages; lessons import it
 TASKS = {"tasks"}  # build tasks: a lesson imports them, and they import what lessons import
 COURSE = "course"  # runs the course: imports everything, and is imported by nothing that a lesson imports

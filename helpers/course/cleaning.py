@@ -6,6 +6,7 @@ import re
 
 from nbformat import NotebookNode
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
 _TQDM_CLOCK = re.compile(r"\[\d\d:\d\d[<,]")
 
 
@@ -13,7 +14,8 @@ def clean(notebook: NotebookNode) -> NotebookNode:
     """Return an executed notebook as it is committed: sources, outputs, counts and ids, without metadata of the run.
 
     Progress bars of measurement cells are removed: without the state of its widget a bar shows 0 %. nbval does not
-    compare these cells.
+    compare these cells. An explorer is saved as its picture: without the state of its widget, JupyterLab shows an error
+    in its place, and no picture.
     """
     from nbstripout import strip_output
 
@@ -26,9 +28,11 @@ def clean(notebook: NotebookNode) -> NotebookNode:
             del cell.metadata["tags"]  # papermill gives every cell an empty list
         if "nbval-ignore-output" in cell.metadata.get("tags", []):
             is_bar = [
-                "application/vnd.jupyter.widget-view+json" in output.get("data", {})
-                and _TQDM_CLOCK.search(output.data.get("text/plain", ""))
+                WIDGET in output.get("data", {}) and _TQDM_CLOCK.search(output.data.get("text/plain", ""))
                 for output in cell.outputs
             ]
             cell.outputs = [output for output, bar in zip(cell.outputs, is_bar, strict=True) if not bar]
+        for output in cell.get("outputs", []):
+            if {WIDGET, "image/png"} <= set(output.get("data", {})):
+                del output["data"][WIDGET]
     return notebook

@@ -127,7 +127,8 @@ def run_lesson(
     """Run the lesson in `path` and return the path of the executed notebook in `folder`; see `run_notebook`."""
     notebook = lessons.read_notebook(path)
     lessons.read_parameters(notebook, path)  # a cell that is not valid Python is reported before the run starts
-    return run_notebook(notebook, path.stem, folder, profile, parameters, force, working_folder=path.parent)
+    with set_variable(paths.FRAMES_VARIABLE, "1"):
+        return run_notebook(notebook, path.stem, folder, profile, parameters, force, working_folder=path.parent)
 
 
 def run_notebook(
@@ -180,7 +181,8 @@ def _prepare_folder(execution: Execution) -> None:
     """
     try:
         execution.folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(execution.folder / "figures", ignore_errors=True)
+        for name in ("figures", "explorers"):
+            shutil.rmtree(execution.folder / name, ignore_errors=True)
         for path in (execution.executed, execution.unfinished, execution.results):
             path.unlink(missing_ok=True)
     except OSError as error:

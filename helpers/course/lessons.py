@@ -285,7 +285,7 @@ def compute_digest(notebook: NotebookNode, profile: str, parameters: Mapping[str
 
 def read_settings() -> dict[str, str]:
     """Return the environment's variables `WORKBOOK_…` that can change what a lesson computes, such as its photos."""
-    excluded = {paths.PROFILE_VARIABLE, paths.RUNS_VARIABLE}  # a parameter of each run, and a folder
+    excluded = {paths.PROFILE_VARIABLE, paths.RUNS_VARIABLE, paths.FRAMES_VARIABLE}  # no result depends on them
     return {name: text for name, text in os.environ.items() if name.startswith("WORKBOOK_") and name not in excluded}
 
 

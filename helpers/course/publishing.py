@@ -12,6 +12,7 @@ from nbformat import NotebookNode
 from helpers import files, paths
 from helpers.course.cleaning import clean
 from helpers.course.lessons import LessonFailed, find_code_cells, find_problems, read_notebook, show
+from helpers.explorer_frames import LARGEST_FRAGMENT
 
 LARGEST_NOTEBOOK = 1_000_000  # bytes; above it a repository viewer shows nothing
 
@@ -31,7 +32,7 @@ def find_machine_paths(notebook: NotebookNode) -> list[str]:
 
 
 def publish(executed: Path, notebook: Path, figures: Path) -> None:
-    """Write a finished `quick` run of seed 0 into the repository: the notebook, cleaned, and the lesson's figures.
+    """Write a finished `quick` run of seed 0 into the repository: the notebook, cleaned, and its figures and explorers.
 
     Raises:
         LessonFailed: the run has another profile or seed, shows paths of this machine or is too large; nothing is
@@ -44,6 +45,10 @@ def publish(executed: Path, notebook: Path, figures: Path) -> None:
     cleaned = clean(finished)
     if machine_paths := find_machine_paths(cleaned):
         raise LessonFailed(f"{executed.stem} shows paths of this machine: {'; '.join(machine_paths)}")
+    explorers = sorted((executed.parent / "explorers").glob("*.html"))
+    for explorer in explorers:
+        if (size := explorer.stat().st_size) > LARGEST_FRAGMENT:
+            raise LessonFailed(f"{explorer.name} has {size:,} bytes, over {LARGEST_FRAGMENT:,}: render fewer values")
     text = nbformat.writes(cleaned) + "\n"
     if (size := len(text.encode())) > LARGEST_NOTEBOOK:
         raise LessonFailed(f"{executed.stem} has {size:,} bytes, over {LARGEST_NOTEBOOK:,}: make its figures smaller")
@@ -54,4 +59,10 @@ def publish(executed: Path, notebook: Path, figures: Path) -> None:
         old.unlink()
     for figure in new:
         shutil.copyfile(figure, figures / figure.name)
-    print(f"published {show(notebook)} ({size / 1e3:.0f} kB), figures: {len(new)}", flush=True)
+    (figures / "explorers").mkdir(exist_ok=True)
+    for old in (figures / "explorers").glob(f"{executed.stem[:2]}_*.html"):
+        old.unlink()
+    for explorer in explorers:
+        shutil.copyfile(explorer, figures / "explorers" / explorer.name)
+    counts = f"figures: {len(new)}, explorers: {len(explorers)}"
+    print(f"published {show(notebook)} ({size / 1e3:.0f} kB), {counts}", flush=True)

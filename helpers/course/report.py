@@ -4,7 +4,7 @@ A report is the executed lessons one after another: their text, text cells that 
 numbers. In the HTML file code is folded; the PDF leaves it out. `report_cells` makes sanitised HTML of each cell,
 pandoc (with `report.lua`) makes of it the HTML file and the source of the PDF, and typst typesets the PDF. Both come as
 wheels, and neither needs LaTeX, a browser or a network. The HTML file contains its pictures, and its formulas are
-MathML, which browsers draw without a script.
+MathML, which browsers draw without a script. Explorers move in the HTML file; the PDF has their saved pictures.
 
 Nothing in a cell stops a report: what cannot be shown is listed at its end, with lesson and cell.
 """
@@ -17,7 +17,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -30,8 +30,17 @@ from nbformat import NotebookNode
 
 from helpers import files, paths
 from helpers.course.cleaning import clean
-from helpers.course.lessons import LessonFailed, find_lessons, find_problems, is_up_to_date, read_notebook, show
+from helpers.course.lessons import (
+    FIGURES,
+    LessonFailed,
+    find_lessons,
+    find_problems,
+    is_up_to_date,
+    read_notebook,
+    show,
+)
 from helpers.course.report_cells import LessonCells, find_unknown_letters, frame, read_text, shorten
+from helpers.explorer_frames import SCRIPT_HASH, FragmentError, read_fragments
 
 REPORTS = paths.DATA / "reports"
 STYLE = Path(__file__).with_name("report.css")
@@ -41,7 +50,9 @@ FONTS = sorted(Path(matplotlib.get_data_path(), "fonts", "ttf").glob("DejaVuSans
 PANDOC_LIMIT = 60  # seconds; a report takes about two
 PANDOC_MEMORY = "1g"  # a report takes less than 0.2
 LONGEST_SOURCE = 300  # characters of a line about where outputs are from, or why there is no report
-SECURITY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the browser runs and fetches nothing
+SECURITY = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src '{SCRIPT_HASH}'"
+"""The browser fetches nothing, and runs no script but the one that moves explorers."""
+_PICTURE = re.compile(r'<p><img\s+src="([0-9a-f]{24})\.png"[^>]*></p>')  # alone in its paragraph, as pandoc writes it
 _NAVIGATION = re.compile(r"^.*\]\(\.\./README\.md\).*$", flags=re.MULTILINE)  # links between files, not for a report
 
 
@@ -67,6 +78,7 @@ class Lesson:
     path: Path  # of the lesson; the pictures of its text cells are found in its folder
     notebook: NotebookNode
     source: str  # in words, where its outputs are from
+    explorers: Path | None = None  # folder of the fragments of its explorers
 
 
 @dataclass(frozen=True)
@@ -106,7 +118,7 @@ def find_executed(path: Path, profile: str) -> Lesson:
     run = paths.RUNS / path.stem / profile / path.name
     try:
         if is_up_to_date(lesson, run, profile):
-            return Lesson(path, clean(read_notebook(run)), f"the run at {profile}")
+            return Lesson(path, clean(read_notebook(run)), f"the run at {profile}", run.parent / "explorers")
         problems = find_problems(lesson)
         lesson = clean(lesson)
     except LessonFailed as error:  # of the cell of parameters
@@ -114,7 +126,7 @@ def find_executed(path: Path, profile: str) -> Lesson:
     except (AttributeError, KeyError, TypeError) as error:  # metadata that are no mappings
         raise LessonFailed(f"{show(path)} has metadata that Jupyter does not write ({shorten(repr(error))})") from error
     saved = "its saved outputs" + (f", but {'; '.join(problems)}" if problems else "")
-    return Lesson(path, lesson, shorten(saved, length=LONGEST_SOURCE))
+    return Lesson(path, lesson, shorten(saved, length=LONGEST_SOURCE), FIGURES / "explorers")
 
 
 def render_lesson(lesson: Lesson, folder: Path) -> tuple[list[Cell], list[str]]:
@@ -129,7 +141,30 @@ def render_lesson(lesson: Lesson, folder: Path) -> tuple[list[Cell], list[str]]:
             origin = f"Figures and numbers: {lesson.source}. The text is about a run at quick."
             html = f'<div id="lesson-{renderer.prefix}"></div>{html}<p><em>{escape(origin)}</em></p>'
         cells.append(Cell(place, html, read_text(cell.source)))
+    if lesson.explorers is not None:
+        write_explorers(renderer.explorers, lesson.explorers, renderer.prefix, folder)
     return cells, renderer.left_out
+
+
+def write_explorers(names: Mapping[str, str], explorers: Path, lesson: str, folder: Path) -> None:
+    """Write the fragments of explorers beside their saved pictures, whose place they take in the HTML file.
+
+    Args:
+        names: of the explorers, by the files of their saved pictures.
+        explorers: folder of the fragments.
+        lesson: two-digit number.
+        folder: holds the pictures.
+
+    Raises:
+        LessonFailed: a file is no fragment.
+    """
+    try:
+        fragments = read_fragments(explorers, lesson)
+    except FragmentError as error:
+        raise LessonFailed(f"{show(explorers)}: {error}; run the lesson again") from error
+    for picture, name in names.items():
+        if name in fragments:
+            files.write_text((folder / picture).with_suffix(".html"), fragments[name])
 
 
 def run_pandoc(text: str, *options: str) -> str:
@@ -238,11 +273,16 @@ def _make_html(document: dict[str, Any], title: Sequence[str], folder: Path) -> 
         *title,
     )
 
+    def show_explorer(picture: re.Match[str]) -> str:
+        fragment = folder / f"{picture[1]}.html"
+        return fragment.read_text(encoding="utf-8") if fragment.is_file() else picture[0]
+
     def embed(source: re.Match[str]) -> str:
         picture = folder / source[1]
         coded = base64.b64encode(picture.read_bytes()).decode()
         return f'src="data:image/{picture.suffix[1:]};base64,{coded}"'
 
+    html = _PICTURE.sub(show_explorer, html)
     return re.sub(r'src="([0-9a-f]{24}\.(?:png|jpeg|gif|webp))"', embed, html)
 
 

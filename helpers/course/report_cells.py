@@ -277,6 +277,7 @@ class LessonCells:
         self._attachments: Mapping[str, Any] = {}
         self._identifiers: set[str] = set()
         self._shares: dict[str, float] = {}
+        self.explorers: dict[str, str] = {}  # names of explorers by the files of their saved pictures
 
     def render(self, number: int, cell: NotebookNode) -> tuple[str, str]:
         """Return the place of a cell in words and its HTML: sanitised, in one `div` that carries the place."""
@@ -310,14 +311,14 @@ class LessonCells:
             return f"<pre>{escape(source)}</pre>"
 
     def _render_output(self, output: NotebookNode) -> str:
-        """Return the sanitised HTML of an output of a code cell; widgets and warnings give nothing."""
+        """Return the sanitised HTML of an output of a code cell; warnings and bare widgets give nothing."""
         if output.output_type == "stream":
             lines = [line.rsplit("\r", 1)[-1] for line in read_text(output.get("text", "")).split("\n")]
             return "" if output.get("name") == "stderr" else _show_output("\n".join(lines))
         if output.output_type == "error":
             return _show_output(f"{read_text(output.get('ename'))}: {read_text(output.get('evalue'))}")
         data = output.get("data", {})
-        if WIDGET in data:
+        if WIDGET in data and "image/png" not in data:
             return ""
         if is_source(output):
             return f'<pre class="python folded"><code>{escape(read_text(data["text/plain"]).strip())}</code></pre>'
@@ -325,7 +326,12 @@ class LessonCells:
         if kind is None:
             self.leave_out(f"an output of kind {shorten(', '.join(map(str, data)) or 'unknown')}")
             return ""
-        return self._render_data(kind, read_text(data[kind]), output.get("metadata", {}).get(kind, {}))
+        metadata = output.get("metadata", {})
+        html = self._render_data(kind, read_text(data[kind]), metadata.get(kind, {}))
+        picture = re.match(r'<p><img src="([0-9a-f]{24}\.png)"', html)
+        if picture and isinstance(name := metadata.get("explorer"), str):
+            self.explorers[picture[1]] = name
+        return html
 
     def _render_data(self, kind: str, text: str, metadata: object) -> str:
         """Return the sanitised HTML of an output's data of one kind."""

@@ -28,6 +28,7 @@ from helpers.course.site_api import find_classes, read_summary, write_page
 from helpers.course.site_checks import check_site
 from helpers.course.site_lessons import prepare_lesson, read_texts
 from helpers.course.site_math import write_font
+from helpers.explorer_frames import FragmentError, read_fragments
 
 SITE = paths.DATA / "site"
 STYLE = Path(__file__).with_name("site.css")
@@ -219,7 +220,7 @@ def assemble(workbook: Workbook, source: Path) -> None:
     """Write the source of the site into the folder `source`: pages as Markdown, lessons as notebooks, style, figures.
 
     Raises:
-        LessonFailed: a lesson cannot be read.
+        LessonFailed: a lesson or an explorer cannot be read.
     """
     pages = workbook.find_pages()
     (source / "_static").mkdir(parents=True)
@@ -235,7 +236,11 @@ def assemble(workbook: Workbook, source: Path) -> None:
     for name, page in pages.items():
         path = workbook.root / name
         if path.suffix == ".ipynb":
-            lesson = prepare_lesson(read_notebook(path), read_texts(figure_texts, path.stem[:2]))
+            try:
+                explorers = read_fragments(figures.parent / "explorers", path.stem[:2])
+            except FragmentError as error:
+                raise LessonFailed(f"figures/explorers/{error}: publish the lesson again") from error
+            lesson = prepare_lesson(read_notebook(path), read_texts(figure_texts, path.stem[:2]), explorers)
             for cell in lesson.cells:
                 if cell.cell_type == "markdown":
                     cell.source = rewrite_links(cell.source, name, workbook, pages)

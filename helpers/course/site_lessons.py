@@ -1,7 +1,7 @@
 """Lessons as pages of the site: their saved outputs, with alternative texts, and without what needs a kernel.
 
 Nothing is executed. Sources of functions are highlighted by the site, so that they follow its dark mode. Where an
-explorer would stand, its saved picture is shown, or else a sentence.
+explorer would stand, its fragment is shown, whose sliders move without a kernel; or its saved picture, or a sentence.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ABOUT_A_FIGURE = re.compile(
 )
 
 
-def prepare_lesson(lesson: NotebookNode, texts: Mapping[str, str]) -> NotebookNode:
+def prepare_lesson(lesson: NotebookNode, texts: Mapping[str, str], explorers: Mapping[str, str]) -> NotebookNode:
     """Return a copy of a lesson as the site shows it.
 
     Links to the lessons before and after and hidden tests are left out, solutions are folded, and every figure has an
@@ -40,6 +40,7 @@ def prepare_lesson(lesson: NotebookNode, texts: Mapping[str, str]) -> NotebookNo
     Args:
         lesson: with its saved outputs.
         texts: alternative texts of its figures by the name under which a cell saves them.
+        explorers: fragments of its explorers by the name under which a cell saves them.
     """
     lesson = copy.deepcopy(lesson)
     lesson.metadata.pop("widgets", None)
@@ -56,14 +57,22 @@ def prepare_lesson(lesson: NotebookNode, texts: Mapping[str, str]) -> NotebookNo
             options["image"] = {"alt": describe_figure(lesson, position, texts)}
         if options:
             cell.metadata["mystnb"] = options
-        cell.outputs = [prepare_output(output) for output in cell.outputs]
+        cell.outputs = [prepare_output(output, explorers) for output in cell.outputs]
     return lesson
 
 
-def prepare_output(output: NotebookNode) -> NotebookNode:
-    """Return an output as the site shows it: an explorer's picture or a sentence, source as Markdown, others as is."""
+def prepare_output(output: NotebookNode, explorers: Mapping[str, str]) -> NotebookNode:
+    """Return an output as the site shows it: an explorer's fragment, source as Markdown, others as they are.
+
+    Args:
+        output: of a code cell.
+        explorers: fragments by name; without one, an explorer is its saved picture or a sentence.
+    """
     data = output.get("data", {})
-    if WIDGET in data:
+    name = output.get("metadata", {}).get("explorer")
+    if name in explorers:
+        output["data"] = {"text/html": explorers[name]}
+    elif WIDGET in data:
         pictures = {kind: data[kind] for kind in PICTURES if kind in data}
         output["data"] = pictures or {"text/markdown": RUN_IT}
     elif is_source(output):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
-from ipywidgets import FloatSlider, IntSlider, SelectionSlider, ToggleButtons, VBox
+from ipywidgets import FloatSlider, IntSlider, SelectionSlider, ToggleButtons
 from jaxtyping import Bool, Float, Int, UInt8
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -42,7 +42,8 @@ from helpers.detection.nms import Candidates, InferenceConfig, Suppression, supp
 from helpers.detection.receptive_fields import STRIDES, Objects, compute_receptive_fields, measure_sensitivity
 from helpers.detection.scenes import CLASS_NAMES, IMAGE_SIZE, Palette, SceneConfig
 from helpers.detection.training import Detector
-from helpers.explorers import join
+from helpers.explorer_frames import MOST_FRAMES
+from helpers.explorers import Explorer, join
 from helpers.plotting import COLOURS, TRUTH_COLOUR
 
 NO_BOX = np.zeros((0, 4), np.float32)
@@ -95,7 +96,7 @@ def describe_look(seed: int, config: SceneConfig) -> LookDescription:
     )
 
 
-def explore_looks() -> VBox:
+def explore_looks() -> Explorer:
     """Return controls for the look of a scene above its true boxes and the detections of the colour baseline."""
     figure = Figure(figsize=(6.4, 3.7), layout="constrained")
     truth, colours = figure.subplots(1, 2)
@@ -119,7 +120,14 @@ def explore_looks() -> VBox:
         title = f"by colour: {look.num_right} of {(~look.ignored).sum()} detected, {look.is_wrong.sum()} wrong"
         update_scene(look.image, NO_BOX, look.predicted_boxes, colours, title, hatched=NO_ROW, crossed=look.is_wrong)
 
-    return join(figure, controls, draw)
+    frame_values = {
+        "palette": get_args(Palette),
+        "texture": (0, 60, 120),
+        "noise": (0, 20),
+        "seed": (641, 642),
+    }
+    text = "A scene with its true boxes, and the same scene with the boxes that the colour baseline detects."
+    return join(figure, controls, draw, frame_values, text)
 
 
 # Anchor matching
@@ -183,7 +191,7 @@ def describe_matching(
     return levels
 
 
-def explore_matching() -> VBox:
+def explore_matching() -> Explorer:
     """Return controls for an object, the anchors and the thresholds above the anchors matched to the object."""
     figure = Figure(figsize=(8.2, 3.3), layout="constrained")
     axes = figure.subplots(1, 3)
@@ -208,7 +216,13 @@ def explore_matching() -> VBox:
             title = f"level {number}: best IoU {level.best_iou:.2f}\n{positive}, {ignored}"
             update_matching(box, level.best_anchor, level.cells, ax, title, colour=COLOURS[number])
 
-    return join(figure, controls, draw)
+    frame_values = {
+        "size": (24, 40, 60, 78, 110, 160),
+        "name": tuple(ANCHOR_SETS),
+        "positive_from": (0.5, 0.6, 0.7, 0.8),
+    }
+    text = "A square object on the cells of three levels: cells with positive and with ignored anchors."
+    return join(figure, controls, draw, frame_values, text)
 
 
 # Suppression and score threshold
@@ -273,7 +287,7 @@ def describe_threshold(outcome: SuppressionOutcome, image: int, score_threshold:
     return ThresholdDescription(detections, is_wrong[:num_detections], num_right, is_missed, curves, ap)
 
 
-def explore_suppression(dataset: ShapeDetectionDataset, candidates: Candidates) -> VBox:
+def explore_suppression(dataset: ShapeDetectionDataset, candidates: Candidates) -> Explorer:
     """Return controls for suppression and score threshold above one image's detections and the precision of all.
 
     Args:
@@ -317,7 +331,14 @@ def explore_suppression(dataset: ShapeDetectionDataset, candidates: Candidates) 
         title = f"AP@0.5 {everything.ap:.3f}, above score {score:.2f}: {above.ap:.3f}"
         update_curves(everything.curves, above.curves, precision, title)
 
-    return join(figure, controls, draw)
+    frame_values = {
+        "nms_threshold": (0.3, 0.5, 0.7, 1.0),
+        "score": (0.0, 0.2, 0.5, 0.8),
+        "nms": get_args(Suppression),
+        "image": range(min(3, len(dataset))),
+    }
+    text = "Remaining detections in one image, with missed objects hatched, and precision-recall curves of all images."
+    return join(figure, controls, draw, frame_values, text)
 
 
 # Receptive field of a cell
@@ -367,7 +388,7 @@ def describe_cell(
     )
 
 
-def explore_cells(detectors: Mapping[str, Detector], dataset: ShapeDetectionDataset) -> VBox:
+def explore_cells(detectors: Mapping[str, Detector], dataset: ShapeDetectionDataset) -> Explorer:
     """Return controls for a place in an image above the receptive fields and predictions of the three cells there.
 
     Args:
@@ -407,4 +428,11 @@ def explore_cells(detectors: Mapping[str, Detector], dataset: ShapeDetectionData
                 place=(x, y),
             )
 
-    return join(figure, controls, draw)
+    places = (18, 66, 114, 162, 210)
+    frame_values = {
+        "x": places,
+        "y": places,
+        "network": tuple(detectors)[: MOST_FRAMES // len(places) ** 2],
+    }
+    text = "One image three times, with the receptive field and the prediction of the cell at a place, by level."
+    return join(figure, controls, draw, frame_values, text)

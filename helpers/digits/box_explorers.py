@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from ipywidgets import FloatSlider, ToggleButtons, VBox
+from ipywidgets import FloatSlider, ToggleButtons
 from jaxtyping import Float64
 from matplotlib.figure import Figure
 from torchvision.ops import box_iou
@@ -17,7 +17,7 @@ from torchvision.ops import box_iou
 from helpers.digits.box_figures import LOSS_LABELS, SMOOTH_L1_SHARE, plot_bars, plot_pair, update_bars, update_pair
 from helpers.digits.box_losses import measure_loss
 from helpers.digits.loss import BOX_LOSSES
-from helpers.explorers import join
+from helpers.explorers import Explorer, join
 
 TRUE_BOX = (0.0, 0.0, 1.0, 2.0)
 """True box of a digit, in units of its width; it is twice as high as wide."""
@@ -53,7 +53,7 @@ def describe_pair(right: float, down: float, width: float, height: float) -> Pai
     return PairDescription(predicted[0].numpy(), iou, (losses * shares).numpy(), gradients.numpy())
 
 
-def explore_losses() -> VBox:
+def explore_losses() -> Explorer:
     """Return sliders for position and size of a box above a figure of both boxes, the losses and the gradients."""
     figure = Figure(figsize=(9.0, 3.4), layout="constrained")
     pair_ax, loss_ax, gradient_ax = figure.subplots(1, 3, width_ratios=(1.1, 1, 1))
@@ -83,4 +83,10 @@ def explore_losses() -> VBox:
         np.linalg.norm(description.gradients, axis=1), BOX_LOSSES, gradient_ax, "length of the gradient", limit=3.0
     )
     gradient_ax.set_yticklabels([])
-    return join(figure, {**sliders, "loss": buttons}, draw)
+    frame_values = {
+        "right": (0.0, 0.25, 0.5, 1.0, 1.5, 2.0),
+        "width": (0.5, 1.0, 2.0),
+        "loss": range(len(BOX_LOSSES)),
+    }
+    text = "A true and a predicted box with arrows along the gradient, and five losses with their gradients as bars."
+    return join(figure, {**sliders, "loss": buttons}, draw, frame_values, text)

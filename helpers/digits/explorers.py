@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from ipywidgets import FloatSlider, IntSlider, SelectionSlider, ToggleButtons, VBox
+from ipywidgets import FloatSlider, IntSlider, SelectionSlider, ToggleButtons
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 
@@ -22,7 +22,7 @@ from helpers.digits.anchors import ANCHOR_SETS, STRIDES, AnchorSet, Resize, meas
 from helpers.digits.figures import plot_anchors, plot_reading, update_anchors, update_reading
 from helpers.digits.metrics import NO_NUMBER
 from helpers.digits.reading import ReadingConfig, read_numbers, suppress
-from helpers.explorers import join
+from helpers.explorers import Explorer, join
 
 NO_BOX = np.empty((0, 4))
 ASPECT = 1333 / 800
@@ -64,7 +64,7 @@ def describe_anchors(
     )
 
 
-def explore_anchors(image: UInt8[np.ndarray, "H W 3"], box: Float[np.ndarray, " 4"]) -> VBox:
+def explore_anchors(image: UInt8[np.ndarray, "H W 3"], box: Float[np.ndarray, " 4"]) -> Explorer:
     """Return controls for resize and anchor set above a figure of the resized image, one digit and all shapes."""
     figure = Figure(figsize=(5.6, 3.4), layout="constrained")
     ax = figure.subplots()
@@ -87,7 +87,8 @@ def explore_anchors(image: UInt8[np.ndarray, "H W 3"], box: Float[np.ndarray, " 
     description, title = describe(800, "report")
     size, digit_box, shapes, best, _ = description
     plot_anchors(image, size, digit_box, shapes, shapes[best], ax, title)
-    return join(figure, controls, draw)
+    text = "A resized image with the box of one digit, and all anchor shapes around it; the best one is emphasised."
+    return join(figure, controls, draw, {"side": sides, "name": tuple(ANCHOR_SETS)}, text)
 
 
 class ReadingDescription(NamedTuple):
@@ -106,7 +107,7 @@ def describe_reading(detections: Detections, score_threshold: float, nms_thresho
 
 def explore_reading(
     images: Sequence[UInt8[np.ndarray, "_h _w 3"]], detections: Sequence[Detections], numbers: Sequence[str]
-) -> VBox:
+) -> Explorer:
     """Return sliders for image and thresholds above a figure of the image with the remaining digits.
 
     Args:
@@ -127,4 +128,10 @@ def explore_reading(
         title = f"{numbers[index]} is read as {number}: score from {score:.2f}, NMS above {nms:.2f}"
         update_reading(images[index], NO_BOX, boxes, digits, ax, title)
 
-    return join(figure, controls, draw)
+    frame_values = {
+        "score": (0.05, 0.2, 0.5, 0.8, 0.95),
+        "index": range(min(5, len(images))),
+        "nms": (0.3, 0.5, 0.9),
+    }
+    text = "A photo of a house number with the boxes and digits that remain after both thresholds."
+    return join(figure, controls, draw, frame_values, text)

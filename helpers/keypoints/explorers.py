@@ -11,13 +11,14 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
-from ipywidgets import FloatSlider, IntSlider, SelectionSlider, ToggleButtons, VBox
+from ipywidgets import FloatSlider, IntSlider, SelectionSlider, ToggleButtons
 from jaxtyping import Float, Float32, Float64, UInt8
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from helpers.explorers import join
+from helpers.explorer_frames import MOST_FRAMES
+from helpers.explorers import Explorer, join
 from helpers.keypoints.ablations import DSNT, JOINT, Row, average, make_perfect_outputs, select_rows
 from helpers.keypoints.codecs import DSNTCodec, HeatmapCodec
 from helpers.keypoints.figures import (
@@ -72,7 +73,7 @@ def describe_codec(
     return CodecDescription(heatmap[0, 0].numpy(), decoded[0, 0].numpy(), (decoded - point).norm().item())
 
 
-def explore_codec() -> VBox:
+def explore_codec() -> Explorer:
     """Return sliders for sigma, resolution, decoder, noise and the position of the point, above its map."""
     figure = Figure(figsize=(7.2, 3.9), layout="constrained")
     whole, near = figure.subplots(1, 2)
@@ -95,12 +96,18 @@ def explore_codec() -> VBox:
     whole.set(xlabel="x (px)", ylabel="y (px)")
     near.set_xlabel("x (px)")
     figure.legend(*whole.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    return join(figure, controls, lambda **values: draw(update_codec, **values))
+    frame_values = {
+        "sigma": (0.5, 1.0, 1.5, 2.0, 3.0, 4.0),
+        "size": (16, 32, 64, 128),
+        "decoder": get_args(Decoder),
+    }
+    text = "Target heatmap of one point, whole and enlarged, with the true point and the decoded point."
+    return join(figure, controls, lambda **values: draw(update_codec, **values), frame_values, text)
 
 
 def explore_stages(
     images: UInt8[np.ndarray, "M H W"], maps: Float[np.ndarray, "S M K h w"], stages: Sequence[str]
-) -> VBox:
+) -> Explorer:
     """Return sliders for the stage of a training and for the image, above the maps that the network predicts.
 
     Args:
@@ -114,7 +121,13 @@ def explore_stages(
         "stage": SelectionSlider(options=list(zip(stages, range(len(stages)), strict=True)), description="stage"),
         "image": IntSlider(0, min=0, max=len(images) - 1, description="image"),
     }
-    return join(figure, controls, lambda stage, image: update_maps(images[image], maps[stage, image], axes))
+    frame_values = {"stage": range(len(stages)), "image": range(min(len(images), MOST_FRAMES // len(stages)))}
+    text = "Heatmaps that the network predicts for the five points of a stick figure, drawn over the figure."
+
+    def draw(stage: int, image: int) -> None:
+        update_maps(images[image], maps[stage, image], axes)
+
+    return join(figure, controls, draw, frame_values, text)
 
 
 SHOWN_COLUMNS = {
@@ -167,7 +180,7 @@ def describe_row(rows: Sequence[Row], variant: str, decoder: RowDecoder, point: 
     return RowDescription(heatmap[0, 0].numpy(), decoded.numpy(), ceiling, used_decoder, np.array(pck), numbers)
 
 
-def explore_rows(rows: Sequence[Row]) -> VBox:
+def explore_rows(rows: Sequence[Row]) -> Explorer:
     """Return sliders that choose two rows, A and B, of the ablation table, above their targets, PCK and numbers.
 
     Args:
@@ -208,7 +221,9 @@ def explore_rows(rows: Sequence[Row]) -> VBox:
             lines.append(f"{label:21}{_format(row_a.numbers[label])}{_format(row_b.numbers[label])}")
         text.set_text("\n".join(lines))
 
-    return join(figure, controls, draw)
+    frame_values = {"a": variants[: MOST_FRAMES // len(decoders)], "a_decoder": decoders}
+    text = "Two rows of the ablation table, A and B: their targets with the decoded point, PCK curves and numbers."
+    return join(figure, controls, draw, frame_values, text)
 
 
 def _format(value: float) -> str:

@@ -129,6 +129,23 @@ def test_a_seed_reaches_the_notebook_as_a_parameter(tmp_path, folder, capsys):
         publishing.publish(folder / "07_tiny.ipynb", path, tmp_path / "figures")
 
 
+def test_a_lesson_renders_its_explorers_and_those_of_an_earlier_run_are_removed(tmp_path, folder, monkeypatch):
+    monkeypatch.delenv(paths.FRAMES_VARIABLE, raising=False)
+    (folder / "explorers").mkdir(parents=True)
+    (folder / "explorers" / "07_old.html").write_text("old")
+    source = f"import os\nprint('renders', os.environ.get({paths.FRAMES_VARIABLE!r}))"
+    executed = read_notebook(execution.run_lesson(write_lesson(tmp_path, folder, source), folder, "quick"))
+    assert "renders 1" in [output.text.strip() for cell in executed.cells[3:4] for output in cell.outputs]
+    assert not (folder / "explorers").exists()
+    assert paths.FRAMES_VARIABLE not in os.environ
+
+
+def test_rendering_explorers_changes_no_result_and_no_identity(monkeypatch):
+    before = lessons.read_settings()
+    monkeypatch.setenv(paths.FRAMES_VARIABLE, "1")
+    assert lessons.read_settings() == before
+
+
 def test_a_failing_cell_is_named_and_its_notebook_kept_under_another_name(tmp_path, folder, capsys):
     path = write_lesson(tmp_path, folder, "x = 1", "1 / 0", "print('never')")
     folder.mkdir(parents=True)

@@ -27,7 +27,36 @@ def test_a_published_notebook_keeps_outputs_and_ids_and_loses_the_metadata_of_th
     assert cell.id == read_notebook(executed).cells[0].id
     assert cell.execution_count == 1
     assert cell.outputs[0].text == "42\n"
-    assert sorted(file.name for file in figures.iterdir()) == ["01_other.png", "07_new.png"]
+    assert sorted(file.name for file in figures.glob("*.png")) == ["01_other.png", "07_new.png"]
+
+
+def test_the_explorers_of_a_run_replace_those_of_the_lesson_and_no_others(tmp_path, folder):
+    executed = make_finished_run(folder)
+    (folder / "explorers").mkdir()
+    (folder / "explorers" / "07_new.html").write_text("new")
+    published = tmp_path / "figures" / "explorers"
+    published.mkdir(parents=True)
+    (published / "07_old.html").write_text("old")
+    (published / "01_other.html").write_text("other")
+    publishing.publish(executed, tmp_path / "07_tiny.ipynb", tmp_path / "figures")
+    assert sorted(file.name for file in published.iterdir()) == ["01_other.html", "07_new.html"]
+
+
+def test_an_explorer_that_is_too_large_is_not_published(tmp_path, folder):
+    executed = make_finished_run(folder)
+    (folder / "explorers").mkdir()
+    (folder / "explorers" / "07_new.html").write_text("x" * 500_001)
+    with pytest.raises(lessons.LessonFailed, match=r"07_new\.html has 500,001 bytes"):
+        publishing.publish(executed, tmp_path / "07_tiny.ipynb", tmp_path / "figures")
+    assert not (tmp_path / "07_tiny.ipynb").exists()
+
+
+def test_a_saved_explorer_is_its_picture_because_no_widget_is_behind_it(folder):
+    data = {"application/vnd.jupyter.widget-view+json": {"model_id": "a"}, "image/png": "AAAA", "text/plain": "a"}
+    explorer = new_output("execute_result", data=data, metadata={"explorer": "codec"}, execution_count=1)
+    (cell,) = cleaning.clean(read_notebook(make_finished_run(folder, explorer))).cells
+    assert cell.outputs[0].data == {"image/png": "AAAA", "text/plain": "a"}
+    assert cell.outputs[0].metadata == {"explorer": "codec"}
 
 
 def test_a_stuck_progress_bar_is_published_only_where_nbval_compares_it(folder, tmp_path):

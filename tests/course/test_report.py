@@ -1,10 +1,12 @@
 """Reports: all that Jupyter displays arrives in both files, nothing runs or is fetched, and nothing stops a report."""
 
 import base64
+import hashlib
 import io
 import random
 import re
 import threading
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -20,6 +22,7 @@ from PIL import Image
 from helpers import paths
 from helpers.course import cli, lessons, publishing, report, report_cells
 from helpers.course.report import Assignment
+from helpers.explorer_frames import FrameControl, Frames, save_fragment
 
 TINY = Assignment("tiny", "A tiny assignment", ("01", "02"))
 WIDGET = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "VBox(children=())"}
@@ -707,6 +710,28 @@ def test_warnings_and_widgets_are_left_out(page):
     assert "VBox" not in page
 
 
+def test_an_explorer_moves_in_the_html_file_and_is_its_picture_in_the_pdf(tmp_path):
+    data = base64.b64encode(encode("WEBP")).decode()
+    controls = [FrameControl("size", ["1", "2"], 0, True)]
+    save_fragment(Frames("01_dot", "A dot.", "", controls, 20, 10, data, [data], [0, 0]), tmp_path / "01_dot.html")
+    explorer = new_output("execute_result", {"image/png": draw(100)}, metadata={"explorer": "dot"})
+    other = new_output("display_data", {"image/png": draw(120)})
+    notebook = new_notebook(cells=[new_markdown_cell("# 01"), new_code_cell("1", outputs=[explorer, other])])
+    lesson = report.Lesson(tmp_path / "01_lesson.ipynb", notebook, "saved", tmp_path)
+    html = report.write_report(TINY, [lesson], tmp_path).files[0]
+    page = html.read_text(encoding="utf-8")
+    assert page.count('class="explorer"') == 1
+    assert page.count("data:image/png;base64,") == 1
+    allowed = re.search(r"script-src '(sha256-[^']*)'", page)[1]
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert allowed == "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    without = report.write_report(TINY, [replace(lesson, explorers=None)], tmp_path)
+    assert without.files[0].read_text(encoding="utf-8").count("data:image/png;base64,") == 2
+    (tmp_path / "01_dot.html").write_text("<p>")
+    with pytest.raises(lessons.LessonFailed, match=r"01_dot\.html"):
+        report.write_report(TINY, [lesson], tmp_path)
+
+
 def test_formulas_are_drawn_by_the_browser_itself(page):
     assert "<mfrac>" in page
     assert "\\frac" not in re.sub(r"<annotation.*?</annotation>", "", page)
@@ -714,6 +739,7 @@ def test_formulas_are_drawn_by_the_browser_itself(page):
 
 def test_a_report_needs_nothing_beside_it_and_no_network(page):
     assert "<script" not in page
+    assert "default-src 'none'" in page
     assert re.findall(r'(?:\ssrc|<link[^>]*href)="(?!data:)', page) == []
     assert re.findall(r"url\((?!data:)", page) == []
     assert re.findall(r'href="(?!#)([^"]*)"', page) == ["https://example.org/"]  # the reader's own link, to be clicked
@@ -784,7 +810,9 @@ def test_the_command_writes_both_reports_of_the_lessons_as_they_are_saved(tmp_pa
         page = (tmp_path / f"{assignment.name}.html").read_text(encoding="utf-8")
         lesson_paths = lessons.find_lessons(assignment.lessons)
         cells = [cell for path in lesson_paths for cell in lessons.find_code_cells(nbformat.read(path, as_version=4))]
-        figures = [output for cell in cells for output in cell.outputs if "image/png" in output.get("data", {})]
+        outputs = [output for cell in cells for output in cell.outputs if "image/png" in output.get("data", {})]
+        figures = [output for output in outputs if "explorer" not in output.get("metadata", {})]
+        assert page.count('class="explorer"') == len(outputs) - len(figures)
         assert page.count("data:image/png;base64,") == len(figures)
         assert page.count("<h1") == len(lesson_paths) + 1
         assert page.count("<details>") >= len(cells)

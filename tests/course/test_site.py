@@ -15,12 +15,14 @@ from helpers.course.lessons import LessonFailed
 from helpers.course.site import Workbook, build_site, rewrite_links, write_glossary
 from helpers.course.site_checks import check_site, read_page
 from helpers.course.site_lessons import RUN_IT, WIDGET
+from helpers.explorer_frames import FrameControl, Frames, save_fragment
 from helpers.paths import ROOT
 from tests.course.tiny import write_notebook
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of the theme and of myst-nb
 REPOSITORY = "https://github.com/someone/workbook"
 PHONE = {"width": 390, "height": 844}  # pixels
+WEBP = base64.b64encode(b"RIFF\0\0\0\0WEBP").decode()
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 
@@ -48,13 +50,16 @@ def workbook(tmp_path):
     )
     picture = new_output("display_data", {"image/png": PIXEL})
     explorer = new_output("execute_result", {WIDGET: {"model_id": "a"}, "text/plain": "VBox(children=())"})
+    frames = Frames("01_dot", "A dot.", "", [FrameControl("size", ["1", "2"], 0, True)], 1, 1, WEBP, [WEBP], [0, 0])
+    save_fragment(frames, root / "figures" / "explorers" / "01_dot.html")
+    moving = new_output("execute_result", {"image/png": PIXEL}, metadata={"explorer": "dot"})
     for number, name in (("01", "first"), ("02", "second")):
         title = new_markdown_cell(
             f"# {number} · A lesson\n\nText.\n\n[next](02_second.ipynb) · [contents](../README.md)"
         )
         links = "See [the module](../helpers/detection/boxes.py) and [01](01_first.ipynb), $x^2$."
         text = new_markdown_cell(f"{links}\n\n![A dot](../figures/dot.png)")
-        code = new_code_cell('run.save_figure(figure, "loss")', outputs=[picture, explorer])
+        code = new_code_cell('run.save_figure(figure, "loss")', outputs=[picture, explorer, moving])
         write_notebook(root / "notebooks" / f"{number}_{name}.ipynb", title, text, code)
     return Workbook(root, REPOSITORY)
 
@@ -72,6 +77,9 @@ def test_a_made_up_workbook_becomes_a_site(workbook, tmp_path):
     assert not (built.folder / "figures" / "dot.png").exists()  # shown, so Sphinx has copied it with the outputs
     assert RUN_IT.strip("*") in lesson
     assert "VBox" not in lesson
+    assert lesson.count('class="explorer" id="explorer-01_dot"') == 1
+    assert 'alt="A dot. size: 1."' in lesson
+    assert 'class="explorer"' not in (built.folder / "notebooks" / "02_second.html").read_text()
     assert 'href="../api/detection/boxes.html"' in lesson
     assert f"{REPOSITORY}/blob/main/LICENSE" in (built.folder / "index.html").read_text()
     area = (built.folder / "api" / "detection" / "boxes.html").read_text()
@@ -97,6 +105,12 @@ def test_a_site_that_fails_leaves_the_one_before_it_as_it_was(workbook, tmp_path
     with pytest.raises(LessonFailed, match=r"warnings.*guide\.md.*nowhere\.md"):
         build_site(workbook, tmp_path / "site")
     assert (tmp_path / "site" / "index.html").read_text() == "before"
+
+
+def test_a_broken_explorer_is_named(workbook, tmp_path):
+    (workbook.root / "figures" / "explorers" / "01_dot.html").write_text("<p>")
+    with pytest.raises(LessonFailed, match=r"01_dot\.html: it is no fragment"):
+        build_site(workbook, tmp_path / "site")
 
 
 def test_a_broken_lesson_is_named(workbook, tmp_path):
@@ -225,6 +239,20 @@ def test_from_disk_dark_mode_is_chosen_in_the_menu_and_kept_on_the_next_page(pag
 def choose_colours(page, mode):
     page.locator(".theme-switch-button:visible").click()
     page.locator(f".theme-change-button[data-mode={mode}]:visible").click()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "figures" / "explorers").glob("*.html")), ids=lambda path: path.stem)
+def test_from_disk_every_control_of_a_published_explorer_changes_its_picture(page, real, path):
+    (lesson,) = (ROOT / "notebooks").glob(f"{path.stem[:2]}_*.ipynb")
+    open_page(page, real[0], f"notebooks/{lesson.stem}.html")
+    (fragment,) = [
+        fragment
+        for fragment in browser.find_fragments(page)
+        if fragment.box.get_attribute("id") == f"explorer-{path.stem}"
+    ]
+    assert fragment.controls
+    assert [control.inner_text() for control in fragment.controls if not fragment.move(control)] == []
+    assert fragment.find_not_reached() == []
 
 
 def test_on_a_phone_the_list_of_pages_opens_and_leads_to_a_lesson(page, real):

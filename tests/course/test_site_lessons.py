@@ -57,28 +57,35 @@ def test_sentences_have_no_formulas_tables_or_links():
 
 
 def test_an_explorer_is_its_picture_or_a_sentence():
-    assert prepare_output(copy.deepcopy(EXPLORER)).data == {"text/markdown": RUN_IT}
+    assert prepare_output(copy.deepcopy(EXPLORER), {}).data == {"text/markdown": RUN_IT}
     with_picture = copy.deepcopy(EXPLORER)
     with_picture["data"]["image/png"] = "AAAA"
-    assert prepare_output(with_picture).data == {"image/png": "AAAA"}
+    assert prepare_output(with_picture, {}).data == {"image/png": "AAAA"}
+
+
+def test_an_explorer_with_a_fragment_is_the_fragment():
+    explorer = new_output("execute_result", {"image/png": "AAAA"}, metadata={"explorer": "codec"})
+    assert prepare_output(copy.deepcopy(explorer), {"codec": "<div>"}).data == {"text/html": "<div>"}
+    assert prepare_output(copy.deepcopy(explorer), {"other": "<div>"}).data == {"image/png": "AAAA"}
+    assert prepare_output(copy.deepcopy(PICTURE), {"codec": "<div>"}) == PICTURE
 
 
 def test_source_is_highlighted_by_the_site_also_if_it_holds_a_fence():
     code = 'def f():\n    """```"""\n'
     data = {"text/html": '<div class="highlight">', "text/latex": "x", "text/plain": code}
-    output = prepare_output(new_output("display_data", data))
+    output = prepare_output(new_output("display_data", data), {})
     assert output.data == {"text/markdown": f"````python\n{code}````"}
 
 
 def test_other_outputs_stay_as_they_are():
     for output in (new_output("stream", text="a"), PICTURE):
-        assert prepare_output(copy.deepcopy(output)) == output
+        assert prepare_output(copy.deepcopy(output), {}) == output
 
 
 def test_a_solution_is_folded_and_hidden_tests_are_left_out():
     lesson = make_lesson("Text.", "a = 1\n### BEGIN HIDDEN TESTS\nassert a\n### END HIDDEN TESTS\nb = 2", outputs=())
     lesson.cells[2].metadata["nbgrader"] = {"solution": True}
-    cell = prepare_lesson(lesson, {}).cells[2]
+    cell = prepare_lesson(lesson, {}, {}).cells[2]
     assert cell.source == "a = 1\nb = 2"
     assert "hide-input" in cell.metadata.tags
     assert cell.metadata.mystnb["code_prompt_show"] == "Show the solution"
@@ -88,13 +95,13 @@ def test_a_solution_is_folded_and_hidden_tests_are_left_out():
 def test_the_line_of_links_to_other_lessons_is_left_out():
     lesson = make_lesson("Text.", "")
     lesson.cells[0].source += "\n\nText.\n\n← [a](b.ipynb) · [contents](../README.md)"
-    assert prepare_lesson(lesson, {}).cells[0].source == "# 01 · A lesson\n\nText."
+    assert prepare_lesson(lesson, {}, {}).cells[0].source == "# 01 · A lesson\n\nText."
 
 
 @pytest.mark.parametrize("path", find_lessons(), ids=lambda path: path.stem)
 def test_every_figure_of_a_real_lesson_is_described_and_no_widget_is_left(path):
     texts = read_texts((ROOT / "figures" / "README.md").read_text(encoding="utf-8"), path.stem[:2])
-    lesson = prepare_lesson(read_notebook(path), texts)
+    lesson = prepare_lesson(read_notebook(path), texts, {})
     cells = [cell for cell in lesson.cells if cell.cell_type == "code"]
     assert not [cell for cell in cells for output in cell.outputs if WIDGET in output.get("data", {})]
     with_figures = [cell for cell in cells if any(map(has_picture, cell.outputs))]
