@@ -271,6 +271,22 @@ def test_a_training_step_of_all_references_has_the_same_gradients_up_to_rounding
         assert (gradient - other).norm() <= 2e-2 * other.norm()
 
 
+def test_the_reference_mines_other_negatives_of_a_step_only_among_equal_losses():
+    _, batch = build_batch()
+    with torch.no_grad():
+        logits = training.flatten_predictions(build()(batch.images), 3)[..., 4].float()
+    positive, negative = batch.index >= 0, batch.index == workbook_matching.BACKGROUND
+    losses = torch.nn.functional.softplus(logits)
+    width = batch.positives.shape[1]
+    expected = workbook_matching.hard_negative_mining(losses, positive, negative, most_positives=width)
+    with used("hard_negative_mining", matching.hard_negative_mining):
+        mined = workbook_matching.hard_negative_mining(losses, positive, negative)
+    for image in range(len(losses)):
+        own, other = losses[image, mined[image]].sort().values, losses[image, expected[image]].sort().values
+        assert torch.equal(own, other)
+        assert len(own) == 3 * positive[image].sum()
+
+
 @pytest.mark.parametrize("dilations", [Dilations(), TUNED.dilations, Dilations(2, 2, (3, 4, 4))])
 def test_receptive_fields_by_the_reference_equal_the_workbooks(dilations):
     expected = receptive_fields.compute_receptive_fields(dilations)
