@@ -5,11 +5,11 @@ Shape letters: B images, N objects per image (padded), A anchors, C classes, P p
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from helpers.detection.boxes import decode, encode, paired_overlap
@@ -66,38 +66,94 @@ class DetectionLoss(nn.Module):
             boxes: true boxes in pixels.
             labels: true classes.
         """
-        is_real = positives >= 0
-        num_positives = is_real.sum().clamp(min=1)
-        anchor = positives.clamp(min=0).long()
-        row = index.gather(1, anchor).clamp(min=0).long()
-        offsets, _, class_logits = (
-            _gather_rows(predictions, anchor).float().split([4, 1, predictions.shape[-1] - 5], dim=-1)
-        )
-        positive_anchors = anchors[anchor]
-        true_boxes = _gather_rows(boxes, row)
-        iou, giou = paired_overlap(decode(offsets, positive_anchors), true_boxes)
-
-        true_labels = labels.gather(1, row).masked_fill(~is_real, PADDING)
-        class_loss = F.cross_entropy(class_logits.mT, true_labels, ignore_index=PADDING, reduction="sum")
-        class_loss = class_loss / num_positives
+        batch = _gather_positives(predictions, anchors, index, positives, boxes, labels)
+        num_positives = batch.is_real.sum().clamp(min=1)
+        iou, giou = paired_overlap(decode(batch.offsets, batch.own_anchors), batch.own_boxes)
+        class_loss = compute_class_loss(batch)
         if self.box_loss == "smooth-l1":
-            box_loss = F.smooth_l1_loss(offsets, encode(true_boxes, positive_anchors), reduction="none").mean(-1)
+            box_loss = compute_offset_loss(batch)
         else:
-            box_loss = 1 - giou
-        box_loss = torch.where(is_real, box_loss, 0.0).sum() / num_positives
-
-        logits = predictions[..., 4].float()
+            box_loss = torch.where(batch.is_real, 1 - giou, 0.0).sum() / num_positives
         if self.objectness == "mined":
-            positive, negative = index >= 0, index == BACKGROUND
-            losses = F.binary_cross_entropy_with_logits(logits, positive.float(), reduction="none")
-            used = positive | hard_negative_mining(losses, positive, negative, most_positives=positives.shape[1])
-            objectness = torch.where(used, losses, 0.0).sum() / used.sum().clamp(min=1)
+            objectness = compute_mined_objectness(batch)
         else:
-            quality = torch.zeros_like(logits).scatter_add_(1, anchor, torch.where(is_real, iou.detach(), 0.0))
+            logits = predictions[..., 4].float()
+            target = torch.where(batch.is_real, iou.detach(), 0.0)
+            quality = torch.zeros_like(logits).scatter_add_(1, positives.clamp(min=0).long(), target)
             weight = (quality - logits.detach().sigmoid()).square_().mul_(index != IGNORED)
             objectness = F.binary_cross_entropy_with_logits(logits, quality, weight, reduction="sum") / num_positives
         loss = objectness + class_loss + 2 * box_loss
         return {"loss": loss, "objectness": objectness, "class": class_loss, "box": box_loss}
+
+
+class MatchedBatch(NamedTuple):
+    """The outputs of a batch with what their anchors have to learn."""
+
+    predictions: Float[Tensor, "B A outputs"]
+    anchors: Float[Tensor, "A 4"]
+    index: Int[Tensor, "B A"]  # row of the anchor's object, or `matching.BACKGROUND`, or `matching.IGNORED`
+    boxes: Float[Tensor, "B N 4"]  # of the objects
+    labels: Int[Tensor, "B N"]
+    is_real: Bool[Tensor, "B P"]  # False where the list of positive anchors is padded
+    offsets: Float[Tensor, "B P 4"]  # outputs of the positive anchors
+    class_logits: Float[Tensor, "B P C"]
+    own_anchors: Float[Tensor, "B P 4"]  # the positive anchors themselves
+    own_boxes: Float[Tensor, "B P 4"]  # boxes of their objects
+    own_labels: Int[Tensor, "B P"]  # -1 is padding
+
+
+def compute_class_loss(batch: MatchedBatch) -> Float[Tensor, ""]:
+    """Return the mean cross-entropy of the positive anchors' classes; 0 without any."""
+    num_positives = batch.is_real.sum().clamp(min=1)
+    losses = F.cross_entropy(batch.class_logits.mT, batch.own_labels, ignore_index=PADDING, reduction="sum")
+    return losses / num_positives
+
+
+def compute_offset_loss(batch: MatchedBatch) -> Float[Tensor, ""]:
+    """Return the mean smooth-L1 loss of the positive anchors' offsets; 0 without any."""
+    num_positives = batch.is_real.sum().clamp(min=1)
+    true_offsets = encode(batch.own_boxes, batch.own_anchors)
+    losses = F.smooth_l1_loss(batch.offsets, true_offsets, reduction="none").mean(-1)
+    return torch.where(batch.is_real, losses, 0.0).sum() / num_positives
+
+
+def compute_mined_objectness(batch: MatchedBatch) -> Float[Tensor, ""]:
+    """Return the mean binary cross-entropy of the positive anchors and of three hard negatives per positive."""
+    logits = batch.predictions[..., 4].float()
+    positive, negative = batch.index >= 0, batch.index == BACKGROUND
+    losses = F.binary_cross_entropy_with_logits(logits, positive.float(), reduction="none")
+    used = positive | hard_negative_mining(losses, positive, negative, most_positives=batch.is_real.shape[1])
+    return torch.where(used, losses, 0.0).sum() / used.sum().clamp(min=1)
+
+
+def _gather_positives(
+    predictions: Float[Tensor, "B A outputs"],
+    anchors: Float[Tensor, "A 4"],
+    index: Int[Tensor, "B A"],
+    positives: Int[Tensor, "B P"],
+    boxes: Float[Tensor, "B N 4"],
+    labels: Int[Tensor, "B N"],
+) -> MatchedBatch:
+    """Return the batch with the outputs and objects of its positive anchors; the arguments are those of `forward`."""
+    is_real = positives >= 0
+    anchor = positives.clamp(min=0).long()
+    row = index.gather(1, anchor).clamp(min=0).long()
+    offsets, _, class_logits = (
+        _gather_rows(predictions, anchor).float().split([4, 1, predictions.shape[-1] - 5], dim=-1)
+    )
+    return MatchedBatch(
+        predictions=predictions,
+        anchors=anchors,
+        index=index,
+        boxes=boxes,
+        labels=labels,
+        is_real=is_real,
+        offsets=offsets,
+        class_logits=class_logits,
+        own_anchors=anchors[anchor],
+        own_boxes=_gather_rows(boxes, row),
+        own_labels=labels.gather(1, row).masked_fill(~is_real, PADDING),
+    )
 
 
 def _gather_rows(rows: Float[Tensor, "B M K"], indices: Int[Tensor, "B P"]) -> Float[Tensor, "B P K"]:

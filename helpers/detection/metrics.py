@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torchvision.ops import batched_nms
 
 from helpers.average_precision import Detections, TrueBoxes, evaluate_boxes
-from helpers.detection.boxes import compute_iou
+from helpers.detection.boxes import paired_overlap
 from helpers.detection.dataset import PADDING, ShapeDetectionDataset
 from helpers.detection.scenes import CLASS_NAMES
 
@@ -384,7 +384,8 @@ def _is_evaluated(dataset: ShapeDetectionDataset) -> Bool[np.ndarray, "M N"]:
 
 def _overlap(boxes: Float[np.ndarray, "M D 4"], dataset: ShapeDetectionDataset) -> Float[np.ndarray, "M D N"]:
     """Return the IoU of each image's boxes with its objects, in double precision as COCO computes it."""
-    return compute_iou(torch.from_numpy(boxes).double(), dataset.boxes.cpu().double()).numpy()
+    pairs = torch.broadcast_tensors(torch.from_numpy(boxes).double()[:, :, None], dataset.boxes.cpu().double()[:, None])
+    return paired_overlap(*pairs)[0].numpy()
 
 
 def _pad(

@@ -53,18 +53,47 @@ def compute_path_weights(dilations: Dilations) -> Float[Tensor, "L S S"]:
     """
     span = max(compute_receptive_fields(dilations))
     size = 32 * math.ceil(span / 32)  # holds the widest receptive field, and its middle is that of a cell on each level
+    first = size // 2 - span // 2
+    weights = []
+    for paths in _count_paths(dilations, size):
+        shown = paths[first : first + span, first : first + span]
+        weights.append(shown / shown.sum())
+    return torch.stack(weights)
+
+
+def measure_receptive_fields(dilations: Dilations = UNDILATED, size: int = 256) -> tuple[int, int, int]:
+    """Return the widths of `compute_receptive_fields`, measured in a network: the pixels that change an output.
+
+    Args:
+        dilations: of the network.
+        size: of the image in pixels, a multiple of 32.
+
+    Raises:
+        ValueError: a receptive field reaches the border of the image, so it may be wider.
+    """
+    widths = []
+    for paths in _count_paths(dilations, size):
+        (columns,) = paths.sum(dim=0).nonzero(as_tuple=True)
+        first, last = int(columns[0]), int(columns[-1])
+        if first == 0 or last == size - 1:
+            raise ValueError(f"a receptive field reaches the border of an image of {size} pixels: choose a larger size")
+        widths.append(last + 1 - first)
+    fine, middle, coarse = widths
+    return fine, middle, coarse
+
+
+def _count_paths(dilations: Dilations, size: int) -> list[Float[Tensor, "size size"]]:
+    """Return for each level the number of paths from each pixel of a square image to the cell in its middle."""
     model = MultiScaleDetector(num_classes=1, num_anchors=1, dilations=dilations, width=1).double().eval()
     for parameter in model.parameters():
         nn.init.ones_(parameter)
     image = torch.ones((1, 3, size, size), dtype=torch.float64, requires_grad=True)
-    first = size // 2 - span // 2
-    weights = []
+    counts = []
     for level in model(image):
         middle = level[0, :, level.shape[2] // 2, level.shape[3] // 2].sum()
         (gradient,) = torch.autograd.grad(middle, image, retain_graph=True)
-        paths = gradient[0].sum(dim=0)[first : first + span, first : first + span]
-        weights.append(paths / paths.sum())
-    return torch.stack(weights)
+        counts.append(gradient[0].sum(dim=0))
+    return counts
 
 
 def compute_reached_shares(

@@ -17,6 +17,7 @@ from helpers.detection.receptive_fields import (
     compute_receptive_fields,
     find_middle_cells,
     is_field_uniform,
+    measure_receptive_fields,
     measure_sensitivity,
     pick_objects,
 )
@@ -39,6 +40,17 @@ def draw_objects(label: int, count: int) -> Objects:
 def test_receptive_fields_by_hand():
     assert compute_receptive_fields() == (17, 33, 65)
     assert compute_receptive_fields(WIDE) == (33, 89, 185)
+
+
+@pytest.mark.parametrize("dilations", [UNDILATED, WIDE, Dilations(2, 3, (4, 6, 3)), Dilations(heads=(2, 1, 1))])
+def test_measured_receptive_fields_are_the_computed_ones(dilations):
+    assert measure_receptive_fields(dilations) == compute_receptive_fields(dilations)
+
+
+def test_a_receptive_field_that_may_be_wider_than_the_image_is_refused():
+    assert measure_receptive_fields(WIDE, size=192) == (33, 89, 185)
+    with pytest.raises(ValueError, match="choose a larger size"):
+        measure_receptive_fields(WIDE, size=160)
 
 
 @pytest.mark.parametrize("dilations", [UNDILATED, WIDE], ids=["plain", "dilated"])

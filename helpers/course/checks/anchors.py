@@ -317,6 +317,7 @@ ANCHORS = Definition(
     name="generate_anchors",
     number="2.1",
     title="Anchors of all levels",
+    purpose="Every prediction of the detector is a correction of one of these boxes.",
     points=3,
     difficulty=2,
     minutes=(15, 30),
@@ -426,6 +427,10 @@ FLATTEN = Definition(
     name="flatten_predictions",
     number="2.5",
     title="Predictions in the order of the anchors",
+    purpose=(
+        "The network returns three maps, and the anchors stand in one list. Row 1036 of the predictions has "
+        "to belong to anchor 1036."
+    ),
     points=3,
     difficulty=3,
     minutes=(15, 30),

@@ -211,6 +211,10 @@ COLOUR = Definition(
     name="detect_by_colour",
     number="1.3",
     title="A detector of colour alone",
+    purpose=(
+        "A detector without any learning shows how much colour alone gives away. The lessons compare every "
+        "network with a detector of this kind."
+    ),
     points=3,
     difficulty=2,
     minutes=(20, 30),

@@ -511,6 +511,7 @@ LOSS = Definition(
     name="DetectionLoss",
     number="3.2",
     title="The detection loss",
+    purpose="It turns the outputs of the network into the one number that the training makes small.",
     points=4,
     difficulty=4,
     minutes=(45, 80),

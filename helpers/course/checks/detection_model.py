@@ -31,22 +31,24 @@ class MultiScaleDetector(nn.Module):
     Example: with 4 classes and 2 anchors per cell a map has 2 * (5 + 4) = 18 channels. For images of 64 x 64 the maps
     have 16 x 16, 8 x 8 and 4 x 4 cells.
 
-    The lessons use the attribute `heads`, an `nn.ModuleList` of the three heads, and the method `features`.
+    The lessons use the attribute `heads`, an `nn.ModuleList` of the three heads, and the method `features`. They train
+    narrower networks, too: with `width` W the channels are W, 2 W, 4 W, 8 W and 16 W.
 
     Args:
         num_classes: C.
         num_anchors: A, per cell.
+        width: channels of the first convolution.
     """
 
-    def __init__(self, num_classes: int = 3, num_anchors: int = 3) -> None:
+    def __init__(self, num_classes: int = 3, num_anchors: int = 3, width: int = 32) -> None:
         super().__init__()
-        self.block1 = nn.Sequential(_convolution(3, 32), _convolution(32, 64, stride=2))
-        self.block2 = _convolution(64, 128, stride=2)
-        self.block3 = _convolution(128, 256, stride=2)
-        self.block4 = _convolution(256, 512, stride=2)
+        self.block1 = nn.Sequential(_convolution(3, width), _convolution(width, 2 * width, stride=2))
+        self.block2 = _convolution(2 * width, 4 * width, stride=2)
+        self.block3 = _convolution(4 * width, 8 * width, stride=2)
+        self.block4 = _convolution(8 * width, 16 * width, stride=2)
         outputs = num_anchors * (5 + num_classes)
         self.heads = nn.ModuleList()
-        for channels in (128, 256, 512):
+        for channels in (4 * width, 8 * width, 16 * width):
             self.heads.append(nn.Sequential(_convolution(channels, channels), nn.Conv2d(channels, outputs, 1)))
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
@@ -84,6 +86,13 @@ def draw_model_cases(generator: torch.Generator) -> list[Case]:
             (2, 3, 64, 96),
         ),
         Case(
+            "shapes and batches",
+            "weights of the convolutions of width 4, with 4 classes and 2 anchors",
+            (),
+            {"num_classes": 4, "num_anchors": 2, "width": 4},
+            driver="networks.list_weights",
+        ),
+        Case(
             "laws",
             "receptive field of a cell in the middle of each map, by gradient",
             (80,),
@@ -96,9 +105,9 @@ def draw_model_cases(generator: torch.Generator) -> list[Case]:
 class LinearHeads(MultiScaleDetector):
     """The detector with nothing between the two convolutions of a head."""
 
-    def __init__(self, num_classes: int = 3, num_anchors: int = 3) -> None:
-        super().__init__(num_classes, num_anchors)
-        for number, channels in enumerate((128, 256, 512)):
+    def __init__(self, num_classes: int = 3, num_anchors: int = 3, width: int = 32) -> None:
+        super().__init__(num_classes, num_anchors, width)
+        for number, channels in enumerate((4 * width, 8 * width, 16 * width)):
             self.heads[number] = nn.Sequential(
                 nn.Conv2d(channels, channels, 3, padding=1), nn.Conv2d(channels, num_anchors * (5 + num_classes), 1)
             )
@@ -108,9 +117,9 @@ class LinearHeads(MultiScaleDetector):
 
 
 class _WithoutFirstLayer(MultiScaleDetector):
-    def __init__(self, num_classes: int = 3, num_anchors: int = 3) -> None:
-        super().__init__(num_classes, num_anchors)
-        self.block1 = _convolution(3, 64, stride=2)
+    def __init__(self, num_classes: int = 3, num_anchors: int = 3, width: int = 32) -> None:
+        super().__init__(num_classes, num_anchors, width)
+        self.block1 = _convolution(3, 2 * width, stride=2)
 
 
 def _pooled(inputs: int, outputs: int) -> nn.Sequential:
@@ -118,10 +127,11 @@ def _pooled(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class _MaxPooling(MultiScaleDetector):
-    def __init__(self, num_classes: int = 3, num_anchors: int = 3) -> None:
-        super().__init__(num_classes, num_anchors)
-        self.block1 = nn.Sequential(_convolution(3, 32), _pooled(32, 64))
-        self.block2, self.block3, self.block4 = _pooled(64, 128), _pooled(128, 256), _pooled(256, 512)
+    def __init__(self, num_classes: int = 3, num_anchors: int = 3, width: int = 32) -> None:
+        super().__init__(num_classes, num_anchors, width)
+        self.block1 = nn.Sequential(_convolution(3, width), _pooled(width, 2 * width))
+        self.block2 = _pooled(2 * width, 4 * width)
+        self.block3, self.block4 = _pooled(4 * width, 8 * width), _pooled(8 * width, 16 * width)
 
 
 class _OneTensor(MultiScaleDetector):
@@ -131,43 +141,48 @@ class _OneTensor(MultiScaleDetector):
 
 
 class _RenamedKeyword(MultiScaleDetector):
-    def __init__(self, num_classes: int = 3, anchors_per_cell: int = 3) -> None:
-        super().__init__(num_classes, anchors_per_cell)
+    def __init__(self, num_classes: int = 3, anchors_per_cell: int = 3, width: int = 32) -> None:
+        super().__init__(num_classes, anchors_per_cell, width)
+
+
+class _FixedWidth(MultiScaleDetector):
+    def __init__(self, num_classes: int = 3, num_anchors: int = 3, width: int = 32) -> None:
+        super().__init__(num_classes, num_anchors)
 
 
 class _ThreeAnchors(MultiScaleDetector):
-    def __init__(self, num_classes: int = 3, num_anchors: int = 3) -> None:
-        super().__init__(num_classes, 3)
+    def __init__(self, num_classes: int = 3, num_anchors: int = 3, width: int = 32) -> None:
+        super().__init__(num_classes, 3, width)
 
 
 class _ThreeClasses(MultiScaleDetector):
-    def __init__(self, num_classes: int = 3, num_anchors: int = 3) -> None:
-        super().__init__(3, num_anchors)
+    def __init__(self, num_classes: int = 3, num_anchors: int = 3, width: int = 32) -> None:
+        super().__init__(3, num_anchors, width)
 
 
 class _WithoutPadding(MultiScaleDetector):
-    def __init__(self, num_classes: int = 3, num_anchors: int = 3) -> None:
-        super().__init__(num_classes, num_anchors)
+    def __init__(self, num_classes: int = 3, num_anchors: int = 3, width: int = 32) -> None:
+        super().__init__(num_classes, num_anchors, width)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 layer.padding = (0, 0)
 
 
 class _MissingStride(MultiScaleDetector):
-    def __init__(self, num_classes: int = 3, num_anchors: int = 3) -> None:
-        super().__init__(num_classes, num_anchors)
-        self.block1 = nn.Sequential(_convolution(3, 32), _convolution(32, 64))
+    def __init__(self, num_classes: int = 3, num_anchors: int = 3, width: int = 32) -> None:
+        super().__init__(num_classes, num_anchors, width)
+        self.block1 = nn.Sequential(_convolution(3, width), _convolution(width, 2 * width))
 
 
 class _FirstLayerWithStride(MultiScaleDetector):
-    def __init__(self, num_classes: int = 3, num_anchors: int = 3) -> None:
-        super().__init__(num_classes, num_anchors)
-        self.block1 = nn.Sequential(_convolution(3, 32, stride=2), _convolution(32, 64, stride=2))
+    def __init__(self, num_classes: int = 3, num_anchors: int = 3, width: int = 32) -> None:
+        super().__init__(num_classes, num_anchors, width)
+        self.block1 = nn.Sequential(_convolution(3, width, stride=2), _convolution(width, 2 * width, stride=2))
 
 
 class _WithoutObjectness(MultiScaleDetector):
-    def __init__(self, num_classes: int = 3, num_anchors: int = 3) -> None:
-        super().__init__(num_classes - 1, num_anchors)
+    def __init__(self, num_classes: int = 3, num_anchors: int = 3, width: int = 32) -> None:
+        super().__init__(num_classes - 1, num_anchors, width)
 
 
 class _CoarsestFirst(MultiScaleDetector):
@@ -191,8 +206,8 @@ class _SigmoidOfObjectness(MultiScaleDetector):
 
 
 class _HeadsInAPlainList(MultiScaleDetector):
-    def __init__(self, num_classes: int = 3, num_anchors: int = 3) -> None:
-        super().__init__(num_classes, num_anchors)
+    def __init__(self, num_classes: int = 3, num_anchors: int = 3, width: int = 32) -> None:
+        super().__init__(num_classes, num_anchors, width)
         heads = list(self.heads)
         del self.heads
         self.heads = heads
@@ -207,14 +222,14 @@ def _drop(network: nn.Module, kind: type[nn.Module]) -> None:
 
 
 class _WithoutNormalisation(MultiScaleDetector):
-    def __init__(self, num_classes: int = 3, num_anchors: int = 3) -> None:
-        super().__init__(num_classes, num_anchors)
+    def __init__(self, num_classes: int = 3, num_anchors: int = 3, width: int = 32) -> None:
+        super().__init__(num_classes, num_anchors, width)
         _drop(self, nn.BatchNorm2d)
 
 
 class _WithoutRelu(MultiScaleDetector):
-    def __init__(self, num_classes: int = 3, num_anchors: int = 3) -> None:
-        super().__init__(num_classes, num_anchors)
+    def __init__(self, num_classes: int = 3, num_anchors: int = 3, width: int = 32) -> None:
+        super().__init__(num_classes, num_anchors, width)
         for block in (self.block1, self.block2, self.block3, self.block4):
             _drop(block, nn.ReLU)
 
@@ -225,9 +240,9 @@ class _DetachedFeatures(MultiScaleDetector):
 
 
 class _SmallKernelInHead(MultiScaleDetector):
-    def __init__(self, num_classes: int = 3, num_anchors: int = 3) -> None:
-        super().__init__(num_classes, num_anchors)
-        for number, channels in enumerate((128, 256, 512)):
+    def __init__(self, num_classes: int = 3, num_anchors: int = 3, width: int = 32) -> None:
+        super().__init__(num_classes, num_anchors, width)
+        for number, channels in enumerate((4 * width, 8 * width, 16 * width)):
             self.heads[number] = nn.Sequential(
                 nn.Conv2d(channels, channels, 1, bias=False),
                 nn.BatchNorm2d(channels),
@@ -240,6 +255,7 @@ MODEL = Definition(
     name="MultiScaleDetector",
     number="3.1",
     title="The detector's network",
+    purpose="This is the network that lessons 3 and 4 train, in several widths and with several dilations.",
     points=3,
     difficulty=2,
     minutes=(25, 45),
@@ -281,7 +297,7 @@ MODEL = Definition(
         Mistake(
             "MD5e",
             "the argument `num_anchors` has another name",
-            "Keep the names of the arguments: `num_classes` and `num_anchors`.",
+            "Keep the names of the arguments: `num_classes`, `num_anchors` and `width`.",
             _RenamedKeyword,
         ),
         Mistake(
@@ -295,6 +311,12 @@ MODEL = Definition(
             "the number of classes is fixed to 3",
             "Use the argument `num_classes` wherever the channels are counted.",
             _ThreeClasses,
+        ),
+        Mistake(
+            "MD5w",
+            "the width is fixed to 32",
+            "The first convolution has `width` channels, and each of the next four twice as many as the one before.",
+            _FixedWidth,
         ),
         Mistake(
             "MD8a",

@@ -279,6 +279,7 @@ MATCHING = Definition(
     name="match_anchors_to_targets",
     number="2.6",
     title="Match anchors to targets",
+    purpose="It decides which anchor learns which object, and which anchors learn that there is none.",
     points=4,
     difficulty=3,
     minutes=(20, 40),
@@ -532,6 +533,10 @@ MINING = Definition(
     name="hard_negative_mining",
     number="2.7",
     title="Choose the hard negatives",
+    purpose=(
+        "Background anchors are a hundred times more frequent than positive ones. Only those that the "
+        "network gets most wrong may count."
+    ),
     points=2,
     difficulty=2,
     minutes=(10, 20),

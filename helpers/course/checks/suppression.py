@@ -175,6 +175,10 @@ NMS = Definition(
     name="nms",
     number="3.3",
     title="Non-maximum suppression",
+    purpose=(
+        "Many anchors report the same object. The detector keeps the best box of each, here and whenever an "
+        "epoch is evaluated."
+    ),
     points=2,
     difficulty=2,
     minutes=(15, 25),

@@ -224,6 +224,9 @@ EPOCH = Definition(
     name="train_epoch",
     number="3.6",
     title="Train for one epoch",
+    purpose=(
+        "This is the core of every training. The lessons train by a function that can also be interrupted and resumed."
+    ),
     points=2,
     difficulty=2,
     minutes=(15, 25),

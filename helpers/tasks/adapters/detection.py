@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,6 @@ from helpers.detection import boxes as box_geometry
 from helpers.detection import matching
 from helpers.detection.anchors import ANCHOR_SCALES, FEATURE_MAP_SIZES
 from helpers.detection.model import UNDILATED, Dilations
-from helpers.tasks.solutions import get_original
 
 Function = Callable[..., Any]
 Replacements = Mapping[str, Any]
@@ -242,75 +242,137 @@ def hard_negative_mining(student: Callable[..., Any]) -> Replacements:
 
 
 def MultiScaleDetector(student: type[nn.Module]) -> Replacements:
-    """Use the student's network in the assignment's configuration, and the workbook's in all others.
+    """Use the student's network in all configurations of the lessons.
 
-    The contract has no dilations, no other width and no prior of the objectness.
+    The contract has no dilations and no prior of the objectness. Both are set in the finished network.
     """
-    full_name = "helpers.detection.model.MultiScaleDetector"
-    original = get_original(full_name)
 
-    class Detector(original):
-        """The student's network, or the workbook's if an option of the contract does not suffice."""
+    class Detector(nn.Module):
+        """The student's network with the arguments and attributes of the workbook's."""
 
-        def __init__(self, num_classes: int = 3, num_anchors: int = 3, *arguments: Any, **options: Any) -> None:
-            names = ("dilations", "width", "objectness_prior")
-            options |= dict(zip(names, arguments, strict=False))
-            defaults = {"dilations": UNDILATED, "width": 32, "objectness_prior": 0.5}
-            self.is_student = options.items() <= defaults.items()
-            if not self.is_student:
-                super().__init__(num_classes, num_anchors, **options)
-                return
-            nn.Module.__init__(self)
+        def __init__(
+            self,
+            num_classes: int = 3,
+            num_anchors: int = 3,
+            dilations: Dilations = UNDILATED,
+            width: int = 32,
+            objectness_prior: float = 0.5,
+        ) -> None:
+            super().__init__()
             self.num_anchors = num_anchors
-            self.network: Any = student(num_classes=num_classes, num_anchors=num_anchors)
-            object.__setattr__(self, "heads", self.network.heads)  # not registered twice: weights have one name
+            self.network: Any = student(num_classes=num_classes, num_anchors=num_anchors, width=width)
+            _dilate(self.network, dilations, width)
+            for head in self.network.heads:
+                _add_prior(head, num_anchors, math.log(objectness_prior / (1 - objectness_prior)))
+
+        @property
+        def heads(self) -> nn.ModuleList:
+            """The heads of the three levels, finest first."""
+            return self.network.heads
 
         def forward(self, images: Tensor) -> list[Tensor]:
-            return list(self.network(images)) if self.is_student else super().forward(images)
+            """Return the maps of the three levels, finest first."""
+            return list(self.network(images))
 
         def features(self, images: Tensor) -> list[Tensor]:
-            return list(self.network.features(images)) if self.is_student else super().features(images)
+            """Return the three feature maps that are the input of the heads, finest first."""
+            return list(self.network.features(images))
 
     Detector.__name__ = Detector.__qualname__ = "MultiScaleDetector"
-    return {full_name: Detector}
+    return {"helpers.detection.model.MultiScaleDetector": Detector}
+
+
+def _dilate(network: nn.Module, dilations: Dilations, width: int) -> None:
+    """Dilate the 3 x 3 convolutions of a network; its numbers of channels tell which one it is."""
+    levels = (4 * width, 8 * width, 16 * width)
+    wanted = {(channels, channels): dilation for channels, dilation in zip(levels, dilations.heads, strict=True)}
+    wanted[levels[0], levels[1]] = dilations.block3
+    wanted[levels[1], levels[2]] = dilations.block4
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):
+            dilation = wanted.get((layer.in_channels, layer.out_channels), 1)
+            layer.dilation = layer.padding = (dilation, dilation)
+
+
+def _add_prior(head: nn.Module, num_anchors: int, logit: float) -> None:
+    """Add a number to the bias of each objectness in the last convolution of a head."""
+    last = [layer for layer in head.modules() if isinstance(layer, nn.Conv2d)][-1]
+    if last.bias is None:
+        last.bias = nn.Parameter(torch.zeros(last.out_channels))
+    last.bias.data.view(num_anchors, -1)[:, 4] += logit
 
 
 def DetectionLoss(student: type[nn.Module]) -> Replacements:
-    """Use the student's loss for smooth-L1 and mined negatives, and the workbook's for all others.
+    """Use the terms of the student's loss; GIoU and the objectness that predicts the IoU remain the workbook's.
 
-    The workbook flattens and matches before. The student's loss gets the flat outputs as a map of one column and one
-    anchor per cell, whose order every way of flattening keeps. It matches once more, with the thresholds of the
-    assignment; where the given matches differ, the workbook's loss is used.
+    The student's loss matches by itself, as the assignment does. Where a lesson matches in another way, the class term
+    alone is used.
     """
-    full_name = "helpers.detection.loss.DetectionLoss"
-    original = get_original(full_name)
+    module = "helpers.detection.loss"
+    last: dict[str, Any] = {"batch": None}
 
-    class Loss(original):
-        """The student's loss, or the workbook's if an option of the contract does not suffice."""
+    def compute_terms(batch: Any) -> Mapping[str, Tensor]:
+        """Return the terms of a batch; its three terms are asked for one by one and computed together."""
+        if last["batch"] is not batch:
+            last.update(batch=batch, terms=_compute_terms(student, batch))
+        return last["terms"]
 
-        def forward(
-            self,
-            predictions: Tensor,
-            anchors: Tensor,
-            index: Tensor,
-            positives: Tensor,
-            boxes: Tensor,
-            labels: Tensor,
-        ) -> dict[str, Tensor]:
-            is_assignment = self.box_loss == "smooth-l1" and self.objectness == "mined"
-            if not is_assignment or not _has_default_matches(anchors, index, boxes, labels):
-                return super().forward(predictions, anchors, index, positives, boxes, labels)
-            targets = [
-                {"boxes": image_boxes[image_labels >= 0], "labels": image_labels[image_labels >= 0]}
-                for image_boxes, image_labels in zip(boxes, labels, strict=True)
-            ]
-            one_level = predictions.float().mT.unsqueeze(-1)  # [B, 5 + C, A, 1]
-            terms = student(num_classes=predictions.shape[-1] - 5)([one_level], targets, [anchors])
-            names = {"loss": "loss_total", "objectness": "loss_obj", "class": "loss_cls", "box": "loss_loc"}
-            return {name: terms[student_name] for name, student_name in names.items()}
+    def compute_class_loss(batch: Any) -> Tensor:
+        return compute_terms(batch)["loss_cls"]
 
-    Loss.__name__ = Loss.__qualname__ = "DetectionLoss"
-    return {full_name: Loss}
+    def compute_offset_loss(batch: Any) -> Tensor:
+        return _find_term(compute_terms(batch), "loss_loc")
+
+    def compute_mined_objectness(batch: Any) -> Tensor:
+        return _find_term(compute_terms(batch), "loss_obj")
+
+    return {
+        f"{module}.compute_class_loss": compute_class_loss,
+        f"{module}.compute_offset_loss": compute_offset_loss,
+        f"{module}.compute_mined_objectness": compute_mined_objectness,
+    }
+
+
+def _find_term(terms: Mapping[str, Tensor], name: str) -> Tensor:
+    if name not in terms:
+        raise ValueError(
+            "your DetectionLoss matches as the assignment does, from IoU 0.5 and up to 0.3, and ignores no object; "
+            "with other matches choose box_loss='giou' and objectness='quality'"
+        )
+    return terms[name]
+
+
+def _compute_terms(student: type[nn.Module], batch: Any) -> Mapping[str, Tensor]:
+    """Return the terms of the student's loss for a batch, or its class term alone if the matches are others.
+
+    The student's loss gets the flat outputs as a map of one column and one anchor per cell, whose order every way of
+    flattening keeps.
+    """
+    criterion = student(num_classes=batch.predictions.shape[-1] - 5)
+    if not _has_default_matches(batch.anchors, batch.index, batch.boxes, batch.labels):
+        return {"loss_cls": _compute_class_term(criterion, batch)}
+    targets = [
+        {"boxes": boxes[labels >= 0], "labels": labels[labels >= 0]}
+        for boxes, labels in zip(batch.boxes, batch.labels, strict=True)
+    ]
+    one_level = batch.predictions.float().mT.unsqueeze(-1)  # [B, 5 + C, A, 1]
+    return criterion([one_level], targets, [batch.anchors])
+
+
+def _compute_class_term(criterion: nn.Module, batch: Any) -> Tensor:
+    """Return the class term of the positive anchors, whatever they were matched by.
+
+    The classes do not depend on places. In a made-up image each class has one object, and the anchors of a class equal
+    its object.
+    """
+    logits, labels = batch.class_logits[batch.is_real], batch.own_labels[batch.is_real].long()
+    if len(labels) == 0:
+        return batch.class_logits.sum() * 0
+    corners = 100.0 * torch.arange(logits.shape[1], device=logits.device)
+    boxes = torch.stack([corners, corners, corners + 50, corners + 50], dim=1)  # one for each class
+    outputs = torch.cat([torch.zeros_like(logits[:, :1]).expand(-1, 5), logits], dim=1)
+    target = {"boxes": boxes, "labels": torch.arange(len(boxes), device=logits.device)}
+    return criterion([outputs.T[None, :, :, None]], [target], [boxes[labels]])["loss_cls"]
 
 
 def _has_default_matches(anchors: Tensor, index: Tensor, boxes: Tensor, labels: Tensor) -> bool:

@@ -13,17 +13,17 @@ from helpers.tasks.running import run_cases
 
 
 class FromTorchvision(nn.Module):
-    def __init__(self, num_classes=3, num_anchors=3):
+    def __init__(self, num_classes=3, num_anchors=3, width=32):
         super().__init__()
-        channels = [3, 32, 64, 128, 256, 512]
+        channels = [3, width, 2 * width, 4 * width, 8 * width, 16 * width]
         self.layers = nn.ModuleList(
             Conv2dNormActivation(inputs, outputs, 3, 1 if inputs == 3 else 2)
             for inputs, outputs in itertools.pairwise(channels)
         )
-        self.heads = nn.ModuleList(self.build_head(width, num_anchors * (5 + num_classes)) for width in channels[3:])
+        self.heads = nn.ModuleList(self.build_head(size, num_anchors * (5 + num_classes)) for size in channels[3:])
 
-    def build_head(self, width, outputs):
-        return nn.Sequential(Conv2dNormActivation(width, width, 3), nn.Conv2d(width, outputs, 1))
+    def build_head(self, channels, outputs):
+        return nn.Sequential(Conv2dNormActivation(channels, channels, 3), nn.Conv2d(channels, outputs, 1))
 
     def features(self, images):
         maps = []
@@ -37,19 +37,19 @@ class FromTorchvision(nn.Module):
 
 
 class WithBiases(FromTorchvision):
-    def __init__(self, num_classes=3, num_anchors=3):
-        super().__init__(num_classes, num_anchors)
-        channels = [3, 32, 64, 128, 256, 512]
+    def __init__(self, num_classes=3, num_anchors=3, width=32):
+        super().__init__(num_classes, num_anchors, width)
+        channels = [3, width, 2 * width, 4 * width, 8 * width, 16 * width]
         for number, layer in enumerate(self.layers):
             layer[0] = nn.Conv2d(channels[number], channels[number + 1], 3, 1 if number == 0 else 2, 1)
 
-    def build_head(self, width, outputs):
-        return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, outputs, 1))
+    def build_head(self, channels, outputs):
+        return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, outputs, 1))
 
 
 class NeedsNumbers(FromTorchvision):
-    def __init__(self, num_classes=3, num_anchors=3):
-        super().__init__(num_classes, num_anchors)
+    def __init__(self, num_classes=3, num_anchors=3, width=32):
+        super().__init__(num_classes, num_anchors, width)
         self.prior = torch.zeros(1).item()
 
 

@@ -18,15 +18,13 @@ from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.detection.model import Dilations
 from helpers.detection.recipes import ASSIGNMENT, TUNED
 from helpers.tasks.adapters import detection
-from helpers.tasks.solutions import get_original, restore_originals, use_solution
+from helpers.tasks.solutions import restore_originals, use_solution
 from helpers.training import compute_gradients
 
 ANCHORS = torch.cat(generate_anchors())
 SCENES = ShapeDetectionDataset.draw(3, seed=641)
 HIDDEN = SCENES.hide(0.9)
 assert HIDDEN.ignored.any()
-
-DETECTOR = "helpers.detection.model.MultiScaleDetector"
 
 
 @contextlib.contextmanager
@@ -116,16 +114,40 @@ def test_the_reference_network_equals_the_workbooks_in_outputs_features_and_weig
     assert all(torch.equal(a, b) for a, b in zip(loaded(images), again(images), strict=True))
 
 
-@pytest.mark.parametrize("options", [{"dilations": Dilations(block3=2)}, {"width": 2}, {"objectness_prior": 0.01}])
-def test_other_configurations_are_the_workbooks_own(options):
-    images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dilations": Dilations(block3=2), "width": 4},
+        {"dilations": TUNED.dilations, "width": 1},
+        {"width": 2},
+        {"objectness_prior": 0.01, "width": 4},
+        {"dilations": Dilations(heads=(1, 6, 1)), "objectness_prior": 0.01, "num_classes": 4, "num_anchors": 2},
+    ],
+)
+def test_the_reference_network_equals_the_workbooks_in_every_configuration(options):
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     expected = build(**options)
     with used("MultiScaleDetector", detection_model.MultiScaleDetector):
         detector = build(**options)
         assert isinstance(detector, training.MultiScaleDetector)
-    assert isinstance(detector, get_original(DETECTOR))
-    assert all(torch.equal(a, b) for a, b in zip(detector(images), expected(images), strict=True))
-    assert detector.state_dict().keys() == expected.state_dict().keys()
+    for level, other in zip(detector(images), expected(images), strict=True):
+        assert torch.equal(level, other)
+        assert level.abs().sum() > 0
+
+
+def test_a_head_without_a_bias_gets_one_for_the_prior():
+    class WithoutBias(detection_model.MultiScaleDetector):
+        def __init__(self, **options):
+            super().__init__(**options)
+            for head in self.heads:
+                head[-1].bias = None
+
+    with used("MultiScaleDetector", WithoutBias):
+        detector = build(objectness_prior=0.01, width=2)
+    for head in detector.heads:
+        biases = head[-1].bias.detach().view(3, 8)
+        torch.testing.assert_close(biases[:, 4].sigmoid(), torch.full((3,), 0.01))
+        assert biases.count_nonzero() == 3
 
 
 def build_batch(recipe=ASSIGNMENT):
@@ -148,9 +170,10 @@ def compute(predictions, recipe=ASSIGNMENT):
 def test_the_reference_loss_has_the_workbooks_gradient_to_the_last_digit():
     predictions = draw_predictions()
     expected, expected_gradient = compute(predictions)
+    own = loss.compute_class_loss
     with used("DetectionLoss", detection_loss.DetectionLoss):
+        assert loss.compute_class_loss is not own
         terms, gradient = compute(predictions)
-        assert type(build_batch()[0].criterion) is not get_original("helpers.detection.loss.DetectionLoss")
     assert torch.equal(gradient, expected_gradient)
     assert terms.keys() == expected.keys()
     for name, value in expected.items():  # the order of a sum differs, the summands do not
@@ -158,31 +181,66 @@ def test_the_reference_loss_has_the_workbooks_gradient_to_the_last_digit():
     assert torch.equal(terms["objectness"], expected["objectness"])
 
 
-class Doubled(detection_loss.DetectionLoss):
-    """A loss of another size, which shows whether it was called."""
+class Scaled(detection_loss.DetectionLoss):
+    """A loss whose terms have other sizes, which show which of them were used."""
 
     def forward(self, predictions, targets, anchors):
-        return {name: 2 * value for name, value in super().forward(predictions, targets, anchors).items()}
+        factors = {"loss_obj": 2, "loss_cls": 3, "loss_loc": 5, "loss_total": 7}
+        return {name: factors[name] * value for name, value in super().forward(predictions, targets, anchors).items()}
 
 
 @pytest.mark.parametrize(
-    ("recipe", "is_used"),
+    ("recipe", "factors"),
     [
-        (ASSIGNMENT, True),
-        (TUNED, False),
-        (replace(ASSIGNMENT, box_loss="giou"), False),
-        (replace(ASSIGNMENT, objectness="quality"), False),
-        (replace(ASSIGNMENT, match_thresholds=(0.6, 0.5)), False),
-        (replace(ASSIGNMENT, minimum_visibility=0.9), False),
+        (ASSIGNMENT, {"objectness": 2, "class": 3, "box": 5}),
+        (replace(ASSIGNMENT, box_loss="giou"), {"objectness": 2, "class": 3, "box": 1}),
+        (replace(ASSIGNMENT, objectness="quality"), {"objectness": 1, "class": 3, "box": 5}),
+        (replace(TUNED, match_thresholds=(0.5, 0.4)), {"objectness": 1, "class": 3, "box": 1}),
+        (TUNED, {"objectness": 1, "class": 3, "box": 1}),
     ],
 )
-def test_only_the_losses_of_the_contract_are_the_students(recipe, is_used):
+def test_the_terms_of_the_assignment_are_the_students_and_the_others_the_workbooks(recipe, factors):
     recipe = replace(recipe, fresh_scenes=None)
     predictions = draw_predictions()
     expected, _ = compute(predictions, recipe)
-    with used("DetectionLoss", Doubled):
+    with used("DetectionLoss", Scaled):
         terms, _ = compute(predictions, recipe)
-    assert terms["loss"] == pytest.approx(float(expected["loss"]) * (2 if is_used else 1))
+    for name, factor in factors.items():
+        torch.testing.assert_close(terms[name], factor * expected[name], rtol=2e-6, atol=0)
+
+
+@pytest.mark.parametrize("changes", [{"match_thresholds": (0.6, 0.5)}, {"minimum_visibility": 0.9}])
+def test_other_matches_have_the_students_class_term_alone(changes):
+    recipe = replace(ASSIGNMENT, box_loss="giou", objectness="quality", **changes)
+    predictions = draw_predictions()
+    expected, expected_gradient = compute(predictions, recipe)
+    with used("DetectionLoss", detection_loss.DetectionLoss):
+        terms, gradient = compute(predictions, recipe)
+        with pytest.raises(ValueError, match="matches as the assignment does"):
+            compute(predictions, replace(recipe, box_loss="smooth-l1"))
+        with pytest.raises(ValueError, match="matches as the assignment does"):
+            compute(predictions, replace(recipe, objectness="mined"))
+    assert torch.equal(gradient, expected_gradient)
+    torch.testing.assert_close(terms["class"], expected["class"], rtol=2e-6, atol=0)
+
+
+def test_the_terms_of_a_batch_without_positives_are_the_workbooks():
+    index = torch.full((2, len(ANCHORS)), workbook_matching.BACKGROUND)
+    arguments = (ANCHORS, index, workbook_matching.list_positives(index), torch.zeros(2, 1, 4), torch.full((2, 1), -1))
+    predictions = torch.randn(2, len(ANCHORS), 8, generator=torch.Generator().manual_seed(2))
+    for names in ((), ("giou", "quality")):
+        expected = loss.DetectionLoss(*names)(predictions, *arguments)
+        with used("DetectionLoss", detection_loss.DetectionLoss):
+            assert loss.DetectionLoss(*names)(predictions, *arguments) == expected
+
+
+def test_every_batch_gets_its_own_terms():
+    first, second = draw_predictions(), draw_predictions().detach().neg().requires_grad_()
+    expected = [compute(predictions)[0]["loss"] for predictions in (first, second)]
+    with used("DetectionLoss", detection_loss.DetectionLoss):
+        results = [compute(predictions)[0]["loss"] for predictions in (first, second, first)]
+    torch.testing.assert_close(results, [*expected, expected[0]], rtol=2e-6, atol=0)
+    assert results[0] != results[1]
 
 
 def compute_gradients_of_a_step():
@@ -211,6 +269,22 @@ def test_a_training_step_of_all_references_has_the_same_gradients_up_to_rounding
         gradients = compute_gradients_of_a_step()
     for gradient, other in zip(gradients, expected, strict=True):
         assert (gradient - other).norm() <= 2e-2 * other.norm()
+
+
+def test_the_reference_mines_other_negatives_of_a_step_only_among_equal_losses():
+    _, batch = build_batch()
+    with torch.no_grad():
+        logits = training.flatten_predictions(build()(batch.images), 3)[..., 4].float()
+    positive, negative = batch.index >= 0, batch.index == workbook_matching.BACKGROUND
+    losses = torch.nn.functional.softplus(logits)
+    width = batch.positives.shape[1]
+    expected = workbook_matching.hard_negative_mining(losses, positive, negative, most_positives=width)
+    with used("hard_negative_mining", matching.hard_negative_mining):
+        mined = workbook_matching.hard_negative_mining(losses, positive, negative)
+    for image in range(len(losses)):
+        own, other = losses[image, mined[image]].sort().values, losses[image, expected[image]].sort().values
+        assert torch.equal(own, other)
+        assert len(own) == 3 * positive[image].sum()
 
 
 @pytest.mark.parametrize("dilations", [Dilations(), TUNED.dilations, Dilations(2, 2, (3, 4, 4))])
