@@ -35,7 +35,20 @@ WITHOUT_TORCH = {
 DATA_SETS = {"handout"}  # imports several packages; lessons import it
 TASKS = {"tasks"}  # build tasks: a lesson imports them, and they import what lessons import
 COURSE = "course"  # runs the course: imports everything, and is imported by nothing that a lesson imports
-ONLY_UNIX = {"crypt", "curses", "fcntl", "grp", "posix", "pty", "pwd", "readline", "resource", "syslog", "termios", "tty"}
+ONLY_UNIX = {
+    "crypt",
+    "curses",
+    "fcntl",
+    "grp",
+    "posix",
+    "pty",
+    "pwd",
+    "readline",
+    "resource",
+    "syslog",
+    "termios",
+    "tty",
+}
 FORKING = {"helpers/tasks/attempt.py", "helpers/tasks/forks.py"}  # the process of a grading
 LAYERS = (SHARED, PACKAGES, DATA_SETS, TASKS, {COURSE})  # from the lowest to the highest
 

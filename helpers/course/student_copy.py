@@ -35,7 +35,15 @@ from helpers.tasks.compiled import write_task
 COURSE = ("__init__.py", "cleaning.py", "cli.py", "execution.py", "grid", "lessons.py", "report.css", "report.lua")
 COURSE += ("report.py", "report.typ", "report_cells.py", "schedule.py", "summary.py")
 """What a student's copy holds of `helpers/course`."""
-SET_UP = (".gitignore", "LICENSE", "requirements.lock", "docs/colab.py", "docs/data.md", "docs/running.md", "docs/students.md")
+SET_UP = (
+    ".gitignore",
+    "LICENSE",
+    "requirements.lock",
+    "docs/colab.py",
+    "docs/data.md",
+    "docs/running.md",
+    "docs/students.md",
+)
 """Files that a student's copy holds as they are."""
 TARGETS = ("test", "student", "grade", "figures", "bench", "lock")
 """Targets of the Makefile that a student's copy lacks."""
