@@ -35,6 +35,21 @@ WITHOUT_TORCH = {
 DATA_SETS = {"handout"}  # imports several packages; lessons import it
 TASKS = {"tasks"}  # build tasks: a lesson imports them, and they import what lessons import
 COURSE = "course"  # runs the course: imports everything, and is imported by nothing that a lesson imports
+ONLY_UNIX = {
+    "crypt",
+    "curses",
+    "fcntl",
+    "grp",
+    "posix",
+    "pty",
+    "pwd",
+    "readline",
+    "resource",
+    "syslog",
+    "termios",
+    "tty",
+}
+FORKING = {"helpers/tasks/attempt.py", "helpers/tasks/forks.py"}  # the process of a grading
 LAYERS = (SHARED, PACKAGES, DATA_SETS, TASKS, {COURSE})  # from the lowest to the highest
 
 MODULES = sorted(HELPERS.rglob("*.py"))
@@ -291,6 +306,50 @@ def test_torch_load_reads_weights_only(path):
 @each(MODULES)
 def test_nothing_reads_pickles(path):
     assert not {name.split(".")[0] for name in find_imports(path)} & {"pickle", "dill", "cloudpickle", "joblib"}
+
+
+def find_imports_at_import(tree: ast.Module) -> set[str]:
+    """Return the first parts of the modules that are imported as soon as a module is: outside of functions."""
+    names, waiting = set(), list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+        waiting += ast.iter_child_nodes(node)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("source", "is_found"),
+    [
+        ("import resource", True),
+        ("from fcntl import flock", True),
+        ("try:\n    import pwd\nexcept ImportError:\n    pass", True),
+        ("class A:\n    import termios", True),
+        ("def limit():\n    import resource", False),
+        ("import resources", False),
+    ],
+)
+def test_an_import_of_a_module_that_windows_lacks_is_recognised(source, is_found):
+    assert bool(find_imports_at_import(ast.parse(source)) & ONLY_UNIX) == is_found
+
+
+@each(MODULES)
+def test_no_module_needs_one_that_windows_lacks_to_be_imported(path):
+    assert not find_imports_at_import(parse(path)) & ONLY_UNIX
+
+
+@each(MODULES)
+def test_only_the_process_of_a_grading_forks(path):
+    """Other processes must work with any start method: Windows and macOS cannot, or should not, fork."""
+    calls = {text for text, _ in find_calls(path)}
+    assert ("os.fork" in calls) == (name_of(path) in FORKING)
+    assert not [text for text in calls if text.endswith(("forkpty", "set_start_method"))]
+    assert "multiprocessing" not in {name.partition(".")[0] for name in find_imports(path)}
 
 
 def test_shapes_in_signatures_are_checked_while_the_tests_run():

@@ -35,7 +35,15 @@ from helpers.tasks.compiled import write_task
 COURSE = ("__init__.py", "cleaning.py", "cli.py", "execution.py", "grid", "lessons.py", "report.css", "report.lua")
 COURSE += ("report.py", "report.typ", "report_cells.py", "schedule.py", "summary.py")
 """What a student's copy holds of `helpers/course`."""
-SET_UP = (".gitignore", "LICENSE", "requirements.lock", "docs/data.md", "docs/running.md")
+SET_UP = (
+    ".gitignore",
+    "LICENSE",
+    "requirements.lock",
+    "docs/colab.py",
+    "docs/data.md",
+    "docs/running.md",
+    "docs/students.md",
+)
 """Files that a student's copy holds as they are."""
 TARGETS = ("test", "student", "grade", "figures", "bench", "lock")
 """Targets of the Makefile that a student's copy lacks."""
@@ -62,6 +70,8 @@ They need `make` and Python 3.11 to 3.14; the set-up takes a few minutes once. *
 `python -m venv .venv`, activate it, `pip install --require-hashes -r requirements.lock`,
 `pip install --no-deps --no-build-isolation -e .`, then `workbook lab`. **With conda:**
 `conda env create -f environment.yml && conda activate localisation-workbook`.
+
+**Read first** [docs/students.md](docs/students.md): tasks, checks, hints, predictions, handing in.
 
 **A task** is a cell with the signature and the contract of a function, and a check below it. The check shows which
 cases pass, and the first that fails with its input. Once it has passed, this lesson and the later ones run on your

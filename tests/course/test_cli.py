@@ -426,3 +426,17 @@ def test_every_target_of_make_is_a_command_or_belongs_to_the_set_up():
     aliases = [line.split()[1] for line in makefile.splitlines() if line.startswith("\t@$(WORKBOOK)")]
     assert set(aliases) <= set(cli.workbook.commands)
     assert set(aliases) >= {"run", "test", "lab", "data", "progress", "student", "grade", "report", "kernel", "bench"}
+
+
+def test_a_command_works_in_a_folder_with_blanks_and_writes_into_it(tmp_path):
+    root = tmp_path / "a folder with blanks"
+    shutil.copytree(paths.ROOT / "helpers", root / "helpers", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(paths.ROOT / "pyproject.toml", root)
+    program = "import sys; from helpers.course import cli; sys.exit(cli.main(['data']))"
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert f"{root / 'data' / 'handout'}: drawn and written" in result.stdout
+    assert handout.is_complete(root / "data" / "handout")

@@ -41,6 +41,14 @@ def test_every_image_occurs_once_with_its_target(dataset, batch_size, seed):
             assert_close(target, expected_target)
 
 
+def test_a_worker_that_is_spawned_and_not_forked_gives_the_same_batches(dataset):
+    """Windows and macOS start a worker as a new process, which gets everything that it needs as a pickle."""
+    augment = build_augmentation()
+    loader = build_loader(dataset, 5, seeded(3), num_workers=1, augment=augment)
+    loader._loader.multiprocessing_context = "spawn"
+    assert_equal_batches(list(loader), list(build_loader(dataset, 5, seeded(3), augment=augment)))
+
+
 def test_the_batches_depend_on_the_generator_alone_for_any_number_of_workers(dataset):
     augment = build_augmentation(AugmentationConfig(zoom_out=0.5))
     torch.manual_seed(1)
