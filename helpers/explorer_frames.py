@@ -28,9 +28,9 @@ LARGEST_FRAGMENT = 500_000  # bytes
 MOST_FRAMES = 100  # about 0.07 s each to draw and to encode
 RUN_IT = "Run the lesson to change these as well."
 
-SCALES = (1.0, 0.7)  # of a picture
+SCALES = (1.0, 0.7, 0.5)  # of a picture
 _COLOURS = (64, 32)  # palettes of lossless pictures, the best first
-_QUALITIES = (70, 45, 20)  # of lossy pictures, for photos and noise
+_QUALITIES = (70, 45, 20, 5)  # of lossy pictures, for photos and noise
 _BACKGROUND = re.compile(r"background-image: url\(data:image/webp;base64,([A-Za-z0-9+/=]+)\)")
 _DATA = re.compile(r'<script type="application/json">(.*?)</script>', flags=re.DOTALL)
 
@@ -285,7 +285,8 @@ def read_fragment(text: str) -> Frames:
         fields["order"] = [int(position) for position in fields["order"]]
         frames = Frames(controls=controls, background=background[1], **fields)
         frames.check()
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        write_fragment(frames).encode()  # half a character in a text cannot be written
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise FragmentError(f"its data cannot be read ({type(error).__name__}: {error})") from error
     return frames
 

@@ -49,7 +49,7 @@ class Run:
         """Return `explorer` with the name under which pages without a kernel find its frames.
 
         Inside `workbook run`, the frames are rendered into `explorers/NN_name.html` in the run's folder, in a few
-        seconds (`workbook run --publish` copies the file). In Jupyter nothing is rendered, so that nobody waits.
+        seconds (`workbook run --publish` copies the file). In Jupyter nothing is rendered, because a reader would wait.
         """
         explorer.set_name(name)
         if os.environ.get(paths.FRAMES_VARIABLE):

@@ -124,6 +124,8 @@ def test_html_that_was_added_to_a_fragment_is_not_shown():
     ("old", "new"),
     [
         ('"order": [', '"order": [999, '),
+        ('"width": 300', '"width": Infinity'),
+        ('"text": "', '"text": "\\ud800'),
         ('"start": 1', '"start": 7'),
         ('"name": "line"', '"name": "a b"'),
         ('"pictures": ["', '"pictures": ["!'),

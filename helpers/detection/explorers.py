@@ -335,7 +335,7 @@ def explore_suppression(dataset: ShapeDetectionDataset, candidates: Candidates) 
         "nms_threshold": (0.3, 0.5, 0.7, 1.0),
         "score": (0.0, 0.2, 0.5, 0.8),
         "nms": get_args(Suppression),
-        "image": range(min(3, len(dataset))),
+        "image": range(min(2, len(dataset))),
     }
     text = "Remaining detections in one image, with missed objects hatched, and precision-recall curves of all images."
     return join(figure, controls, draw, frame_values, text)

@@ -222,8 +222,8 @@ def explore_rows(rows: Sequence[Row]) -> Explorer:
         text.set_text("\n".join(lines))
 
     frame_values = {"a": variants[: MOST_FRAMES // len(decoders)], "a_decoder": decoders}
-    text = "Two rows of the ablation table, A and B: their targets with the decoded point, PCK curves and numbers."
-    return join(figure, controls, draw, frame_values, text)
+    alt = "Two rows of the ablation table, A and B: their targets with the decoded point, PCK curves and numbers."
+    return join(figure, controls, draw, frame_values, alt)
 
 
 def _format(value: float) -> str:

@@ -244,15 +244,22 @@ def choose_colours(page, mode):
 @pytest.mark.parametrize("path", sorted((ROOT / "figures" / "explorers").glob("*.html")), ids=lambda path: path.stem)
 def test_from_disk_every_control_of_a_published_explorer_changes_its_picture(page, real, path):
     (lesson,) = (ROOT / "notebooks").glob(f"{path.stem[:2]}_*.ipynb")
-    open_page(page, real[0], f"notebooks/{lesson.stem}.html")
-    (fragment,) = [
-        fragment
-        for fragment in browser.find_fragments(page)
-        if fragment.box.get_attribute("id") == f"explorer-{path.stem}"
-    ]
-    assert fragment.controls
-    assert [control.inner_text() for control in fragment.controls if not fragment.move(control)] == []
+
+    def open_fragment():
+        open_page(page, real[0], f"notebooks/{lesson.stem}.html")
+        return browser.Fragment(page, page.locator(f"#explorer-{path.stem}"))
+
+    fragment = open_fragment()
     assert fragment.find_not_reached() == []
+    num_controls = len(fragment.controls)
+    assert num_controls > 0
+    for number in range(num_controls):
+        fragment = open_fragment()
+        if not fragment.move(fragment.controls[number]):  # such as a threshold of NMS where few boxes have this score
+            fragment = open_fragment()
+            for slider in fragment.box.locator("input[type=range]").all():
+                slider.press("Home")
+            assert fragment.move(fragment.controls[number]), fragment.controls[number].inner_text()
 
 
 def test_on_a_phone_the_list_of_pages_opens_and_leads_to_a_lesson(page, real):
