@@ -58,11 +58,11 @@ def test_a_wrong_solution_gives_other_results(tmp_path, monkeypatch):
 
 
 def test_ties_of_mined_negatives_are_settled_up_to_a_bound_and_nothing_else_is(tmp_path):
-    first = {"assignment.ap": 0.5, "assignment.ap50": 0.5, "tuned.ap": 0.5, "ladder.10.ap": 0.5, "ladder.11.ap": 0.5}
-    second = {"assignment.ap": 0.5009, "assignment.ap50": 0.502, "tuned.ap": 0.5001, "ladder.10.ap": 0.4995}
-    for name, metrics in (("first", first), ("second", second | {"ladder.11.ap": 0.5001})):
+    first = {"assignment.ap": 0.5, "assignment.ap50": 0.5, "tuned.ap": 0.5, "step.10.ap": 0.5, "step.11.ap": 0.5}
+    second = {"assignment.ap": 0.5009, "assignment.ap50": 0.502, "tuned.ap": 0.5001, "step.10.ap": 0.4995}
+    for name, metrics in (("first", first), ("second", second | {"step.11.ap": 0.5001})):
         (tmp_path / name).write_text(json.dumps({"metrics": metrics}))
     student_copy.settle_ties(tmp_path / "first", tmp_path / "second")
     settled = json.loads((tmp_path / "second").read_text())["metrics"]
-    assert settled["assignment.ap"] == settled["ladder.10.ap"] == 0.5
-    assert {name for name in first if settled[name] != first[name]} == {"assignment.ap50", "tuned.ap", "ladder.11.ap"}
+    assert settled["assignment.ap"] == settled["step.10.ap"] == 0.5
+    assert {name for name in first if settled[name] != first[name]} == {"assignment.ap50", "tuned.ap", "step.11.ap"}
