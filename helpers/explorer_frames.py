@@ -40,8 +40,8 @@ STYLE = """
   border: 0; margin: 0.2em 0; padding: 0; }
 .explorer .name, .explorer legend { width: 9em; float: left; padding: 0; font-size: inherit; margin: 0; }
 .explorer input[type=range] { width: 14em; max-width: 100%; }
-.explorer .picture { display: inline-block; max-width: 100%; background-size: 100% 100%; }
-.explorer img { display: block; max-width: 100%; height: auto; background: none; }
+.explorer img { display: block; max-width: 100%; height: auto; padding: 0; border: 0;
+  background: content-box 0 0 / 100% 100%; }
 .explorer .fixed { font-size: 0.9em; }
 """
 
@@ -222,14 +222,14 @@ def write_fragment(frames: Frames) -> str:
     source = f"data:image/webp;base64,{frames.pictures[frames.order[position]]}"
     background = f"data:image/webp;base64,{frames.background}"
     fields = asdict(frames)
-    del fields["background"]  # read from the style of the picture's frame
+    del fields["background"]  # read from the picture's style
     data = json.dumps(fields, ensure_ascii=False).replace("<", "\\u003c")
     lines = [
         f'<div class="explorer" id="explorer-{frames.name}" role="group" aria-label="Explorer">',
         f"<style>{STYLE}</style>",
         *rows,
-        f'<div class="picture" style="background-image: url({background})"><img class="dark-light" src="{source}" '
-        f'alt="{alt}" width="{frames.width}" height="{frames.height}"></div>',
+        f'<img class="dark-light" style="background-image: url({background})" src="{source}" '
+        f'alt="{alt}" width="{frames.width}" height="{frames.height}">',
         f'<p class="fixed">Fixed here: {escape(frames.fixed)}. {RUN_IT}</p>' if frames.fixed else "",
         f'<script type="application/json">{data}</script>',
         f"<script>{SCRIPT}</script>",

@@ -27,6 +27,8 @@ from helpers.explorer_frames import (
 )
 from helpers.explorers import join
 
+STYLE_OF_A_PAGE = "<style>img { margin: 2em; padding: 1em; }</style>"
+
 
 def build():
     """Return an explorer with two sliders, buttons, and a slider that has no frames."""
@@ -194,7 +196,7 @@ def page(tmp_path_factory):
     frames = build().render("line")
     path = tmp_path_factory.mktemp("page") / "page.html"
     text = write_fragment(frames) + write_fragment(replace(frames, name="other"))
-    path.write_text(f"<!DOCTYPE html><meta charset='utf-8'>{text}", encoding="utf-8")
+    path.write_text(f"<!DOCTYPE html><meta charset='utf-8'>{STYLE_OF_A_PAGE}{text}", encoding="utf-8")
     with playwright.sync_playwright() as running:
         chromium = running.chromium.launch(executable_path=program)
         page = chromium.new_page(viewport=browser.VIEW)
@@ -219,4 +221,8 @@ def test_in_a_browser_every_control_changes_picture_value_and_text_by_keyboard(p
         assert fragments[0].picture.get_attribute("alt") != alt
         assert fragments[0].read(control) != value
     assert fragments[1].picture.screenshot() == other
+    fragments[0].picture.evaluate("picture => Object.assign(picture.style, {position: 'fixed', top: 0, left: 0})")
+    frames = build().render("line")  # a fraction of a pixel in the place of the picture would blur it
+    shown = np.asarray(Image.open(io.BytesIO(fragments[0].picture.screenshot())).convert("RGB")).astype(int)
+    assert np.abs(shown - decode(frames.pictures[frames.order[-1]], frames.background)).max() < 3
     assert fragments[0].find_not_reached() == []
