@@ -136,7 +136,9 @@ def grader(plan, views):
 @pytest.fixture(scope="module")
 def build_grader(build_plan, views):
     """Grader of the tiny lesson with build tasks."""
-    return grading.make_grader([build_plan], DEFINITIONS, views, Setting(QUICK), seed=7)
+    grader = grading.make_grader([build_plan], DEFINITIONS, views, Setting(QUICK), seed=7)
+    yield grader
+    grader.close()
 
 
 @pytest.fixture(autouse=True)
@@ -145,12 +147,15 @@ def no_process_remains(request):
     if not {"grader", "build_grader", "attempt", "build"} & set(request.fixturenames):
         yield
         return
+    earlier = {process.pid for process in psutil.Process().children(recursive=True)}  # a browser's, of another test
     yield
     checkers = set()
     for grader in GRADERS:
         for checker in grader.checkers.values():
             checkers |= {process.pid for process in checker.find_processes()}
-    remaining = [process for process in psutil.Process().children(recursive=True) if process.pid not in checkers]
+    remaining = [
+        process for process in psutil.Process().children(recursive=True) if process.pid not in checkers | earlier
+    ]
     _, remaining = psutil.wait_procs(remaining, timeout=10)
     assert remaining == []
 
