@@ -21,7 +21,6 @@ import psutil
 
 LARGEST_REPLY = 8_000_000
 """Bytes that a child may send; JSON takes up to 40 times as much memory."""
-SMALL = 100_000_000  # bytes beyond which a process is measured exactly, which is slow
 INTERVAL = 0.5  # seconds between two measurements of memory
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of Linux
 
@@ -123,13 +122,11 @@ def _parse(data: bytes) -> list[Any]:
 
 
 def measure_memory() -> int:
-    """Return the bytes that the processes below this one use, without the pages that they share with it."""
-    shared = psutil.Process().memory_info().rss
+    """Return the bytes that the processes below this one use, without the pages that they share with others."""
     size = 0
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            resident = process.memory_info().rss
-            size += process.memory_full_info().uss if resident > shared + SMALL else max(0, resident - shared)
+            size += process.memory_full_info().uss
     return size
 
 
