@@ -102,14 +102,15 @@ def check(name: str, candidate: Callable[..., Any] | None = None) -> Report:
         function = candidate if is_reference else solutions.load_function(source, name)
     except solutions.NoSolution as error:
         return Report(task, None, str(error))
-    outcomes = run_cases(function, task.cases, _find_partners(task))
+    partners = _find_partners(task)
+    outcomes = run_cases(function, task.cases, partners)
     verdict = judge(task, outcomes)
     if verdict.is_passed and not is_reference:
         solutions.save_solution(name, source)
         solutions.use_solution(name, function)
     seconds = None
     if verdict.is_passed and not is_reference and task.workload is not None:
-        seconds = run_case(function, task.workload, _find_partners(task)).seconds
+        seconds = run_case(function, task.workload, partners).seconds
     return Report(task, verdict, seconds=seconds)
 
 
