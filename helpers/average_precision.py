@@ -66,12 +66,7 @@ def evaluate_boxes(
 
     Source: https://cocodataset.org/#detection-eval.
     """
-    images = [{"id": image} for image in range(len(detections))]
-    categories = [{"id": label, "name": name} for label, name in class_names.items()]
-    records = _truth_records(truth), _detection_records(detections)
-    evaluation = COCOeval_faster(
-        *(COCO({"images": images, "categories": categories, "annotations": rows}) for rows in records), iouType="bbox"
-    )
+    evaluation = _make_evaluation(truth, detections, class_names)
     evaluation.params.maxDets = list(MAX_DETECTIONS)
     evaluation.evaluate()
     evaluation.accumulate()
@@ -95,6 +90,51 @@ def evaluate_boxes(
         metrics[f"ap_{class_names[label]}"] = _mean_where_defined(precision[:, :, row, 0])
         metrics[f"ap50_{class_names[label]}"] = _mean_where_defined(precision[0, :, row, 0])
     return metrics
+
+
+def resample_ap(
+    truth: TrueBoxes,
+    detections: Sequence[Detections],
+    class_names: Mapping[int, str],
+    images: Int[np.ndarray, "R M"],
+) -> dict[str, Float[np.ndarray, " R"]]:
+    """Return `ap` and `ap50` of each of R draws of images, for intervals: see `helpers.intervals`.
+
+    Detections are matched once per image; only the precision is accumulated anew for each draw.
+
+    Args:
+        truth: the objects of as many images as there are `detections`.
+        detections: one entry per image, as in `evaluate_boxes`.
+        class_names: name of each label.
+        images: rows of image indices, as `intervals.resample_images` draws them.
+    """
+    evaluation = _make_evaluation(truth, detections, class_names)
+    evaluation.separate_eval = True  # keeps a match per class and image, which can be drawn several times
+    evaluation.params.maxDets = [MAX_DETECTIONS[-1]]
+    evaluation.params.areaRng = evaluation.params.areaRng[:1]  # all sizes
+    evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[:1]
+    evaluation.evaluate()
+    matches = np.array(evaluation._evalImgs_cpp, dtype=object).reshape(len(class_names), len(detections))
+    resampled: dict[str, list[float]] = {"ap": [], "ap50": []}
+    for drawn in images:
+        evaluation._evalImgs_cpp = matches[:, drawn].ravel().tolist()
+        evaluation.accumulate()
+        precision = evaluation.eval["precision"]
+        resampled["ap"].append(_mean_where_defined(precision))
+        resampled["ap50"].append(_mean_where_defined(precision[0]))
+    return {name: np.array(values) for name, values in resampled.items()}
+
+
+def _make_evaluation(
+    truth: TrueBoxes, detections: Sequence[Detections], class_names: Mapping[int, str]
+) -> COCOeval_faster:
+    """Return COCO's evaluation of these boxes, which has not run yet."""
+    images = [{"id": image} for image in range(len(detections))]
+    categories = [{"id": label, "name": name} for label, name in class_names.items()]
+    records = _truth_records(truth), _detection_records(detections)
+    return COCOeval_faster(
+        *(COCO({"images": images, "categories": categories, "annotations": rows}) for rows in records), iouType="bbox"
+    )
 
 
 def _truth_records(truth: TrueBoxes) -> list[dict]:

@@ -11,7 +11,8 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from helpers.average_precision import TWELVE, Detections, TrueBoxes, evaluate_boxes
+from helpers import intervals
+from helpers.average_precision import TWELVE, Detections, TrueBoxes, evaluate_boxes, resample_ap
 
 NAMES = {1: "one", 2: "two", 7: "seven"}
 BOX, FAR_BOX = (10.0, 10.0, 30.0, 30.0), (100.0, 100.0, 140.0, 140.0)
@@ -126,3 +127,26 @@ def test_above_keeps_the_best_first():
     detections = build_detections((BOX, 0.9, 1), (FAR_BOX, 0.5, 2), (BOX, 0.2, 7))
     assert detections.above(0.5).labels.tolist() == [1, 2]
     assert detections.above(0.95).boxes.shape == (0, 4)
+
+
+def repeat_images(
+    truth: TrueBoxes, detections: list[Detections], images: np.ndarray
+) -> tuple[TrueBoxes, list[Detections]]:
+    """Return truth and detections of a split that consists of the given images, some of them several times."""
+    objects = [
+        (new_image, truth.boxes[row], truth.labels[row], truth.evaluated[row])
+        for new_image, image in enumerate(images)
+        for row in np.flatnonzero(truth.owners == image)
+    ]
+    return build_truth(*objects), [detections[image] for image in images]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_draw_of_images_is_evaluated_as_a_split_of_these_images(seed):
+    truth, detections = draw_random_case(seed)
+    draws = np.vstack([np.arange(len(detections)), intervals.resample_images(len(detections), 4, seed)])
+    resampled = resample_ap(truth, detections, NAMES, draws)
+    for number, images in enumerate(draws):
+        metrics = evaluate_boxes(*repeat_images(truth, detections, images), NAMES)
+        assert resampled["ap"][number] == pytest.approx(metrics["ap"], abs=1e-12)
+        assert resampled["ap50"][number] == pytest.approx(metrics["ap50"], abs=1e-12)

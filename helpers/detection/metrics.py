@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torchvision.ops import batched_nms
 
+from helpers import average_precision, intervals
 from helpers.average_precision import Detections, TrueBoxes, evaluate_boxes
 from helpers.detection.boxes import paired_overlap
 from helpers.detection.dataset import PADDING, ShapeDetectionDataset
@@ -40,14 +41,34 @@ def evaluate_detections(dataset: ShapeDetectionDataset, detections: list[Detecti
     Raises:
         ValueError: the number of images differs.
     """
+    truth = _true_boxes(dataset, detections)
+    metrics = evaluate_boxes(truth, detections, dict(enumerate(CLASS_NAMES)))
+    return {name: value for name, value in metrics.items() if name == "ar" or not name.startswith("ar_")}
+
+
+def resample_ap(
+    dataset: ShapeDetectionDataset, detections: list[Detections], num_resamples: int = intervals.NUM_RESAMPLES
+) -> dict[str, Float[np.ndarray, " R"]]:
+    """Return `ap` and `ap50` of draws of the dataset's images with replacement, for intervals.
+
+    Two detectors are compared by the difference of their draws: the images of a draw are the same for both.
+
+    Raises:
+        ValueError: the number of images differs.
+    """
+    truth = _true_boxes(dataset, detections)
+    images = intervals.resample_images(len(dataset), num_resamples)
+    return average_precision.resample_ap(truth, detections, dict(enumerate(CLASS_NAMES)), images)
+
+
+def _true_boxes(dataset: ShapeDetectionDataset, detections: list[Detections]) -> TrueBoxes:
+    """Return the dataset's objects, if there is an entry of `detections` for each of its images."""
     if len(detections) != len(dataset):
         raise ValueError(f"detections are given for {len(detections)} images, but the dataset has {len(dataset)}")
     labels = dataset.labels.cpu().numpy()
     image, row = np.nonzero(labels != PADDING)
     boxes = dataset.boxes.cpu().numpy()[image, row]
-    truth = TrueBoxes(image, boxes, labels[image, row], _is_evaluated(dataset)[image, row])
-    metrics = evaluate_boxes(truth, detections, dict(enumerate(CLASS_NAMES)))
-    return {name: value for name, value in metrics.items() if name == "ar" or not name.startswith("ar_")}
+    return TrueBoxes(image, boxes, labels[image, row], _is_evaluated(dataset)[image, row])
 
 
 def compute_ap(

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from helpers import average_precision, intervals
 from helpers.average_precision import Detections, TrueBoxes, evaluate_boxes
 from helpers.coco import BoxFile
 from helpers.digits.dataset import DIGIT_NAMES
@@ -44,9 +45,28 @@ def evaluate_digits(file: BoxFile, detections: Sequence[Detections]) -> dict[str
     Raises:
         ValueError: the number of images differs.
     """
+    return evaluate_boxes(_true_boxes(file, detections), detections, dict(enumerate(DIGIT_NAMES, 1)))
+
+
+def resample_ap(
+    file: BoxFile, detections: Sequence[Detections], num_resamples: int = intervals.NUM_RESAMPLES
+) -> dict[str, Float[np.ndarray, " R"]]:
+    """Return `ap` and `ap50` of draws of the file's images with replacement, for intervals.
+
+    Two detectors are compared by the difference of their draws: the images of a draw are the same for both.
+
+    Raises:
+        ValueError: the number of images differs.
+    """
+    truth = _true_boxes(file, detections)
+    images = intervals.resample_images(len(detections), num_resamples)
+    return average_precision.resample_ap(truth, detections, dict(enumerate(DIGIT_NAMES, 1)), images)
+
+
+def _true_boxes(file: BoxFile, detections: Sequence[Detections]) -> TrueBoxes:
+    """Return the file's digits, if there is an entry of `detections` for each of its images."""
     _require_equal_lengths(file, detections)
-    truth = TrueBoxes(file.owners, file.boxes, file.labels + 1, ~file.ignored)
-    return evaluate_boxes(truth, detections, dict(enumerate(DIGIT_NAMES, 1)))
+    return TrueBoxes(file.owners, file.boxes, file.labels + 1, ~file.ignored)
 
 
 class Findings(NamedTuple):
