@@ -138,14 +138,18 @@ def test_the_statistics_count_every_image_every_object_and_every_pair():
     boxes = dataset.boxes[real]
     figure = plot_statistics(
         real.sum(dim=1).numpy(),
-        (boxes[:, 2] - boxes[:, 0]).numpy(),
+        {"train": (boxes[:, 2] - boxes[:, 0]).numpy(), "val": np.array([16.0, 50, 120, 192])},
         compute_iou(dataset.boxes, dataset.boxes)[is_pair].numpy(),
         dataset.labels[real].numpy(),
         dataset.visibility[real].numpy(),
     )
     counts, sizes, pairs, visibility = figure.axes
     assert sum(bar.get_height() for bar in counts.patches) == len(dataset)
-    assert sum(bar.get_height() for bar in sizes.patches) == real.sum()
+    for outline in sizes.patches:  # one per split
+        x, y = outline.get_xy().T
+        area = abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2
+        assert area == pytest.approx(4)  # bins are 4 px wide, and their shares add up to 1
+    assert [text.get_text() for text in sizes.get_legend().get_texts()] == ["train", "val"]
     assert sum(bar.get_height() for bar in pairs.patches) == is_pair.sum()
     for label, line in enumerate(visibility.lines):
         is_class = dataset.labels == label
