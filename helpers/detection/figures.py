@@ -24,6 +24,7 @@ from helpers.average_precision import Detections
 from helpers.detection.anchors import ANCHOR_SCALES
 from helpers.detection.metrics import PrecisionRecall
 from helpers.detection.scenes import CLASS_NAMES, MAX_IOU, SIZE_RANGES
+from helpers.diagrams import Block, draw_network
 from helpers.plotting import (
     CLASS_COLOURS,
     COLOURS,
@@ -309,6 +310,33 @@ def plot_precision_recall(
 # Statistics of a dataset
 
 
+def plot_data_flow() -> Axes:
+    """Draw the way of the data of detection, from random numbers to a measured detector."""
+    blocks = {
+        "stream": Block("random numbers\nseed 641", 0.0, 0.5, "data"),
+        "layout": Block("lay out:\nclass, size, box", 1.9, 0.5, "step"),
+        "paint": Block("paint the shapes", 3.8, 1.0, "step"),
+        "count": Block("count visible\npixels", 3.8, 0.0, "step"),
+        "image": Block("image\n224 × 224", 5.7, 1.0, "data"),
+        "file": Block("annotation file:\nboxes, visibility", 5.7, 0.0, "data"),
+        "reader": Block("reader: checks\nthe format", 7.6, 0.0, "step"),
+        "detector": Block("detector", 7.6, 1.0, "layer"),
+        "metric": Block("AP", 9.5, 0.5, "step"),
+    }
+    arrows = [
+        ("stream", "layout"),
+        ("layout", "paint"),
+        ("layout", "count"),
+        ("paint", "image"),
+        ("count", "file"),
+        ("image", "detector"),
+        ("file", "reader"),
+        ("detector", "metric"),
+        ("reader", "metric"),
+    ]
+    return draw_network(blocks, arrows)
+
+
 def plot_statistics(
     num_objects: Int[np.ndarray, " M"],
     widths: Mapping[str, Float[np.ndarray, " _objects"]],
@@ -350,7 +378,7 @@ def _plot_widths(widths: Mapping[str, Float[np.ndarray, " _objects"]], ax: Axes)
     for name, sizes in zip(CLASS_NAMES, SIZE_RANGES, strict=True):
         ax.text(sum(sizes) / 2, 0.97 * top, name, ha="center", va="top", fontsize=9)
     ax.set(xlabel="width of the box (px)", ylabel="share of the split's objects", ylim=(0, top))
-    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.legend(loc="center right")
 
 
@@ -368,5 +396,5 @@ def _plot_visibility(visibility: Float[np.ndarray, " N"], labels: Int[np.ndarray
         below = (visibility[labels == label] <= shares[:, None] + 1e-6).mean(axis=1)
         ax.plot(shares, below, color=colour, label=name)
     ax.set(xlabel="visibility", ylabel="objects with at most this visibility", xlim=(-0.02, 1), ylim=(0, 0.62))
-    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.legend(loc="upper left")

@@ -13,6 +13,7 @@ from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.detection.figures import (
     SMALL_SIDE,
     place_texts,
+    plot_data_flow,
     plot_detections,
     plot_failure,
     plot_iou_by_class,
@@ -129,6 +130,13 @@ def test_every_object_is_counted_once_in_the_bars_of_its_class():
         x, y = patch.get_xy().T
         areas[patch.get_label()] = abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2  # of a polygon
     assert areas == pytest.approx({"circle": 1 / 40, "square": 2 / 40, "triangle": 1 / 40})  # bins are 1/40 wide
+
+
+def test_the_data_flow_starts_at_random_numbers_and_ends_at_the_metric():
+    ax = plot_data_flow()
+    texts = {text.get_text(): text.get_position() for text in ax.texts if text.get_text()}
+    assert min(texts, key=lambda text: texts[text][0]) == "random numbers\nseed 641"
+    assert max(texts, key=lambda text: texts[text][0]) == "AP"
 
 
 def test_the_statistics_count_every_image_every_object_and_every_pair():
