@@ -2,8 +2,8 @@
 
 In the handout's data the class determines the colour and every shape has an outline, so every visible piece of a shape
 is one connected region of one colour. A trained detector that does not exceed these baselines may have learned colours
-only, so they are rows of the results tables. `detect_regions` uses the colour alone; `detect_by_colour` adds rules about
-outlines, sizes and shapes, some of which are read out of the generator.
+only, so they are rows of the results tables. `detect_regions` uses the colour alone; `detect_by_colour` adds rules
+about outlines, sizes and shapes, some of which are read out of the generator.
 """
 
 from __future__ import annotations

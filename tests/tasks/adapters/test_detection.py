@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import pytest
 import torch
 
 from helpers.course.checks import anchors as anchor_checks
