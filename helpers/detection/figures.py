@@ -24,8 +24,10 @@ from helpers.average_precision import Detections
 from helpers.detection.anchors import ANCHOR_SCALES
 from helpers.detection.metrics import PrecisionRecall
 from helpers.detection.scenes import CLASS_NAMES, MAX_IOU, SIZE_RANGES
+from helpers.diagrams import Block, draw_network
 from helpers.plotting import (
     CLASS_COLOURS,
+    COLOURS,
     PREDICTION_COLOUR,
     PREDICTION_STYLE,
     TRUTH_COLOUR,
@@ -38,8 +40,6 @@ from helpers.plotting import (
 )
 
 CLASS_MARKERS = ("o", "s", "^")
-"""Markers of the classes. Colours stand for levels, so classes never share their colour code."""
-CLASS_GREYS = ("0.15", "0.5", "0.75")
 SMALL_SIDE = 40
 """Longest side in pixels of a box that is too small for hatching."""
 TEXT_SIZE = (38.0, 12.0)
@@ -155,10 +155,10 @@ def plot_misread_boxes(
 def plot_iou_by_class(iou: Float[np.ndarray, " N"], labels: Int[np.ndarray, " N"], ax: Axes) -> Axes:
     """Draw a histogram of the IoU of the objects of each class."""
     bins = np.linspace(0, 1, 41).tolist()
-    for label, (name, colour) in enumerate(zip(CLASS_NAMES, CLASS_GREYS, strict=True)):
-        ax.hist(iou[labels == label], bins=bins, color=colour, label=name, histtype="stepfilled", alpha=0.8)
+    for label, (name, colour) in enumerate(zip(CLASS_NAMES, CLASS_COLOURS, strict=True)):
+        ax.hist(iou[labels == label], bins=bins, color=colour, label=name, histtype="stepfilled", alpha=0.6)
     ax.set(xlabel="IoU", ylabel="objects", xlim=(0, 1))
-    ax.legend(loc="upper right")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(CLASS_NAMES))
     return ax
 
 
@@ -310,9 +310,36 @@ def plot_precision_recall(
 # Statistics of a dataset
 
 
+def plot_data_flow() -> Axes:
+    """Draw the way of the data of detection, from random numbers to a measured detector."""
+    blocks = {
+        "stream": Block("random numbers\nseed 641", 0.0, 0.5, "data"),
+        "layout": Block("lay out:\nclass, size, box", 1.9, 0.5, "step"),
+        "paint": Block("paint the shapes", 3.8, 1.0, "step"),
+        "count": Block("count visible\npixels", 3.8, 0.0, "step"),
+        "image": Block("image\n224 × 224", 5.7, 1.0, "data"),
+        "file": Block("annotation file:\nboxes, visibility", 5.7, 0.0, "data"),
+        "reader": Block("reader: checks\nthe format", 7.6, 0.0, "step"),
+        "detector": Block("detector", 7.6, 1.0, "layer"),
+        "metric": Block("AP", 9.5, 0.5, "step"),
+    }
+    arrows = [
+        ("stream", "layout"),
+        ("layout", "paint"),
+        ("layout", "count"),
+        ("paint", "image"),
+        ("count", "file"),
+        ("image", "detector"),
+        ("file", "reader"),
+        ("detector", "metric"),
+        ("reader", "metric"),
+    ]
+    return draw_network(blocks, arrows)
+
+
 def plot_statistics(
     num_objects: Int[np.ndarray, " M"],
-    widths: Float[np.ndarray, " N"],
+    widths: Mapping[str, Float[np.ndarray, " _objects"]],
     pair_iou: Float[np.ndarray, " pairs"],
     labels: Int[np.ndarray, " N"],
     visibility: Float[np.ndarray, " N"],
@@ -321,12 +348,12 @@ def plot_statistics(
 
     Args:
         num_objects: objects of each image.
-        widths: of all objects, pixels.
+        widths: of all objects of each split by the split's name, pixels.
         pair_iou: IoU of every two objects in one image.
         labels: classes of all objects.
         visibility: of all objects.
     """
-    figure, axes = plt.subplots(2, 2, figsize=(8, 5))
+    figure, axes = plt.subplots(2, 2, figsize=(9, 6))
     _plot_object_counts(num_objects, axes[0, 0])
     _plot_widths(widths, axes[0, 1])
     _plot_pair_iou(pair_iou, axes[1, 0])
@@ -341,13 +368,18 @@ def _plot_object_counts(num_objects: Int[np.ndarray, " M"], ax: Axes) -> None:
     ax.set(xlabel="objects in the image", ylabel="images", xticks=numbers)
 
 
-def _plot_widths(widths: Float[np.ndarray, " N"], ax: Axes) -> None:
-    """Draw a histogram of the widths under the names of the classes."""
-    ax.hist(widths, bins=list(range(15, 195, 2)), color="0.6")  # one bin per even width
+def _plot_widths(widths: Mapping[str, Float[np.ndarray, " _objects"]], ax: Axes) -> None:
+    """Draw a histogram of the widths of each split, as shares of its objects, below the names of the classes."""
+    bins = list(range(15, 196, 4))  # two even widths each
+    for (split, values), colour in zip(widths.items(), COLOURS, strict=False):
+        shares = np.full(len(values), 1 / len(values))
+        ax.hist(values, bins=bins, weights=shares, color=colour, label=split, histtype="step", linewidth=1.5)
     top = 1.15 * ax.get_ylim()[1]
     for name, sizes in zip(CLASS_NAMES, SIZE_RANGES, strict=True):
-        ax.text(sum(sizes) / 2, 0.96 * top, name, ha="center", va="top", fontsize=9)
-    ax.set(xlabel="width of the box (px)", ylabel="objects", ylim=(0, top))
+        ax.text(sum(sizes) / 2, 0.97 * top, name, ha="center", va="top", fontsize=9)
+    ax.set(xlabel="width of the box (px)", ylabel="share of the split's objects", ylim=(0, top))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.legend(loc="center right")
 
 
 def _plot_pair_iou(pair_iou: Float[np.ndarray, " pairs"], ax: Axes) -> None:
@@ -360,9 +392,9 @@ def _plot_pair_iou(pair_iou: Float[np.ndarray, " pairs"], ax: Axes) -> None:
 def _plot_visibility(visibility: Float[np.ndarray, " N"], labels: Int[np.ndarray, " N"], ax: Axes) -> None:
     """Draw the cumulative distribution of the visibility of each class."""
     shares = np.linspace(0, 0.995, 200)  # at 1 every curve jumps to 100 %
-    for label, (name, marker) in enumerate(zip(CLASS_NAMES, CLASS_MARKERS, strict=True)):
+    for label, (name, colour) in enumerate(zip(CLASS_NAMES, CLASS_COLOURS, strict=True)):
         below = (visibility[labels == label] <= shares[:, None] + 1e-6).mean(axis=1)
-        ax.plot(shares, below, color="0.25", linewidth=1, marker=marker, markevery=20, markersize=5, label=name)
+        ax.plot(shares, below, color=colour, label=name)
     ax.set(xlabel="visibility", ylabel="objects with at most this visibility", xlim=(-0.02, 1), ylim=(0, 0.62))
-    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.legend(loc="upper left")

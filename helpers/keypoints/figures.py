@@ -57,8 +57,11 @@ def plot_points(
 def plot_examples(
     images: UInt8[np.ndarray, "M H W"], points: Float[np.ndarray, "M 5 2"], indices: Sequence[int]
 ) -> Figure:
-    """Draw the stick figures at `indices` with their points, and two panels with the points of all M figures."""
-    figure, axes = image_grid(len(indices) + 2, columns=len(indices) + 2, size=1.9)
+    """Draw the stick figures at `indices` with their points, and two panels with the points of all M figures.
+
+    The panels stand in two rows.
+    """
+    figure, axes = image_grid(len(indices) + 2, columns=(len(indices) + 3) // 2, size=2.6)
     for index, ax in zip(indices, axes, strict=False):
         plot_points(images[index], points[index], ax, f"figure {index}")
     hands = range(len(POINT_NAMES))[HANDS]

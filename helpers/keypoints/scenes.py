@@ -33,7 +33,7 @@ MITTEN_RADIUS = 4
 class FigureConfig:
     """Look of the figures; the default is the handout's."""
 
-    tellable_hands: bool = False  # mark the left hand by a mitten, a filled disc of nine pixels, so that hands differ
+    tellable_hands: bool = False  # mark the left hand by a mitten, a filled disc nine pixels wide, so that hands differ
 
 
 HANDOUT_FIGURE = FigureConfig()

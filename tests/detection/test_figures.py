@@ -13,6 +13,7 @@ from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.detection.figures import (
     SMALL_SIDE,
     place_texts,
+    plot_data_flow,
     plot_detections,
     plot_failure,
     plot_iou_by_class,
@@ -131,6 +132,13 @@ def test_every_object_is_counted_once_in_the_bars_of_its_class():
     assert areas == pytest.approx({"circle": 1 / 40, "square": 2 / 40, "triangle": 1 / 40})  # bins are 1/40 wide
 
 
+def test_the_data_flow_starts_at_random_numbers_and_ends_at_the_metric():
+    ax = plot_data_flow()
+    texts = {text.get_text(): text.get_position() for text in ax.texts if text.get_text()}
+    assert min(texts, key=lambda text: texts[text][0]) == "random numbers\nseed 641"
+    assert max(texts, key=lambda text: texts[text][0]) == "AP"
+
+
 def test_the_statistics_count_every_image_every_object_and_every_pair():
     dataset = ShapeDetectionDataset.draw(20, seed=641)
     real = dataset.labels >= 0
@@ -138,14 +146,18 @@ def test_the_statistics_count_every_image_every_object_and_every_pair():
     boxes = dataset.boxes[real]
     figure = plot_statistics(
         real.sum(dim=1).numpy(),
-        (boxes[:, 2] - boxes[:, 0]).numpy(),
+        {"train": (boxes[:, 2] - boxes[:, 0]).numpy(), "val": np.array([16.0, 50, 120, 192])},
         compute_iou(dataset.boxes, dataset.boxes)[is_pair].numpy(),
         dataset.labels[real].numpy(),
         dataset.visibility[real].numpy(),
     )
     counts, sizes, pairs, visibility = figure.axes
     assert sum(bar.get_height() for bar in counts.patches) == len(dataset)
-    assert sum(bar.get_height() for bar in sizes.patches) == real.sum()
+    for outline in sizes.patches:  # one per split
+        x, y = outline.get_xy().T
+        area = abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2
+        assert area == pytest.approx(4)  # bins are 4 px wide, and their shares add up to 1
+    assert [text.get_text() for text in sizes.get_legend().get_texts()] == ["train", "val"]
     assert sum(bar.get_height() for bar in pairs.patches) == is_pair.sum()
     for label, line in enumerate(visibility.lines):
         is_class = dataset.labels == label

@@ -1,12 +1,13 @@
 """Adapters of the tasks about detection: with the references, every result is the workbook's to the last digit."""
 
+import numpy as np
 import pytest
 import torch
 
 from helpers.course.checks import anchors as anchor_checks
 from helpers.course.checks import boxes as box_checks
 from helpers.course.checks import colour_baseline, dialects
-from helpers.detection import anchors, boxes, coverage, inference, matching
+from helpers.detection import anchors, baseline, boxes, coverage, inference, matching
 from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.detection.loss import DetectionLoss
 from helpers.detection.model import MultiScaleDetector
@@ -39,10 +40,22 @@ def draw_boxes(*shape, seed=0):
     return torch.cat([corners, corners + 1 + torch.rand(*shape, 2, generator=generator) * 100], dim=-1)
 
 
-def test_files_and_the_scored_baseline_stay_the_workbooks():
+def test_files_stay_the_workbooks():
     assert detection.to_corners(dialects.to_corners) == {}
     assert detection.to_coco(dialects.to_coco) == {}
-    assert detection.detect_by_colour(colour_baseline.detect_by_colour) == {}
+
+
+def test_the_detector_of_colour_alone_is_the_workbooks(dataset):
+    replacement = replace("detect_by_colour", colour_baseline.detect_by_colour)
+    for image in dataset.images.numpy():
+        detections, expected = replacement(image), baseline.detect_regions(image)
+        assert all(map(torch.equal, detections, expected))
+        assert [column.dtype for column in detections] == [column.dtype for column in expected]
+
+
+def test_a_detector_that_returns_lists_is_understood():
+    detections = replace("detect_by_colour", lambda image: ([], [], []))(np.zeros((2, 2, 3), np.uint8))
+    assert [column.shape for column in detections] == [(0, 4), (0,), (0,)]
 
 
 @pytest.mark.parametrize("generate", [anchor_checks.generate_anchors, anchor_checks.generate_size_by_size])
