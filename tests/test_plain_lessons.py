@@ -20,7 +20,7 @@ MOST_MINUTES = 40
 PRONOUNS = {"one", "own", "other", "others", "some", "every", "found", "seen", "kept", "met", "said", "told", "there"}
 PRONOUNS |= {"these", "those", "both", "few", "whole", "yes", "maybe", "no"}
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-BARE_DECIMAL = re.compile(r"(?<![\w.\])}/])\.\d")
+BARE_DECIMAL = re.compile(r"(?<![\w.\])}/:])\.\d")
 each_lesson = pytest.mark.parametrize("stem", NOTEBOOKS)
 
 
@@ -114,7 +114,15 @@ def test_a_dense_line_is_recognised(code, lines):
 
 @pytest.mark.parametrize(
     ("text", "is_bare"),
-    [("AP of .83", True), ("@.5", True), ("0.83", False), ("v1.2.3", False), ("a[:, 0].5", False), ("../x", False)],
+    [
+        ("AP of .83", True),
+        ("@.5", True),
+        ("0.83", False),
+        ("v1.2.3", False),
+        ("a[:, 0].5", False),
+        ("../x", False),
+        ("{value:.3f}", False),
+    ],
 )
 def test_a_bare_decimal_is_recognised(text, is_bare):
     assert bool(BARE_DECIMAL.search(text)) == is_bare
