@@ -19,7 +19,35 @@ from matplotlib.ticker import PercentFormatter
 from helpers.detection.figures import CLASS_MARKERS, mark_class_sizes, plot_boxes, plot_faded_image, use_size_axis
 from helpers.detection.matching import IGNORED
 from helpers.detection.scenes import CLASS_NAMES, SIZE_RANGES
-from helpers.plotting import LEVEL_COLOURS, TRUTH_COLOUR, TRUTH_STYLE
+from helpers.diagrams import Block, draw_network
+from helpers.plotting import CLASS_COLOURS, LEVEL_COLOURS, TRUTH_COLOUR, TRUTH_STYLE
+
+
+def plot_target_assignment(ax: Axes | None = None) -> Axes:
+    """Draw how each anchor gets the target of its training: from anchors and objects to the loss."""
+    blocks = {
+        "anchors": Block("12 348 anchors", 0, 1, "data"),
+        "objects": Block("true boxes\nand classes", 0, 0, "data"),
+        "iou": Block("IoU of each pair", 1.9, 0.5, "step"),
+        "matching": Block("matching", 3.8, 0.5, "step"),
+        "positive": Block("positive anchors", 5.75, 1, "data"),
+        "background": Block("background anchors", 5.75, 0, "data"),
+        "offsets": Block("offsets to\nthe true boxes", 7.75, 1, "step"),
+        "mining": Block("hard-negative\nmining", 7.75, 0, "step"),
+        "loss": Block("loss\n(lesson 3)", 9.5, 0.5, "data", width=1.0),
+    }
+    arrows = [
+        ("anchors", "iou"),
+        ("objects", "iou"),
+        ("iou", "matching"),
+        ("matching", "positive"),
+        ("matching", "background"),
+        ("positive", "offsets"),
+        ("background", "mining"),
+        ("offsets", "loss"),
+        ("mining", "loss"),
+    ]
+    return draw_network(blocks, arrows, ax)
 
 
 def plot_anchors(
@@ -43,27 +71,41 @@ def plot_match_map(
     image: UInt8[np.ndarray, "H W 3"],
     index: Int[np.ndarray, "h w"],
     true_boxes: Float[np.ndarray, "N 4"],
+    labels: Int[np.ndarray, " N"],
     ax: Axes,
     *,
     colour: str,
     title: str = "",
 ) -> Axes:
-    """Draw which anchors of one size are positive (coloured), ignored (grey) and background (transparent).
+    """Draw which cells of one level have a positive anchor, and the class of the object that it is matched to.
+
+    A cell with a positive anchor is coloured and has the marker of its object's class. A cell without one is grey if
+    one of its anchors is ignored, otherwise transparent.
 
     Args:
         image: drawn faded below the cells.
-        index: of `match_anchors_to_targets`, for one level and size.
+        index: of `match_cells`, as rows and columns.
         true_boxes: in pixels.
+        labels: class of each box.
         ax: where to draw.
         colour: of the level.
         title: above the image.
     """
     plot_faded_image(image, ax, title)
     height, width = image.shape[:2]
+    stride = height / len(index)
     paint = np.zeros((*index.shape, 4))
     paint[index == IGNORED] = to_rgba("0.45", 0.55)
     paint[index >= 0] = to_rgba(colour)
     ax.imshow(paint, extent=(0, width, height, 0))
+    ax.fill([], [], color="0.45", alpha=0.55, label="ignored")
+    for row in np.argsort(labels):
+        rows, columns = np.nonzero(index == row)
+        centres = (columns + 0.5) * stride, (rows + 0.5) * stride
+        name, marker = CLASS_NAMES[labels[row]], CLASS_MARKERS[labels[row]]
+        size = (0.6 * stride) ** 2  # square points; a pixel of the image is about a point
+        ax.scatter(*centres, s=size, marker=marker, color="white", edgecolors="black", linewidths=0.5, zorder=3)
+        ax.scatter([], [], s=36, marker=marker, color="white", edgecolors="black", label=f"positive: {name}")
     return plot_boxes(true_boxes, ax, colour=TRUTH_COLOUR, style=TRUTH_STYLE)
 
 
@@ -85,13 +127,13 @@ def plot_best_iou(
     best_level = best_iou.argmax(axis=0)
     for level, colour in enumerate(LEVEL_COLOURS[: len(best_iou)]):
         is_best = best_level == level
-        dots: dict[str, Any] = {"s": 10, "alpha": 0.35, "linewidths": 0, "color": colour, "label": f"level {level}"}
-        ax.scatter(sizes[is_best], best_iou[level, is_best], **dots)
+        dots: dict[str, Any] = {"s": 12, "alpha": 0.5, "linewidths": 0, "color": colour, "zorder": 3}
+        ax.scatter(sizes[is_best], best_iou[level, is_best], label=f"level {level}", **dots)
     ax.plot(*guaranteed, color="black", linewidth=1.2, label="guaranteed at any position")
     mark_class_sizes(ax, 1.03)
     use_size_axis(ax)
-    ax.set(ylabel="IoU of the best anchor", ylim=(0.45, 1.0))
-    for handle in ax.legend(loc="lower right", ncols=4, markerscale=2).legend_handles:
+    ax.set(ylabel="IoU of the best anchor", ylim=(0.55, 1.0))
+    for handle in ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4, markerscale=2).legend_handles:
         if handle is not None:
             handle.set_alpha(1)
     return ax
@@ -120,14 +162,15 @@ def plot_threshold_sweep(
         unmatched: share of objects without a positive anchor.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
-    for column, (name, marker) in enumerate(zip(CLASS_NAMES, CLASS_MARKERS, strict=True)):
-        style: dict[str, Any] = {"marker": marker, "markersize": 5, "color": "0.25", "linewidth": 1, "label": name}
+    classes = zip(CLASS_NAMES, CLASS_MARKERS, CLASS_COLOURS, strict=True)
+    for column, (name, marker, colour) in enumerate(classes):
+        style: dict[str, Any] = {"marker": marker, "markersize": 5, "color": colour, "linewidth": 1, "label": name}
         left.plot(thresholds, positives[:, column], **style)
         right.plot(thresholds, unmatched[:, column], **style)
     left.set(xlabel="positive threshold (IoU)", ylabel="positive anchors per object", yscale="log")
     right.set(xlabel="positive threshold (IoU)", ylabel="objects without a positive", ylim=(-0.02, 1))
     right.yaxis.set_major_formatter(PercentFormatter(1))
-    left.legend()
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=len(CLASS_NAMES))
     return figure
 
 
@@ -139,10 +182,10 @@ def plot_guarantees(
     title: str = "",
 ) -> Axes:
     """Draw the guaranteed IoU of changed anchors against the object's size, over that of the reference in grey."""
-    for smallest, largest in SIZE_RANGES:
-        ax.axvspan(smallest, largest, color="0.95", linewidth=0)
-    ax.plot(sizes, reference, color="0.6", linewidth=3, label="assignment")
-    ax.plot(sizes, guaranteed, color="black", linewidth=1.2, label="changed")
+    for (smallest, largest), label in zip(SIZE_RANGES, ("sizes of the objects", None, None), strict=True):
+        ax.axvspan(smallest, largest, color="0.93", linewidth=0, label=label)
+    ax.plot(sizes, reference, color="0.6", linewidth=3, label="anchors of the assignment")
+    ax.plot(sizes, guaranteed, color="black", linewidth=1.2, label="changed anchors")
     use_size_axis(ax)
     ax.set(ylim=(0, 1.03), title=title)
     return ax

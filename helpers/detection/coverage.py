@@ -40,20 +40,25 @@ def compute_guaranteed_iou(
         sizes: sides of the objects in pixels.
         feature_map_sizes: this and the other arguments are those of `generate_anchors`.
     """
-    sizes = sizes.unsqueeze(-1)
-    ratios = torch.tensor(aspect_ratios, dtype=torch.float32).sqrt()
-    best = torch.zeros_like(sizes)
+    best_iou = torch.zeros_like(sizes)
     for (height, width), scales in zip(feature_map_sizes, anchor_scales, strict=True):
-        scales = torch.tensor(scales, dtype=torch.float32).unsqueeze(-1)
-        across = _share(sizes, (scales / ratios).flatten(), image_size / width)
-        down = _share(sizes, (scales * ratios).flatten(), image_size / height)
-        anchor_areas = scales.square().expand(-1, len(ratios)).flatten()
-        intersection = across * down
-        iou = intersection / (sizes.square() + anchor_areas - intersection)
-        best = torch.maximum(best, iou.amax(dim=1, keepdim=True))
-    return best.squeeze(-1)
+        for scale in scales:
+            for ratio in aspect_ratios:
+                shared_width = compute_shared_length(sizes, scale / ratio**0.5, image_size / width)
+                shared_height = compute_shared_length(sizes, scale * ratio**0.5, image_size / height)
+                intersection = shared_width * shared_height
+                iou = intersection / (sizes**2 + scale**2 - intersection)
+                best_iou = torch.maximum(best_iou, iou)
+    return best_iou
 
 
-def _share(sizes: Float[Tensor, "N 1"], lengths: Float[Tensor, " A"], stride: float) -> Float[Tensor, "N A"]:
-    """Return the length in pixels that two intervals share if their centres are half a stride apart."""
-    return torch.minimum(torch.minimum(sizes, lengths), (sizes + lengths - stride) / 2).clamp(min=0)
+def compute_shared_length(sizes: Float[Tensor, " N"], length: float, stride: float) -> Float[Tensor, " N"]:
+    """Return the length in pixels that two intervals share if their centres are half a stride apart.
+
+    Args:
+        sizes: lengths of the first interval, pixels.
+        length: of the second interval, pixels.
+        stride: pixels.
+    """
+    smaller = sizes.clamp(max=length)
+    return torch.minimum(smaller, (sizes + length - stride) / 2).clamp(min=0)

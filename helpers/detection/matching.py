@@ -91,6 +91,26 @@ def match_anchors_to_targets(
     return matches
 
 
+def match_cells(index: Int[Tensor, " A"], iou: Float[Tensor, " A"], num_anchors: int) -> Int[Tensor, " cells"]:
+    """Return for each cell of one level the object of its positive anchors.
+
+    If the anchors of a cell are matched to several objects, the match of highest IoU counts. A cell without a positive
+    anchor is IGNORED if one of its anchors is ignored, otherwise BACKGROUND.
+
+    Args:
+        index: of `Matches`, one image and one level.
+        iou: of `Matches`, for the same anchors.
+        num_anchors: anchors per cell.
+    """
+    index, iou = index.view(-1, num_anchors), iou.view(-1, num_anchors)
+    is_positive = index >= 0
+    best_positive = iou.masked_fill(~is_positive, -1).argmax(dim=1, keepdim=True)
+    matched = index.gather(1, best_positive).squeeze(1)
+    has_ignored = (index == IGNORED).any(dim=1)
+    unmatched = torch.where(has_ignored, IGNORED, BACKGROUND)
+    return torch.where(is_positive.any(dim=1), matched, unmatched)
+
+
 def count_positives(index: Int[Tensor, "*batch A"], num_objects: int) -> Int[Tensor, "*batch N"]:
     """Return the number of anchors matched to each row of an image's targets.
 

@@ -10,20 +10,30 @@ from helpers.detection.anchor_figures import (
     plot_coverage,
     plot_guarantees,
     plot_match_map,
+    plot_target_assignment,
     plot_threshold_sweep,
 )
 from helpers.detection.anchors import generate_anchors
 from helpers.detection.matching import BACKGROUND, IGNORED
 
 
-def test_every_cell_of_a_match_map_is_painted_by_the_match_of_its_anchor():
+def test_every_cell_of_a_match_map_is_painted_by_its_match_and_marked_with_the_class_of_its_object():
     image = np.full((224, 224, 3), 255, np.uint8)
-    index = np.array([[2, IGNORED], [BACKGROUND, 0]])
-    ax = plot_match_map(image, index, np.array([[0.0, 0.0, 112.0, 112.0]]), plt.figure().add_subplot(), colour="blue")
+    index = np.array([[1, IGNORED], [BACKGROUND, 0]])
+    boxes = np.array([[112.0, 112.0, 224.0, 224.0], [0.0, 0.0, 112.0, 112.0]])
+    ax = plot_match_map(image, index, boxes, np.array([2, 0]), plt.figure().add_subplot(), colour="blue")
     paint = ax.images[-1]
     assert paint.get_extent() == [0, 224, 224, 0]
     assert paint.get_array()[0, 0].tolist() == paint.get_array()[1, 1].tolist() == [0, 0, 1, 1]
     assert paint.get_array()[..., 3].tolist() == [[1, 0.55], [0, 1]]
+    markers = [dots.get_offsets().tolist() for dots in ax.collections if len(dots.get_offsets())]
+    assert markers == [[[56, 56]], [[168, 168]]]  # the circle's cell, then the triangle's
+    assert ax.get_legend_handles_labels()[1] == ["ignored", "positive: circle", "positive: triangle"]
+
+
+def test_the_diagram_of_the_lesson_leads_from_anchors_and_objects_to_the_loss():
+    texts = [text.get_text() for text in plot_target_assignment().texts]
+    assert {"12 348 anchors", "true boxes\nand classes", "matching", "loss\n(lesson 3)"} <= set(texts)
 
 
 def test_a_level_is_drawn_as_one_dot_per_cell_and_the_boxes_of_the_shown_anchors():
@@ -66,5 +76,5 @@ def test_a_threshold_sweep_shows_every_class_in_both_panels():
 def test_a_changed_guarantee_lies_over_the_reference_in_grey():
     sizes, changed, reference = (np.array(values, np.float32) for values in ([16, 192], [0.5, 0.6], [0.7, 0.8]))
     ax = plot_guarantees(sizes, changed, reference, plt.figure().add_subplot(), "coarser")
-    assert [line.get_label() for line in ax.lines] == ["assignment", "changed"]
+    assert [line.get_label() for line in ax.lines] == ["anchors of the assignment", "changed anchors"]
     assert ax.lines[1].get_ydata().tolist() == changed.tolist()

@@ -6,7 +6,12 @@ from torch.testing import assert_close
 
 from helpers.detection.anchors import generate_anchors
 from helpers.detection.boxes import compute_iou
-from helpers.detection.coverage import OBJECTS_AT_ONCE, compute_best_iou, compute_guaranteed_iou
+from helpers.detection.coverage import (
+    OBJECTS_AT_ONCE,
+    compute_best_iou,
+    compute_guaranteed_iou,
+    compute_shared_length,
+)
 
 
 def place_everywhere(sizes: torch.Tensor, first: float, last: float, step: float = 1) -> torch.Tensor:
@@ -34,6 +39,12 @@ def test_a_square_between_two_sizes_is_guaranteed_the_smaller_anchor_inside_it()
 def test_a_coarse_grid_guarantees_a_small_object_little():
     guaranteed = compute_guaranteed_iou(torch.tensor([16.0]), [(14, 14)], [(16,)])
     assert_close(guaranteed, torch.tensor([8**2 / (2 * 16**2 - 8**2)]))  # a quarter is shared: 0.143
+
+
+def test_shifted_intervals_share_the_shorter_one_or_what_the_shift_leaves_or_nothing():
+    shared = compute_shared_length(torch.tensor([16.0, 40.0, 2.0]), 16, stride=4)
+    assert shared.tolist() == [14, 16, 2]
+    assert compute_shared_length(torch.tensor([2.0]), 2, stride=8).tolist() == [0]
 
 
 def test_the_best_anchor_of_an_anchor_is_itself():

@@ -16,6 +16,7 @@ from helpers.detection.matching import (
     hard_negative_mining,
     list_positives,
     match_anchors_to_targets,
+    match_cells,
 )
 
 ANCHORS = torch.cat(generate_anchors())
@@ -45,6 +46,13 @@ def test_anchors_are_positive_ignored_or_background_by_their_iou():
     matches = match_anchors_to_targets(anchors, torch.tensor([[0.0, 0.0, 10.0, 10.0]]), torch.tensor([2]))
     assert_close(matches.iou, torch.tensor([1.0, 0.5, 0.4, 0.3, 0.0]))
     assert matches.index.tolist() == [0, 0, IGNORED, BACKGROUND, BACKGROUND]  # both thresholds belong to their side
+
+
+def test_a_cell_is_matched_to_the_object_of_its_best_positive_anchor():
+    index = torch.tensor([[0, 2], [IGNORED, 1], [BACKGROUND, IGNORED], [BACKGROUND, BACKGROUND]])
+    iou = torch.tensor([[0.6, 0.7], [0.4, 0.5], [0.1, 0.4], [0.0, 0.2]])
+    cells = match_cells(index.flatten(), iou.flatten(), num_anchors=2)
+    assert cells.tolist() == [2, 1, IGNORED, BACKGROUND]
 
 
 def test_an_anchor_is_matched_to_the_object_of_higher_iou():

@@ -428,8 +428,8 @@ FLATTEN = Definition(
     number="2.5",
     title="Predictions in the order of the anchors",
     purpose=(
-        "The network returns three maps, and the anchors stand in one list. Row 1036 of the predictions has "
-        "to belong to anchor 1036."
+        "The network returns three maps, but the anchors are one list. Row 1036 of the predictions has to belong to "
+        "anchor 1036."
     ),
     points=3,
     difficulty=3,

@@ -279,7 +279,7 @@ MATCHING = Definition(
     name="match_anchors_to_targets",
     number="2.6",
     title="Match anchors to targets",
-    purpose="It decides which anchor learns which object, and which anchors learn that there is none.",
+    purpose="This function decides which anchor is trained on which object, and which anchors are background.",
     points=4,
     difficulty=3,
     minutes=(20, 40),
@@ -534,8 +534,8 @@ MINING = Definition(
     number="2.7",
     title="Choose the hard negatives",
     purpose=(
-        "Background anchors are a hundred times more frequent than positive ones. Only those that the "
-        "network gets most wrong may count."
+        "Background anchors are a hundred times more frequent than positive ones. Only those with the highest loss "
+        "are used for training."
     ),
     points=2,
     difficulty=2,
