@@ -148,7 +148,8 @@ def plot_losses(history: Sequence[Mapping[str, float]], ax: Axes, title: str = "
     for name, label, style in (("loss", "training", "-"), ("validation_loss", "validation", "--")):
         losses = [row.get(name, float("nan")) for row in history]
         ax.plot(epochs, losses, style, marker=marker, label=label)
-    ax.set(xlabel="epoch", ylabel="loss", title=title, ylim=(0, None))
+    ax.set(xlabel="epoch", ylabel="loss", title=title)
+    ax.set_ylim(0, 1.08 * ax.get_ylim()[1])
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.legend()
     return ax
