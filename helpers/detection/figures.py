@@ -320,13 +320,13 @@ def plot_precision_recall(
     curves: Mapping[str, PrecisionRecall], average_precision: Mapping[str, float], ax: Axes | None = None
 ) -> Axes:
     """Draw precision against recall for each class, with its envelope and its average precision in the legend."""
-    ax = ax or plt.figure(figsize=(4.5, 3.2)).add_subplot()
+    ax = ax or plt.figure(figsize=(6.2, 3.2)).add_subplot()
     for name, curve in curves.items():
         colour = CLASS_COLOURS[CLASS_NAMES.index(name)]
         ax.plot(curve.recall, curve.precision, color=colour, linewidth=0.8, alpha=0.5)
         ax.plot(*curve.outline(), color=colour, label=f"{name}, AP {average_precision[name]:.2f}")
     ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.03))
-    ax.legend(loc="lower left")
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
 
 
