@@ -48,6 +48,14 @@ def test_a_text_keeps_away_from_a_neighbouring_box():
     assert (x, y) == (150 - 33, 60 - 12)  # above the wide box, but not on the lower edge of the narrow one
 
 
+def test_a_text_stands_in_the_margin_where_it_would_cover_its_own_box_or_an_obstacle():
+    size = np.array([33.0, 12.0])
+    box, wall = np.array([[0.0, 0.0, 224.0, 200.0]]), np.array([[0.0, 200.0, 224.0, 224.0]])
+    ((x, y),) = place_texts(box, size, (224, 224), margin=14, obstacles=wall)
+    assert (x, y) == (0, -12)
+    assert place_texts(box, size, (224, 224))[0][1] >= 0
+
+
 def test_all_images_are_shown_with_their_detections_and_scores_with_a_leading_zero():
     dataset = ShapeDetectionDataset.draw(10, seed=641)
     examples = [dataset.example(index) for index in range(10)]
