@@ -50,6 +50,7 @@ def plot_path_weights(
         outline: dict[str, Any] = {"fill": False, "edgecolor": TRUTH_COLOUR, "linestyle": style, "linewidth": 2}
         ax.add_patch(Rectangle((-size / 2, -size / 2), size, size, path_effects=add_halo(2), **outline))
     ax.set(xlim=(-reach, reach), ylim=(reach, -reach), xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
     ax.set_title(title, fontsize=9)
     bar_y = 1.09 * reach
     ax.plot((-reach, SCALE_BAR - reach), (bar_y, bar_y), color="black", linewidth=2.5, clip_on=False)
@@ -99,7 +100,7 @@ def plot_object_cells(
 ) -> Axes:
     """Draw an object with the cells of one level as a grid, and the receptive field of the cell in its middle.
 
-    The panel shows the object and a quarter of its size on each side, at least 12 pixels.
+    The panel shows the object and a quarter of its size on each side, at least 20 pixels, as far as the image reaches.
 
     Args:
         image: bytes.
@@ -113,18 +114,18 @@ def plot_object_cells(
     """
     plot_faded_image(image, ax, title)
     height, image_width = image.shape[:2]
+    y, x = centre
+    corner = (x + 0.5 - width / 2, y + 0.5 - width / 2)
+    ax.add_patch(Rectangle(corner, width, width, facecolor=colour, edgecolor="none", alpha=0.3))
     lines: dict[str, Any] = {"color": "0.35", "linewidth": 0.5}
     ax.vlines(range(0, image_width + 1, stride), 0, height, **lines)
     ax.hlines(range(0, height + 1, stride), 0, image_width, **lines)
     x1, y1, x2, y2 = box
     true_box: dict[str, Any] = {"fill": False, "edgecolor": TRUTH_COLOUR, "linewidth": 2}
     ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, path_effects=add_halo(2), **true_box))
-    y, x = centre
-    corner = (x + 0.5 - width / 2, y + 0.5 - width / 2)
-    field: dict[str, Any] = {"facecolor": colour, "edgecolor": colour, "alpha": 0.45, "linewidth": 2}
-    ax.add_patch(Rectangle(corner, width, width, **field))
-    margin = max(12, (x2 - x1) / 4)
-    ax.set(xlim=(x1 - margin, x2 + margin), ylim=(y2 + margin, y1 - margin))
+    margin = max(20, (x2 - x1) / 4)
+    ax.set(xlim=(max(x1 - margin, -2), min(x2 + margin, image_width + 2)))
+    ax.set(ylim=(min(y2 + margin, height + 2), max(y1 - margin, -2)))
     return ax
 
 

@@ -44,10 +44,10 @@ def test_an_object_is_drawn_with_the_cells_of_a_level_and_the_field_of_its_middl
     ax = plot_object_cells(image, box, 8, (24, 24), 17, plt.figure().add_subplot(), colour="blue", title="level 1")
     assert ax.get_title() == "level 1"
     assert [len(lines.get_segments()) for lines in ax.collections] == [9, 9]
-    true_box, field = ax.patches[-2:]
+    field, true_box = ax.patches[-2:]
     assert (true_box.get_xy(), true_box.get_width()) == ((16, 20), 16)
     assert (field.get_xy(), field.get_width()) == ((16, 16), 17)
-    assert (ax.get_xlim(), ax.get_ylim()) == ((4, 44), (48, 8))
+    assert (ax.get_xlim(), ax.get_ylim()) == ((-2, 52), (56, 0))
 
 
 def test_a_receptive_field_is_centred_on_its_pixel_in_theory_and_in_effect():
