@@ -17,7 +17,6 @@ from jaxtyping import Bool, Float, Int, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 
 from helpers.average_precision import Detections
@@ -40,12 +39,12 @@ from helpers.plotting import (
 )
 
 CLASS_MARKERS = ("o", "s", "^")
-SMALL_SIDE = 40
-"""Longest side in pixels of a box that is too small for hatching."""
 TEXT_SIZE = (36.0, 13.0)
 """Width and height of a detection's text in pixels of the image, for 224 pixels drawn 2.6 inches wide."""
 TEXT_MARGIN = 14
 """Pixels around an image in which the texts of its detections may stand."""
+SMALLEST_PART = 96
+"""Smallest side in pixels of the part of an image that shows a failure."""
 
 
 # Shared parts
@@ -281,38 +280,42 @@ def visualize_detections(
 def plot_failure(
     image: UInt8[np.ndarray, "H W 3"],
     true_boxes: Float[np.ndarray, "N 4"],
-    detections: Detections,
+    predicted_boxes: Float[np.ndarray, "D 4"],
     failed_box: tuple[float, float, float, float],
     ax: Axes,
     *,
     is_missed: bool,
     title: str = "",
 ) -> Axes:
-    """Draw an image with its true boxes and detections, and mark the box of one failure.
+    """Draw the part of an image around one failure: true boxes (solid), detections (dashed), the failed box thick.
 
-    A large box is hatched; a box of at most `SMALL_SIDE` pixels gets a thick frame around it.
+    The part is a square around the failed box, twice as wide as the box and at least `SMALLEST_PART` pixels.
 
     Args:
         image: bytes.
         true_boxes: in pixels.
-        detections: all are drawn.
+        predicted_boxes: of the detections, in pixels; all are drawn.
         failed_box: of the missed object or the false positive, in pixels.
         ax: where to draw.
-        is_missed: mark the box in the colour of true boxes instead of detections.
+        is_missed: the failed box is a true box; otherwise it is a detection.
         title: above the image.
     """
-    plot_detections(image, true_boxes, detections, ax, title)
-    colour = TRUTH_COLOUR if is_missed else PREDICTION_COLOUR
+    plot_framed_image(fade(image, 0.5), ax, title)
+    plot_boxes(true_boxes, ax, colour=TRUTH_COLOUR, style=TRUTH_STYLE)
+    plot_boxes(predicted_boxes, ax, colour=PREDICTION_COLOUR, style=PREDICTION_STYLE)
     x1, y1, x2, y2 = failed_box
-    if min(x2 - x1, y2 - y1) > SMALL_SIDE:
-        hatching: dict[str, Any] = {"facecolor": colour, "alpha": 0.25, "edgecolor": colour, "hatch": "///"}
-        ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **hatching))
-    else:
-        margin = 8  # pixels, so that the frame covers no part of the object
-        casing = (withStroke(linewidth=5.5, foreground="white"),)
-        frame: dict[str, Any] = {"fill": False, "edgecolor": colour, "linewidth": 3.5, "path_effects": casing}
-        corner = (x1 - margin, y1 - margin)
-        ax.add_patch(Rectangle(corner, x2 - x1 + 2 * margin, y2 - y1 + 2 * margin, **frame))
+    width = 4.5
+    mark: dict[str, Any] = {"fill": False, "linewidth": width, "path_effects": add_halo(width)}
+    mark["edgecolor"] = TRUTH_COLOUR if is_missed else PREDICTION_COLOUR
+    mark["linestyle"] = TRUTH_STYLE if is_missed else PREDICTION_STYLE
+    ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **mark))
+
+    height, image_width = image.shape[:2]
+    side = min(max(SMALLEST_PART, 2 * (x2 - x1), 2 * (y2 - y1)), height, image_width)
+    left = np.clip((x1 + x2 - side) / 2, 0, image_width - side)
+    top = np.clip((y1 + y2 - side) / 2, 0, height - side)
+    margin = 2  # pixels, so that a line on the border of the image is drawn in full width
+    ax.set(xlim=(left - margin, left + side + margin), ylim=(top + side + margin, top - margin))
     return ax
 
 
