@@ -42,6 +42,11 @@ DECODER_LINE_WIDTHS = (3.6, 2.9, 2.2, 1.6, 1.1, 0.8, 0.6)
 FADED = 0.35
 """Contrast of an image that points or maps are drawn over."""
 CEILING_STYLES = ("--", ":", "-.")
+FAILURE_TITLES = {
+    "heatmap only": "only the heatmap fails",
+    "regression only": "only the regression fails",
+    "both": "both fail",
+}
 
 
 def plot_points(
@@ -255,7 +260,7 @@ def plot_predictions(
     Args:
         predicted: of all M images.
     """
-    figure, axes = image_grid(len(predicted) * len(indices), columns=len(indices), size=1.9)
+    figure, axes = image_grid(len(predicted) * len(indices), columns=len(indices), size=2.5)
     for row, (name, points) in enumerate(predicted.items()):
         for column, index in enumerate(indices):
             title = f"figure {index}" if row == 0 else ""
@@ -283,11 +288,11 @@ def plot_failures(
         regression: points predicted by coordinate regression.
         radii: largest error of a correct point in each image, pixels.
     """
-    figure, axes = image_grid(2 * len(failures), columns=len(failures), size=2.0)
+    figure, axes = image_grid(2 * len(failures), columns=len(failures), size=2.5)
     for column, failure in enumerate(failures):
         image, point = failure.image, failure.point
         for row, (predicted, cause) in enumerate(((heatmap, failure.heatmap), (regression, failure.regression))):
-            title = f"{failure.kind}\nfigure {image}, {POINT_LABELS[point]}" if row == 0 else ""
+            title = f"{FAILURE_TITLES[failure.kind]}\nfigure {image}, {POINT_LABELS[point]}" if row == 0 else ""
             ax = plot_prediction(
                 images[image], true[image], predicted[image], axes[row * len(failures) + column], title
             )
@@ -332,9 +337,12 @@ def update_maps(image: UInt8[np.ndarray, "H W"], maps: Float[np.ndarray, "K h w"
 
 
 def plot_stages(image: UInt8[np.ndarray, "H W"], maps: Float[np.ndarray, "S K h w"], stages: Sequence[str]) -> Figure:
-    """Draw the maps of one image at several stages of a training: one row per stage, one column per point."""
+    """Draw the maps of one image at several stages of a training, or of several networks.
+
+    Each stage is a row and each point a column.
+    """
     num_points = maps.shape[1]
-    figure, axes = image_grid(len(stages) * num_points, columns=num_points, size=1.7)
+    figure, axes = image_grid(len(stages) * num_points, columns=num_points, size=2.5)
     for row, (stage_maps, stage) in enumerate(zip(maps, stages, strict=True)):
         panels = axes[row * num_points :][:num_points]
         plot_maps(image, stage_maps, panels, POINT_LABELS if row == 0 else [""] * num_points)

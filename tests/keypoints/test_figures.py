@@ -173,7 +173,10 @@ def test_predictions_have_a_row_per_method_and_a_column_per_figure(images, point
 def test_a_failure_has_a_panel_per_method_with_the_cause_and_the_radius_of_correct_points(images, points):
     failures = [Failure(3, 1, "hands exchanged", None), Failure(0, 4, "near miss", "lost")]
     axes = plot_failures(images, points, points + 1, points + 2, failures, np.arange(6.0)).axes
-    assert [ax.get_title() for ax in axes[:2]] == ["heatmap only\nfigure 3, left hand", "both\nfigure 0, right foot"]
+    assert [ax.get_title() for ax in axes[:2]] == [
+        "only the heatmap fails\nfigure 3, left hand",
+        "both fail\nfigure 0, right foot",
+    ]
     assert [ax.texts[0].get_text() for ax in axes] == ["hands exchanged", "near miss", "correct", "lost"]
     discs = [(tuple(ax.patches[-1].get_center()), ax.patches[-1].get_radius()) for ax in axes]
     assert discs == [(tuple(points[3, 1]), 3.0), (tuple(points[0, 4]), 0.0)] * 2
