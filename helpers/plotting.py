@@ -15,12 +15,18 @@ from matplotlib.axis import Axis, XAxis
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import AbstractPathEffect, withStroke
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe-Ito palette, in the order of the style file: one colour per class, level or variant."""
-TRUTH_COLOUR, TRUTH_STYLE = "#12872A", "-"
-PREDICTION_COLOUR, PREDICTION_STYLE = "#D7191C", "--"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C564B", "#7F7F7F", "#B5A200")
+"""One colour per variant or curve, in the order of the style file: Okabe-Ito, without the colours below."""
+CLASS_COLOURS = ("#D62728", "#2CA02C", "#1F3FD0")
+"""Circle, square and triangle: the colours that the objects have in the handout's images."""
+LEVEL_COLOURS = ("#E69F00", "#56B4E9", "#5B2A86")
+"""Level 0, 1 and 2 of the detector, which are the handout's scales 1, 2 and 3."""
+TRUTH_COLOUR, TRUTH_STYLE = "#D4006A", "-"
+PREDICTION_COLOUR, PREDICTION_STYLE = "#000000", "--"
+HALO_WIDTH = 2.0  # points of white on both sides together: a line stays visible on any colour
 
 
 def use_style() -> None:
@@ -65,9 +71,18 @@ def outline_boxes(boxes: Float[np.ndarray, "N 4"]) -> Float[np.ndarray, "N 5 2"]
     return boxes[:, [0, 1, 2, 1, 2, 3, 0, 3, 0, 1]].reshape(-1, 5, 2)
 
 
+def add_halo(width: float) -> list[AbstractPathEffect]:
+    """Return the path effects of a line of this width, which draw a white line under it.
+
+    Truth and predictions have it, so that they are visible on objects of every colour and on photos.
+    """
+    return [withStroke(linewidth=width + HALO_WIDTH, foreground="white")]
+
+
 def add_outlines(ax: Axes, colour: str, style: str, width: float, label: str | None = None) -> None:
     """Add an empty artist for the outlines of any number of boxes: `set_segments(outline_boxes(boxes))` fills it."""
     lines = LineCollection([], colors=colour, linestyles=style, linewidths=width, label=label)
+    lines.set_path_effects(add_halo(width))
     ax.add_collection(lines, autolim=False)
 
 

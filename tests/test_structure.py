@@ -19,7 +19,17 @@ from helpers.plotting import plot_image
 
 HELPERS = ROOT / "helpers"
 SHARED = {"paths", "files", "runtime", "coco", "training", "cuda_graphs", "plotting", "average_precision", "generated"}
-SHARED |= {"explorers", "explorer_frames", "records", "images", "checkpoints", "identity", "predictions"}
+SHARED |= {
+    "explorers",
+    "explorer_frames",
+    "records",
+    "images",
+    "checkpoints",
+    "identity",
+    "predictions",
+    "intervals",
+    "diagrams",
+}
 PACKAGES = {"detection", "keypoints", "digits"}  # they import shared modules, and not each other
 WITHOUT_TORCH = {
     "explorer_frames",
@@ -31,6 +41,8 @@ WITHOUT_TORCH = {
     "coco",
     "generated",
     "predictions",
+    "intervals",
+    "diagrams",
 }
 DATA_SETS = {"handout"}  # imports several packages; lessons import it
 TASKS = {"tasks"}  # build tasks: a lesson imports them, and they import what lessons import

@@ -19,7 +19,7 @@ from matplotlib.ticker import PercentFormatter
 from helpers.detection.figures import CLASS_MARKERS, mark_class_sizes, plot_boxes, plot_faded_image, use_size_axis
 from helpers.detection.matching import IGNORED
 from helpers.detection.scenes import CLASS_NAMES, SIZE_RANGES
-from helpers.plotting import COLOURS, TRUTH_COLOUR, TRUTH_STYLE
+from helpers.plotting import LEVEL_COLOURS, TRUTH_COLOUR, TRUTH_STYLE
 
 
 def plot_anchors(
@@ -83,7 +83,7 @@ def plot_best_iou(
     """
     ax = ax or plt.figure(figsize=(8, 3.8)).add_subplot()
     best_level = best_iou.argmax(axis=0)
-    for level, colour in enumerate(COLOURS[: len(best_iou)]):
+    for level, colour in enumerate(LEVEL_COLOURS[: len(best_iou)]):
         is_best = best_level == level
         dots: dict[str, Any] = {"s": 10, "alpha": 0.35, "linewidths": 0, "color": colour, "label": f"level {level}"}
         ax.scatter(sizes[is_best], best_iou[level, is_best], **dots)
@@ -102,7 +102,7 @@ def plot_coverage(best_iou: Float[np.ndarray, "L N"], ax: Axes, title: str = "")
     iou = np.linspace(0, 1, 201)
     for level, level_iou in enumerate(best_iou):
         share = (level_iou >= iou[:, None]).mean(axis=1)
-        ax.plot(iou, share, color=COLOURS[level], label=f"level {level}")
+        ax.plot(iou, share, color=LEVEL_COLOURS[level], label=f"level {level}")
     share = (best_iou.max(axis=0) >= iou[:, None]).mean(axis=1)
     ax.plot(iou, share, color="black", linewidth=1, linestyle=":", label="all levels")
     ax.set(xlabel="IoU", xlim=(0, 1), ylim=(-0.02, 1.03), title=title)

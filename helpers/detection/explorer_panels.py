@@ -20,7 +20,7 @@ from helpers.detection.figures import CLASS_MARKERS
 from helpers.detection.metrics import PrecisionRecall
 from helpers.detection.scenes import CLASS_NAMES, IMAGE_SIZE
 from helpers.plotting import (
-    COLOURS,
+    CLASS_COLOURS,
     PREDICTION_COLOUR,
     PREDICTION_STYLE,
     TRUTH_COLOUR,
@@ -44,7 +44,7 @@ SHADOW = LinearSegmentedColormap.from_list("shadow", [(0, 0, 0, 0), (0, 0, 0, 1)
 
 
 def plot_scene(ax: Axes, hatched: str, text_colour: str = PREDICTION_COLOUR) -> Axes:
-    """Draw a panel for an image with its true boxes (green, solid) and predicted boxes (red, dashed).
+    """Draw a panel for an image with its true boxes (solid) and predicted boxes (dashed).
 
     Args:
         ax: the panel.
@@ -106,7 +106,7 @@ def update_scene(
 
 
 def plot_matching(ax: Axes, colour: str) -> Axes:
-    """Draw a panel for one level's cells, an object (green) and its best anchor (in `colour`)."""
+    """Draw a panel for one level's cells, an object and its best anchor (in `colour`)."""
     _plot_frame(ax)
     add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 2.4, "object")
     add_outlines(ax, colour, "-", 1.2, "best anchor")
@@ -153,7 +153,7 @@ def plot_curves(ax: Axes) -> Axes:
 
     A marker, with one shape per class, shows where the score threshold ends the curve.
     """
-    for name, marker, colour in zip(CLASS_NAMES, CLASS_MARKERS, COLOURS, strict=False):
+    for name, marker, colour in zip(CLASS_NAMES, CLASS_MARKERS, CLASS_COLOURS, strict=True):
         ax.plot([], [], color=colour, linewidth=1, alpha=0.5)
         ax.plot([], [], color=colour, linewidth=2.2)
         ax.plot([], [], marker=marker, color=colour, markersize=8, markeredgecolor="black", label=name)

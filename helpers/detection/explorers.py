@@ -44,7 +44,7 @@ from helpers.detection.scenes import CLASS_NAMES, IMAGE_SIZE, Palette, SceneConf
 from helpers.detection.training import Detector
 from helpers.explorer_frames import MOST_FRAMES
 from helpers.explorers import Explorer, join
-from helpers.plotting import COLOURS, TRUTH_COLOUR
+from helpers.plotting import LEVEL_COLOURS, TRUTH_COLOUR
 
 NO_BOX = np.zeros((0, 4), np.float32)
 NO_ROW = np.zeros(0, bool)
@@ -195,7 +195,7 @@ def explore_matching() -> Explorer:
     """Return controls for an object, the anchors and the thresholds above the anchors matched to the object."""
     figure = Figure(figsize=(8.2, 3.3), layout="constrained")
     axes = figure.subplots(1, 3)
-    for ax, colour in zip(axes, COLOURS, strict=False):
+    for ax, colour in zip(axes, LEVEL_COLOURS, strict=False):
         plot_matching(ax, colour)
     plot_legend(axes[0])
     controls = {
@@ -214,7 +214,7 @@ def explore_matching() -> Explorer:
             positive = f"{level.num_positive} positive (≥ {positive_from:.2f})"
             ignored = f"{level.num_ignored} ignored (> {negative_to:.2f})"
             title = f"level {number}: best IoU {level.best_iou:.2f}\n{positive}, {ignored}"
-            update_matching(box, level.best_anchor, level.cells, ax, title, colour=COLOURS[number])
+            update_matching(box, level.best_anchor, level.cells, ax, title, colour=LEVEL_COLOURS[number])
 
     frame_values = {
         "size": (24, 40, 60, 78, 110, 160),
@@ -397,7 +397,7 @@ def explore_cells(detectors: Mapping[str, Detector], dataset: ShapeDetectionData
     """
     figure = Figure(figsize=(8.2, 3.3), layout="constrained")
     axes = figure.subplots(1, 3)
-    for ax, colour in zip(axes, COLOURS, strict=False):
+    for ax, colour in zip(axes, LEVEL_COLOURS, strict=False):
         plot_cell(ax, colour)
     plot_legend(axes[0])
     controls = {

@@ -25,11 +25,12 @@ from helpers.detection.anchors import ANCHOR_SCALES
 from helpers.detection.metrics import PrecisionRecall
 from helpers.detection.scenes import CLASS_NAMES, MAX_IOU, SIZE_RANGES
 from helpers.plotting import (
-    COLOURS,
+    CLASS_COLOURS,
     PREDICTION_COLOUR,
     PREDICTION_STYLE,
     TRUTH_COLOUR,
     TRUTH_STYLE,
+    add_halo,
     fade,
     image_grid,
     plot_framed_image,
@@ -73,7 +74,6 @@ def plot_boxes(
     colour: str,
     style: str = "-",
     texts: Sequence[str] | None = None,
-    cased: bool = False,
 ) -> Axes:
     """Draw `boxes` [N, 4] `(x1, y1, x2, y2)` in pixels over the content of `ax`.
 
@@ -83,9 +83,8 @@ def plot_boxes(
         colour: of the lines and behind the texts.
         style: of the lines.
         texts: one short text per box, written inside its top-left corner.
-        cased: draw a white line on both sides of each line, so that green is visible on green.
     """
-    effects = (withStroke(linewidth=3.5, foreground="white"),) if cased else None
+    width = 1.6
     for index, (x1, y1, x2, y2) in enumerate(np.asarray(boxes, dtype=float).reshape(-1, 4)):
         ax.add_patch(
             Rectangle(
@@ -95,8 +94,8 @@ def plot_boxes(
                 fill=False,
                 edgecolor=colour,
                 linestyle=style,
-                linewidth=1.6,
-                path_effects=effects,
+                linewidth=width,
+                path_effects=add_halo(width),
             )
         )
         if texts is not None:
@@ -116,7 +115,7 @@ def plot_truth(
     texts: Sequence[str] = (),
     filled: Bool[np.ndarray, " N"] | None = None,
 ) -> Axes:
-    """Draw an image with its true boxes in green, each with its text at its centre; the `filled` boxes are hatched."""
+    """Draw an image with its true boxes, each with its text at its centre; the `filled` boxes are hatched."""
     ax = plot_framed_image(image, ax, title)
     plot_boxes(boxes, ax, colour=TRUTH_COLOUR, style=TRUTH_STYLE)
     if filled is not None:
@@ -141,12 +140,12 @@ def plot_misread_boxes(
     misread_boxes: Float[np.ndarray, "N 4"],
     ax: Axes,
 ) -> Axes:
-    """Draw an image with its true boxes (green) and the same boxes read in the wrong format (red, dashed).
+    """Draw an image with its true boxes (solid) and the same boxes read in the wrong format (dashed).
 
     The axes include the part of the misread boxes that lies outside the image.
     """
     plot_framed_image(image, ax)
-    plot_boxes(true_boxes, ax, colour=TRUTH_COLOUR, style=TRUTH_STYLE, cased=True)
+    plot_boxes(true_boxes, ax, colour=TRUTH_COLOUR, style=TRUTH_STYLE)
     plot_boxes(misread_boxes, ax, colour=PREDICTION_COLOUR, style=PREDICTION_STYLE)
     right, bottom = np.maximum(image.shape[1::-1], misread_boxes[:, 2:].max(axis=0)) + 4
     ax.set(xlim=(-4, right), ylim=(bottom, -4))
@@ -173,7 +172,7 @@ def plot_detections(
     ax: Axes | None = None,
     title: str = "",
 ) -> Axes:
-    """Draw an image with its true boxes (green, solid) and detections (red, dashed) with class initial and score.
+    """Draw an image with its true boxes (solid) and detections (dashed) with class initial and score.
 
     Args:
         image: bytes.
@@ -242,7 +241,7 @@ def visualize_detections(
     detections: Sequence[Detections],
     titles: Sequence[str],
 ) -> Figure:
-    """Draw images in a grid with their true boxes (green) and their detections (red).
+    """Draw images in a grid with their true boxes (solid) and their detections (dashed).
 
     Args:
         images: bytes.
@@ -297,9 +296,10 @@ def plot_failure(
 def plot_precision_recall(
     curves: Mapping[str, PrecisionRecall], average_precision: Mapping[str, float], ax: Axes | None = None
 ) -> Axes:
-    """Draw precision against recall for each named curve, with its envelope and its average precision in the legend."""
+    """Draw precision against recall for each class, with its envelope and its average precision in the legend."""
     ax = ax or plt.figure(figsize=(4.5, 3.2)).add_subplot()
-    for (name, curve), colour in zip(curves.items(), COLOURS, strict=False):
+    for name, curve in curves.items():
+        colour = CLASS_COLOURS[CLASS_NAMES.index(name)]
         ax.plot(curve.recall, curve.precision, color=colour, linewidth=0.8, alpha=0.5)
         ax.plot(*curve.outline(), color=colour, label=f"{name}, AP {average_precision[name]:.2f}")
     ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.03))

@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 
 from helpers.detection.figures import plot_faded_image
 from helpers.detection.scenes import SIZE_RANGES
-from helpers.plotting import COLOURS
+from helpers.plotting import COLOURS, LEVEL_COLOURS
 
 SCALE_BAR = 16
 """Length in pixels of the bar below each panel of paths."""
@@ -78,7 +78,9 @@ def plot_gridding(
         row[0].set_ylabel(name)
         for level, (ax, paths) in enumerate(zip(row, levels, strict=True)):
             title = f"{widths[name][level]} px wide, {shares[name][level]:.0%} reached"
-            plot_path_weights(paths, SIZE_RANGES[level], ax, colour=COLOURS[level], reach=reaches[level], title=title)
+            plot_path_weights(
+                paths, SIZE_RANGES[level], ax, colour=LEVEL_COLOURS[level], reach=reaches[level], title=title
+            )
     for level, ax in enumerate(axes[0]):
         ax.set_title(f"level {level}\n{ax.get_title()}", fontsize=9)
     return figure

@@ -17,7 +17,7 @@ from matplotlib.ticker import PercentFormatter
 
 from helpers.detection.figures import mark_class_sizes, use_size_axis
 from helpers.detection.scenes import CLASS_NAMES
-from helpers.plotting import COLOURS, image_grid, plot_image
+from helpers.plotting import LEVEL_COLOURS, image_grid, plot_image
 
 COCO_SIZES = ("small", "medium", "large")
 
@@ -60,7 +60,7 @@ def plot_scale_performance(
 def _plot_objectness(sizes: Float[np.ndarray, " N"], objectness: Float[np.ndarray, "L N"], ax: Axes) -> None:
     """Draw a dot per object and level."""
     for level, values in enumerate(objectness):
-        ax.scatter(sizes, values, s=8, alpha=0.3, linewidths=0, color=COLOURS[level])
+        ax.scatter(sizes, values, s=8, alpha=0.3, linewidths=0, color=LEVEL_COLOURS[level])
 
 
 def _plot_mean_objectness(
@@ -73,7 +73,7 @@ def _plot_mean_objectness(
     for label in range(len(CLASS_NAMES)):
         is_class = labels == label
         for level, values in enumerate(means):
-            ax.plot(edges[is_class].mean(axis=1), values[is_class], color=COLOURS[level])
+            ax.plot(edges[is_class].mean(axis=1), values[is_class], color=LEVEL_COLOURS[level])
 
 
 def _plot_detecting_levels(edges: Float[np.ndarray, "G 2"], shares: Float[np.ndarray, "_rows G"], ax: Axes) -> None:
@@ -82,7 +82,7 @@ def _plot_detecting_levels(edges: Float[np.ndarray, "G 2"], shares: Float[np.nda
     bottom = np.zeros(len(edges))
     for row, share in enumerate(shares):
         style: dict[str, Any] = {
-            "color": "0.8" if row == last else COLOURS[row],
+            "color": "0.8" if row == last else LEVEL_COLOURS[row],
             "label": "no level" if row == last else f"level {row}",
             "edgecolor": "white",
             "linewidth": 0.6,

@@ -22,6 +22,7 @@ from helpers.plotting import (
     PREDICTION_STYLE,
     TRUTH_COLOUR,
     TRUTH_STYLE,
+    add_halo,
     add_outlines,
     fade,
     outline_boxes,
@@ -58,7 +59,11 @@ def plot_number(
 def _add_boxes(ax: Axes, boxes: Float[np.ndarray, "N 4"], colour: str, style: str = "-", width: float = 1.0) -> Axes:
     for x1, y1, x2, y2 in boxes:
         shape = (x1, y1), x2 - x1, y2 - y1
-        ax.add_patch(Rectangle(*shape, fill=False, edgecolor=colour, linestyle=style, linewidth=width))
+        ax.add_patch(
+            Rectangle(
+                *shape, fill=False, edgecolor=colour, linestyle=style, linewidth=width, path_effects=add_halo(width)
+            )
+        )
     return ax
 
 
@@ -230,7 +235,7 @@ def plot_reading(
     ax: Axes | None = None,
     title: str = "",
 ) -> Axes:
-    """Draw true boxes (green, solid) and detections (red, dashed), each with its predicted digit."""
+    """Draw true boxes (solid) and detections (dashed), each with its predicted digit."""
     ax = plot_image(image, ax)
     add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 1.0)
     add_outlines(ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.4)

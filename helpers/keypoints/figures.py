@@ -231,7 +231,7 @@ def plot_prediction(
     ax: Axes | None = None,
     title: str = "",
 ) -> Axes:
-    """Draw a faded image, its true points (green rings), predicted points (red crosses) and a line between each pair.
+    """Draw a faded image, its true points (rings), predicted points (crosses) and a line between each pair.
 
     With exchanged hands, two lines coincide and every ring still has a cross in it. The panel shows 45 px on each side
     of the middle of the true points.
@@ -358,7 +358,7 @@ def plot_codec(
     title: str = "",
     reach: float | None = None,
 ) -> Axes:
-    """Draw a map with its cells, the point that it encodes (green ring) and the decoded point (red cross).
+    """Draw a map with its cells, the point that it encodes (ring) and the decoded point (cross).
 
     Args:
         true: (x, y) pixels.

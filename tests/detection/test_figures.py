@@ -117,7 +117,7 @@ def test_each_true_box_has_its_text_at_its_centre_and_only_the_filled_are_hatche
 def test_a_misread_box_is_shown_as_far_as_it_reaches():
     image, true_boxes = np.full((224, 224, 3), 255, np.uint8), np.array([[42.0, 102.0, 120.0, 180.0]])
     ax = plot_misread_boxes(image, true_boxes, np.array([[42.0, 102.0, 162.0, 282.0]]), plt.figure().add_subplot())
-    assert [bool(patch.get_path_effects()) for patch in ax.patches[1:]] == [True, False]  # the frame is the first
+    assert [bool(patch.get_path_effects()) for patch in ax.patches[1:]] == [True, True]  # the frame is the first
     assert ax.get_xlim()[1] >= 224
     assert ax.get_ylim()[0] >= 282
 

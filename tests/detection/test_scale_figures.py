@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.colors import to_rgba
 
 from helpers.detection.scale_figures import plot_features, plot_scale_performance, plot_size_ap
-from helpers.plotting import COLOURS
+from helpers.plotting import LEVEL_COLOURS
 
 
 def test_every_object_is_a_dot_per_level_and_every_group_a_stack_of_bars():
@@ -17,9 +17,9 @@ def test_every_object_is_a_dot_per_level_and_every_group_a_stack_of_bars():
     assert [len(dots.get_offsets()) for dots in left.collections] == [4, 4, 4]
     bars = [(bar.get_x(), bar.get_y(), bar.get_height(), bar.get_facecolor()) for bar in right.patches]
     assert [bar for bar in bars if bar[2]] == [
-        (16, 0, 1, to_rgba(COLOURS[0])),
-        (88, 0, 0.75, to_rgba(COLOURS[1])),
-        (88, 0.75, 0.25, to_rgba(COLOURS[2])),
+        (16, 0, 1, to_rgba(LEVEL_COLOURS[0])),
+        (88, 0, 0.75, to_rgba(LEVEL_COLOURS[1])),
+        (88, 0.75, 0.25, to_rgba(LEVEL_COLOURS[2])),
         (176, 0, 1, to_rgba("0.8")),
     ]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["level 0", "level 1", "level 2", "no level"]

@@ -126,7 +126,7 @@ def test_training_has_four_losses_and_cocos_metrics_except_those_without_true_bo
     assert [len(ax.lines) for ax in plot_training(history).axes] == [4, 5, 5]
 
 
-def test_a_reading_has_truth_in_green_and_detections_in_red_with_their_digits():
+def test_a_reading_has_truth_and_detections_in_their_colours_with_their_digits():
     image, boxes, digits = build_item()
     ax = plot_reading(image, boxes, boxes[:1] + 1, digits[:1], title="read")
     true, predicted = ax.collections
