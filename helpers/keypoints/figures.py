@@ -336,7 +336,7 @@ def plot_failures(
             ax = plot_prediction(
                 images[image], true[image], predicted[image], axes[row * len(failures) + column], title
             )
-            style = {"color": COLOURS[4], "alpha": 0.7, "linewidth": 0, "label": "correct within"}
+            style = {"color": COLOURS[6], "alpha": 0.7, "linewidth": 0, "label": "correct within"}
             ax.add_patch(Circle(true[image, point], radii[image], **style))
             ax.text(0.5, 0.02, cause or "correct", ha="center", va="bottom", fontsize=8, transform=ax.transAxes)
             if column == 0:
