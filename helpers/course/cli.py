@@ -29,6 +29,7 @@ NEEDED = {
     "student": "helpers/course/student_copy.py",
     "grade": "helpers/course/grading.py",
     "test": "tests",
+    "study": "helpers/course/studies.py",
     "bench": "benchmarks",
 }
 """What commands need that a student's copy lacks: there, they do not exist."""
