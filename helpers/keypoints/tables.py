@@ -56,9 +56,7 @@ def measure_images(seeds: Seeds, true: Float[Tensor, "M 5 2"], column: str) -> F
     values = []
     for points in seeds:
         if threshold:
-            correct = compute_correctness(
-                points, true, float(threshold), permutation_invariant=permutation_invariant
-            )
+            correct = compute_correctness(points, true, float(threshold), permutation_invariant=permutation_invariant)
             values.append(correct.double())
         else:
             values.append(compute_errors(points, true, permutation_invariant))
@@ -106,7 +104,8 @@ def compare_points(
     for first, second in pairs:
         row = {"from": first, "to": second}
         for column in columns:
-            values = [measure_images(predicted[name], true, column) for name in (second, first)]
-            row[f"change of {describe_column(column)}"] = str(bootstrap_difference(*values))
+            before = measure_images(predicted[first], true, column)
+            after = measure_images(predicted[second], true, column)
+            row[f"change of {describe_column(column)}"] = str(bootstrap_difference(after, before))
         rows.append(row)
     return pd.DataFrame(rows).set_index(["from", "to"])
