@@ -20,7 +20,7 @@ MOST_MINUTES = 40
 PRONOUNS = {"one", "own", "other", "others", "some", "every", "found", "seen", "kept", "met", "said", "told", "there"}
 PRONOUNS |= {"these", "those", "both", "few", "whole", "yes", "maybe", "no"}
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-BARE_DECIMAL = re.compile(r"(?<![\w.\])}/:])\.\d")  # after a colon it is a format: {share:.2f}
+BARE_DECIMAL = re.compile(r"(?<![\w.\])}/:+])\.\d")
 each_lesson = pytest.mark.parametrize("stem", NOTEBOOKS)
 
 

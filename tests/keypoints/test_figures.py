@@ -5,8 +5,10 @@ import random
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 
 from helpers.keypoints.figures import (
+    draw_networks,
     plot_ablation,
     plot_codec,
     plot_decoder_comparison,
@@ -27,6 +29,7 @@ from helpers.keypoints.figures import (
     update_row_curves,
 )
 from helpers.keypoints.metrics import THRESHOLDS, Failure
+from helpers.keypoints.model import HeatmapNet, RegressionNet
 from helpers.keypoints.scenes import FigureConfig, draw_scene, paint_figure
 
 
@@ -83,6 +86,18 @@ def test_the_title_of_exchanged_hands_has_the_number_of_differing_pixels(scenes,
     assert num_pixels == (images[0] != images[1]).sum()
     assert (num_pixels > 0) == tellable
     assert axes[0].get_legend_handles_labels()[1] == ["head", "left hand", "right hand"]
+
+
+def test_the_diagram_of_the_networks_has_the_shapes_that_they_compute():
+    images, shapes = torch.zeros(1, 1, 128, 128), []
+    network = HeatmapNet().eval()
+    for layer in (*network.backbone.blocks, *network.stages):
+        layer.register_forward_hook(lambda _layer, _inputs, output: shapes.append(output.shape[1:]))
+    shapes += [images.shape[1:], network(images).shape[1:], RegressionNet().eval()(images).shape[1:]]
+    texts = [text.get_text() for text in draw_networks().texts]
+    for shape in shapes:
+        size = " × ".join(map(str, shape))
+        assert any(text.endswith(f"\n{size}") for text in texts), f"no block has the shape {size}"
 
 
 def test_every_pck_curve_is_drawn_with_its_values_and_its_name():
@@ -173,7 +188,10 @@ def test_predictions_have_a_row_per_method_and_a_column_per_figure(images, point
 def test_a_failure_has_a_panel_per_method_with_the_cause_and_the_radius_of_correct_points(images, points):
     failures = [Failure(3, 1, "hands exchanged", None), Failure(0, 4, "near miss", "lost")]
     axes = plot_failures(images, points, points + 1, points + 2, failures, np.arange(6.0)).axes
-    assert [ax.get_title() for ax in axes[:2]] == ["heatmap only\nfigure 3, left hand", "both\nfigure 0, right foot"]
+    assert [ax.get_title() for ax in axes[:2]] == [
+        "only the heatmap fails\nfigure 3, left hand",
+        "both fail\nfigure 0, right foot",
+    ]
     assert [ax.texts[0].get_text() for ax in axes] == ["hands exchanged", "near miss", "correct", "lost"]
     discs = [(tuple(ax.patches[-1].get_center()), ax.patches[-1].get_radius()) for ax in axes]
     assert discs == [(tuple(points[3, 1]), 3.0), (tuple(points[0, 4]), 0.0)] * 2
