@@ -278,7 +278,7 @@ def average(rows: Sequence[Row], column: str) -> float:
 
 
 def arrange(rows: Sequence[Row], column: str) -> Float[np.ndarray, "S R C"]:
-    """Return a column as an array of seeds × resolutions × sigmas, each ascending, for `ablation_figures.plot_ablation`.
+    """Return a column as an array of seeds × resolutions × sigmas, each ascending, for `plot_ablation`.
 
     Args:
         rows: one per seed, resolution and sigma, for instance those of one decoder.
