@@ -2,7 +2,7 @@
 
 A figure that an explorer changes has two functions: `plot_…` makes the artists, `update_…` gives them new data.
 
-Shape letters: M images, K points, `h w` map, T thresholds, S seeds or stages of a training, R resolutions.
+Shape letters: M images, K points, `h w` map, T thresholds, S seeds or stages of a training.
 """
 
 from __future__ import annotations
@@ -177,31 +177,6 @@ def plot_pck_per_point(pck: Mapping[str, Float[np.ndarray, " K"]], ax: Axes | No
     return ax
 
 
-def plot_decoder_comparison(
-    thresholds: Sequence[float],
-    measured: Mapping[int, Mapping[str, Float[np.ndarray, " T"]]],
-    predicted: Mapping[int, Mapping[str, Float[np.ndarray, " T"]]],
-) -> Figure:
-    """Draw PCK against the threshold, one panel per resolution and one colour per decoder.
-
-    Args:
-        measured: PCK of a trained network's maps, by map size and decoder (solid lines).
-        predicted: PCK of perfect maps, with the same keys (dotted lines).
-    """
-    figure, axes = plt.subplots(1, len(measured), figsize=(2.8 * len(measured), 3.1), sharey=True, squeeze=False)
-    for ax, (size, curves) in zip(axes.flat, measured.items(), strict=True):
-        for (name, values), colour, width in zip(curves.items(), COLOURS, DECODER_LINE_WIDTHS, strict=False):
-            ax.plot(thresholds, values, "o-", color=colour, linewidth=width, markersize=2 * width, label=name)
-            ax.plot(thresholds, predicted[size][name], ":", color=colour, linewidth=1.2)
-        use_log_ticks(ax.xaxis, thresholds)
-        ax.tick_params(axis="x", labelsize=7)
-        ax.set(title=f"{size} × {size} map", xlabel="threshold")
-    axes[0, 0].set(ylabel="PCK", ylim=(-0.03, 1.03))
-    axes[0, 0].plot([], [], ":", color="0.3", linewidth=1.2, label="of perfect maps")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(curves) + 1)
-    return figure
-
-
 def plot_row_curves(thresholds: Sequence[float], ax: Axes) -> Axes:
     """Draw a panel for the PCK of two rows of a table, of all points (solid) and of head and feet (dotted).
 
@@ -226,39 +201,6 @@ def update_row_curves(pck: Float[np.ndarray, "2 2 T"], ax: Axes) -> None:
     """
     for line, values in zip(ax.lines, pck.reshape(4, -1), strict=True):
         line.set_ydata(values)
-
-
-def plot_ablation(
-    values: Float[np.ndarray, "S R C"],
-    resolutions: Sequence[int],
-    sigmas: Sequence[float],
-    ax: Axes | None = None,
-    title: str = "",
-) -> Axes:
-    """Draw a table of resolution × sigma with the mean over seeds in each cell; the highest mean has a frame.
-
-    Args:
-        values: shares (0 to 1, from light to dark) of every seed. With several seeds, the number after ± is half the
-            difference between the highest and the lowest seed.
-        resolutions: cells per side of the maps.
-        sigmas: cells.
-    """
-    ax = ax or plt.figure(figsize=(1.0 + len(sigmas), 0.9 + 0.62 * len(resolutions))).add_subplot()
-    means, spreads = values.mean(axis=0), np.ptp(values, axis=0)
-    ax.imshow(means, cmap="Blues", vmin=0, vmax=1.25, aspect="auto")
-    for (row, column), mean in np.ndenumerate(means):
-        text = f"{mean:.3f}"
-        if len(values) > 1:
-            text += f"\n±{spreads[row, column] / 2:.3f}"
-        ax.text(column, row, text, ha="center", va="center", color="white" if mean > 0.875 else "black", fontsize=8)
-    row, column = np.unravel_index(means.argmax(), means.shape)
-    ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=COLOURS[1], linewidth=2, zorder=3))
-    ax.set_xticks(range(len(sigmas)), [f"σ {sigma:g}" for sigma in sigmas])
-    ax.set_yticks(range(len(resolutions)), [f"{size} × {size}" for size in resolutions])
-    ax.tick_params(length=0)
-    ax.grid(visible=False)
-    ax.set_title(title)
-    return ax
 
 
 # Predictions

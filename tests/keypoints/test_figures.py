@@ -9,9 +9,7 @@ import torch
 
 from helpers.keypoints.figures import (
     draw_networks,
-    plot_ablation,
     plot_codec,
-    plot_decoder_comparison,
     plot_decoding_errors,
     plot_examples,
     plot_exchange,
@@ -136,36 +134,6 @@ def test_bars_are_grouped_by_point_and_labelled_with_their_value():
     centres = [bar.get_x() + bar.get_width() / 2 for bar in ax.patches]
     np.testing.assert_allclose(centres, [*(np.arange(5) - 0.2), *(np.arange(5) + 0.2)])
     assert [text.get_text() for text in ax.texts] == ["0.25"] * 5 + ["1.00", "0.50", "0.50", "1.00", "1.00"]
-
-
-def test_a_comparison_of_decoders_has_a_panel_per_resolution_with_measured_and_predicted_lines():
-    measured = {16: {"argmax": np.array([0.1, 0.4])}, 64: {"argmax": np.array([0.5, 0.9])}}
-    predicted = {16: {"argmax": np.array([0.2, 0.5])}, 64: {"argmax": np.array([0.6, 1.0])}}
-    axes = plot_decoder_comparison((0.01, 0.05), measured, predicted).axes
-    assert [ax.get_title() for ax in axes] == ["16 × 16 map", "64 × 64 map"]
-    for ax, size in zip(axes, (16, 64), strict=True):
-        for line, values in zip(ax.lines, (measured, predicted), strict=False):
-            np.testing.assert_array_equal(line.get_ydata(), values[size]["argmax"])
-        assert ax.lines[0].get_color() == ax.lines[1].get_color()
-        assert (ax.get_xscale(), ax.get_xticks().tolist()) == ("log", [0.01, 0.05])
-
-
-def test_a_table_of_ablations_has_mean_and_spread_in_each_cell_and_a_frame_around_the_best():
-    values = np.array([[[0.5, 0.6], [0.7, 0.8]], [[0.5, 0.7], [0.7, 1.0]]])
-    ax = plot_ablation(values, (32, 64), (1, 2.5))
-    assert [text.get_text() for text in ax.texts] == [
-        "0.500\n±0.000",
-        "0.650\n±0.050",
-        "0.700\n±0.000",
-        "0.900\n±0.100",
-    ]
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["σ 1", "σ 2.5"]
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["32 × 32", "64 × 64"]
-    assert ax.patches[0].get_xy() == (0.5, 0.5)
-
-
-def test_a_table_of_one_seed_has_no_spread():
-    assert plot_ablation(np.full((1, 1, 1), 0.25), (32,), (1,)).texts[0].get_text() == "0.250"
 
 
 def test_every_predicted_point_is_joined_to_the_true_point_of_its_name(images, points):
