@@ -138,14 +138,17 @@ def plot_layouts(
             style = {"histtype": "step", "color": COLOURS[number % len(COLOURS)], "linewidth": 1.6, "label": name}
             ax.hist(values, edges, weights=weights, **style)
         for value in (references or {}).get(quantity, ()):
-            label = "5, 50 and 95 % of SVHN's train split" if ax is axes[0, 0] and value == references[quantity][0] else None
-            ax.axvline(value, color="0.6", linestyle=":", linewidth=1.2, zorder=0, label=label)
+            ax.axvline(value, color="0.6", linestyle=":", linewidth=1.2, zorder=0)
         unit = " (px)" if quantity.split()[-1] in LENGTHS and "/" not in quantity else ""
         ax.set_xlabel(f"{quantity}{unit}")
         use_log_ticks(ax.xaxis, [tick for tick in LOG_TICKS if edges[0] <= tick <= edges[-1]] or [edges[0]])
     for ax in axes[:, 0]:
         ax.set_ylabel("share per bar")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(measures) + 1)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    if references:
+        handles.append(axes[0, 0].lines[0])
+        labels.append("5, 50 and 95 % of SVHN's train split")
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     return figure
 
 
@@ -192,6 +195,8 @@ def plot_anchors(
     add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 1.8)
     ax.tick_params(labelsize=7)
     ax.grid(visible=False)
+    ax.set_xlabel("x in the resized image (px)", fontsize=8)
+    ax.set_ylabel("y (px)", fontsize=8)
     update_anchors(size, box, shapes, best, ax, title)
     return ax
 
@@ -422,6 +427,8 @@ def plot_recall_by_share(
     medians = [np.median(shares[rows]) for rows in fifths]
     for (name, is_correct), colour in zip(correct.items(), COLOURS, strict=False):
         ax.plot(medians, [is_correct[rows].mean() for rows in fifths], "o-", color=colour, label=name)
-    ax.set(xlabel=f"{SHARE}, median of a fifth of the digits", ylabel="share detected with the right class", ylim=(0, 1.02))
+    ax.set(
+        xlabel=f"{SHARE}, median of a fifth of the digits", ylabel="share detected with the right class", ylim=(0, 1.02)
+    )
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax

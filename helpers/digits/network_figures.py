@@ -5,6 +5,8 @@ Shape letters: h w a feature map.
 
 from __future__ import annotations
 
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -67,7 +69,7 @@ def plot_pyramid(ax: Axes | None = None) -> Axes:
         blocks[f"output {level}"] = Block("3×3 convolution", 6.0, y)
         blocks[f"map {level}"] = Block(f"pyramid map\nstride {stride}", 8.0, y, "data")
         chain = [f"{name} {level}" for name in ("stage", "lateral", "sum", "output", "map")]
-        for first, last in zip(chain, chain[1:], strict=False):
+        for first, last in itertools.pairwise(chain):
             arrows.append((first, last))
         if level > 0:
             arrows.append((f"stage {level - 1}", f"stage {level}"))
@@ -92,7 +94,9 @@ def plot_roi_align(
     low, high = float(feature_map.min()), float(feature_map.max())
     limits = {"cmap": "Greys", "vmin": low, "vmax": low + 1.3 * (high - low)}  # pale enough for lines and points
     left.imshow(feature_map, extent=(0, width, height, 0), **limits)
-    left.set(xticks=range(width + 1), yticks=range(height + 1), xlabel="cell of the map, x", ylabel="cell of the map, y")
+    left.set(
+        xticks=range(width + 1), yticks=range(height + 1), xlabel="cell of the map, x", ylabel="cell of the map, y"
+    )
     left.grid(True, color="0.7", linewidth=0.6)
     left.tick_params(labelsize=7)
     frame = {"fill": False, "edgecolor": PREDICTION_COLOUR, "path_effects": add_halo(1.8)}
@@ -109,7 +113,12 @@ def plot_roi_align(
     handles = left.get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower left", ncols=2)
     right.imshow(pool_proposal(feature_map, box, num_cells), extent=(0, num_cells, num_cells, 0), **limits)
-    right.set(xticks=range(num_cells + 1), yticks=range(num_cells + 1), xlabel="cell of the result, x", ylabel="cell of the result, y")
+    right.set(
+        xticks=range(num_cells + 1),
+        yticks=range(num_cells + 1),
+        xlabel="cell of the result, x",
+        ylabel="cell of the result, y",
+    )
     right.grid(True, color="0.7", linewidth=0.6)
     right.tick_params(labelsize=7)
     left.set_title("a proposal on the feature map", fontsize=9)

@@ -89,9 +89,11 @@ def base_recipe(run: runtime.Run) -> Recipe:
 def describe_recipe(recipe: Recipe) -> dict[str, str]:
     """Return the hyperparameters of `recipe` as text, for one column of a table."""
     training, network, augmentation = recipe.training, recipe.model, recipe.augmentation
-    sizes = [f"{size * network.anchors.scale:g}" for level in network.anchors.sizes for size in level]
+    sizes = [f"{size * network.anchors.scale:g}" for size in sum(network.anchors.sizes, ())]
     low, high = augmentation.canvas
-    zoom_out = f"probability {augmentation.zoom_out:g}, canvas × {low:g} to {high:g}" if augmentation.zoom_out else "not used"
+    zoom_out = (
+        f"probability {augmentation.zoom_out:g}, canvas × {low:g} to {high:g}" if augmentation.zoom_out else "not used"
+    )
     return {
         "backbone": "ResNet-50" if network.backbone == "resnet50" else "small, 3 stages",
         "initial weights": "COCO" if network.weights else "random",
@@ -112,5 +114,5 @@ def describe_recipe(recipe: Recipe) -> dict[str, str]:
         "colour jitter": f"probability {augmentation.colour:g}, factors 0.8 to 1.2",
         "blur": f"probability {augmentation.blur:g}, 3 × 3, sigma {BLUR_SIGMAS[0]:g} to {BLUR_SIGMAS[1]:g} px",
         "zooming out": zoom_out,
-        "normalisation": "inside the network, with ImageNet's mean and deviation",
+        "normalisation": "in the network, mean and deviation of ImageNet",
     }

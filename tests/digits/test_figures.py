@@ -198,7 +198,9 @@ def test_confusions_have_counts_as_texts_and_shares_of_the_true_digit_as_colours
 
 def test_errors_are_stacked_per_hundred_digits_without_extra_detections():
     true_digits = np.array([3, 3, 3, 3, 10])
-    ax = plot_errors(true_digits, ["right", "missed", "localisation error", "missed", "extra"], plt.figure().add_subplot())
+    ax = plot_errors(
+        true_digits, ["right", "missed", "localisation error", "missed", "extra"], plt.figure().add_subplot()
+    )
     heights = {container.get_label(): container[3].get_height() for container in ax.containers}
     assert heights == {"wrong class": 0, "localisation error": 25, "missed": 50}
     assert ax.containers[2][3].get_y() == 25

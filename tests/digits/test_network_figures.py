@@ -9,7 +9,18 @@ from helpers.digits.network_figures import plot_faster_rcnn, plot_pyramid, plot_
 
 def test_the_network_has_every_part_that_the_lesson_names():
     text = " ".join(text.get_text() for text in plot_faster_rcnn().texts)
-    for part in ("resize", "ResNet-50", "FPN", "anchors", "RPN", "NMS", "proposals", "RoIAlign", "RoI head", "11 classes"):
+    for part in (
+        "resize",
+        "ResNet-50",
+        "FPN",
+        "anchors",
+        "RPN",
+        "NMS",
+        "proposals",
+        "RoIAlign",
+        "RoI head",
+        "11 classes",
+    ):
         assert part in text
 
 
