@@ -98,9 +98,9 @@ def _shared_arguments(config: ModelConfig) -> dict[str, Any]:
 
 
 def _build_resnet50(config: ModelConfig) -> FasterRCNN:
-    """Return torchvision's network with new anchors, proposal head and predictor, as the report builds it.
+    """Return torchvision's network with new anchors, RPN head and predictor, as the report builds it.
 
-    New anchors need a new proposal head, which discards the pretrained one: that predicts for three shapes per cell.
+    New anchors need a new RPN head, which discards the pretrained one: that predicts for three shapes per cell.
     """
     network = fasterrcnn_resnet50_fpn_v2(weights=config.weights, **_shared_arguments(config))
     generator = config.anchors.build_generator()
