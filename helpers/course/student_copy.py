@@ -42,6 +42,9 @@ SET_UP = (
     "requirements.lock",
     "docs/colab.py",
     "docs/data.md",
+    "docs/glossary.md",
+    "docs/references.md",
+    "docs/results.md",
     "docs/running.md",
     "docs/students.md",
 )
