@@ -88,7 +88,7 @@ def test_every_kind_of_error_by_hand():
     assert find_kinds(objects, (LEFT, 0.95, 1), right) == ["right", "right"]
     assert find_kinds(objects, right) == ["right", "missed"]
     assert find_kinds(objects, (LEFT, 0.95, 4), right) == ["wrong class", "right"]
-    assert find_kinds(objects, right, (HALF_OFF, 0.8, 1)) == ["right", "loose"]
+    assert find_kinds(objects, right, (HALF_OFF, 0.8, 1)) == ["right", "localisation error"]
     assert find_kinds(objects, right, (LEFT, 0.8, 1), (LEFT, 0.7, 4)) == ["right", "right", "extra"]
     assert find_kinds(objects, right, (LEFT, 0.8, 1), (HALF_OFF, 0.7, 1)) == ["right", "right", "extra"]
     assert find_kinds(objects, right, (LEFT, 0.8, 1), ((70.0, 0.0, 90.0, 30.0), 0.7, 1)) == ["right", "right", "extra"]
@@ -120,7 +120,7 @@ def test_every_object_and_every_detection_is_in_one_finding(seed):
     file, detections = draw_random_case(seed)
     findings = find_errors(file, detections, score_threshold=0.3)
     counts = count_kinds(findings)
-    matched = counts["right"] + counts["wrong class"] + counts["loose"]
+    matched = counts["right"] + counts["wrong class"] + counts["localisation error"]
     assert matched + counts["missed"] == len(file.boxes)
     assert matched + counts["extra"] == sum(int((image.scores >= 0.3).sum()) for image in detections)
     assert sorted(findings.objects[findings.objects >= 0].tolist()) == list(range(len(file.boxes)))
@@ -138,8 +138,8 @@ def test_a_confusion_matrix_counts_objects_by_row_and_detections_by_column(seed)
     assert matrix[:, :NOTHING].sum(0).tolist() == np.bincount(labels - 1, minlength=10).tolist()
     counts = count_kinds(findings)
     assert np.trace(matrix[:NOTHING, :NOTHING]) == counts["right"]
-    assert matrix[:NOTHING, NOTHING].sum() == counts["missed"] + counts["loose"]
-    assert matrix[NOTHING, :NOTHING].sum() == counts["extra"] + counts["loose"]
+    assert matrix[:NOTHING, NOTHING].sum() == counts["missed"] + counts["localisation error"]
+    assert matrix[NOTHING, :NOTHING].sum() == counts["extra"] + counts["localisation error"]
 
 
 def test_a_confusion_by_hand():
