@@ -20,6 +20,8 @@ DATA = ROOT / "data"
 HANDOUT = DATA / "handout"
 RUNS = Path(os.environ.get(RUNS_VARIABLE) or DATA / "runs")
 """The folder for all files of runs. Each run of a grid has a separate one, so that no two share a checkpoint."""
+RESULTS = ROOT / "results"
+"""Published results of studies: small JSON files, kept in the repository."""
 GRIDS = "grids"  # folder in RUNS for the runs of all grids
 
 Profile = Literal["smoke", "quick", "full"]

@@ -29,6 +29,7 @@ SHARED |= {
     "predictions",
     "intervals",
     "diagrams",
+    "published",
 }
 PACKAGES = {"detection", "keypoints", "digits"}  # they import shared modules, and not each other
 WITHOUT_TORCH = {

@@ -29,6 +29,7 @@ NEEDED = {
     "student": "helpers/course/student_copy.py",
     "grade": "helpers/course/grading.py",
     "test": "tests",
+    "study": "helpers/course/studies.py",
     "bench": "benchmarks",
 }
 """What commands need that a student's copy lacks: there, they do not exist."""
@@ -401,6 +402,33 @@ def site(repository: str) -> None:
     from helpers.course import site as sites
 
     sites.write_site(repository)
+
+
+@workbook.command(short_help="Run the long comparisons behind the published tables.")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--seeds", type=click.IntRange(1), help="How many seeds to run now.  [default: all of the study's]")
+@click.option("--list", "only_list", is_flag=True, help="List the studies and how much of each is done.")
+def study(names: tuple[str, ...], seeds: int | None, only_list: bool) -> None:
+    """Run what is missing of the studies NAME (all without a name), and write results/NAME.json.
+
+    Each trains several recipes from several seeds: minutes to hours on one core. Results are written after each
+    training, and the same command, given again after any accident, completes what is missing.
+
+    \b
+    Examples:
+      workbook study --list
+      workbook study 07_anchors --seeds 1
+    """
+    from helpers.course import studies
+
+    for name in names:
+        if name not in studies.STUDIES:
+            raise click.UsageError(f"there is no study {name!r}; choose from {', '.join(studies.STUDIES)}")
+    for name in names or studies.STUDIES:
+        if only_list:
+            click.echo(studies.describe(name))
+        else:
+            click.echo(f"written to {studies.run_study(name, seeds)}")
 
 
 @workbook.command(short_help="Run a notebook over a grid of parameters.")

@@ -244,8 +244,8 @@ def identify_run(notebook: NotebookNode, profile: str, parameters: Mapping[str, 
 
     That is: all parameters, given or the notebook's; the profile; the environment's variables `WORKBOOK_…`; source and
     tags of each cell, but no output, so publishing a run into `notebooks/` leaves it up to date; and the code that a
-    lesson can import, with the locked versions of the packages, and a student's solutions of earlier lessons. Cells and
-    files are represented by digests.
+    lesson can import, with the locked versions of the packages, a student's solutions of earlier lessons, and the
+    published results that it shows. Cells and files are represented by digests.
     """
     cells = [
         identities.digest({"type": cell.cell_type, "source": cell.source, "tags": cell.metadata.get("tags", [])})[:16]
@@ -253,13 +253,19 @@ def identify_run(notebook: NotebookNode, profile: str, parameters: Mapping[str, 
     ]
     helpers = [path for pattern in ("*.py", "*.mplstyle") for path in sorted(HELPERS.rglob(pattern))]
     sources = [path for path in helpers if not path.is_relative_to(HELPERS / COURSE)]
-    code = [*sources, *find_solutions(notebook), paths.ROOT / "requirements.lock"]
+    code = [*sources, *find_solutions(notebook), *find_published(notebook), paths.ROOT / "requirements.lock"]
     return {
         "parameters": read_parameters(notebook) | dict(parameters) | {"profile": profile},
         "environment": read_settings(),
         "cells": {str(number): digest for number, digest in enumerate(cells, start=1)},
         "code": {path.relative_to(paths.ROOT).as_posix(): identities.digest_file(path) for path in code},
     }
+
+
+def find_published(notebook: NotebookNode) -> list[Path]:
+    """Return the files of published results that a lesson shows: those that a code cell names as text."""
+    code = "\n".join(cell.source for cell in find_code_cells(notebook))
+    return [path for path in sorted(paths.RESULTS.glob("*.json")) if f'"{path.stem}"' in code]
 
 
 def find_solutions(notebook: NotebookNode) -> list[Path]:

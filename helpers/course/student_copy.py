@@ -5,6 +5,7 @@
         helpers/       the modules that lessons and commands need; open tasks have no body in them
           tasks/compiled_checks/    the checks of all build tasks, as data
           tasks/given_solutions/    references of the lessons whose deadline has passed
+        results/       the published results that lessons show
         docs/, README.md, Makefile, pyproject.toml, requirements.lock, environment.yml
 
 Of `helpers/course` only the modules in `COURSE` are copied, so that a new module of the instructor's never travels by
@@ -47,7 +48,7 @@ SET_UP = (
 """Files that a student's copy holds as they are."""
 TARGETS = ("test", "student", "grade", "figures", "bench", "lock")
 """Targets of the Makefile that a student's copy lacks."""
-MADE = ("helpers", "notebooks", "docs")
+MADE = ("helpers", "notebooks", "docs", "results")
 """Folders of a copy that the command replaces; data in it stays."""
 FIND_FAILURE = (
     "import json; from helpers.tasks.unsolved import find_import_failure; print(json.dumps(find_import_failure()))"
@@ -103,7 +104,7 @@ def write_student_copy(
     Args:
         numbers: of the lessons; all if empty.
         with_solutions_of: two-digit numbers of the lessons whose references are in the copy.
-        folder: `student.COPIES` if None. Its folders `helpers`, `notebooks` and `docs` are replaced.
+        folder: `student.COPIES` if None. Its folders in `MADE` are replaced.
 
     Raises:
         LessonFailed: there is no such lesson, or a source is broken.
@@ -118,6 +119,7 @@ def write_student_copy(
     for name in MADE:
         shutil.rmtree(folder / name, ignore_errors=True)
     _copy_helpers(folder)
+    shutil.copytree(paths.RESULTS, folder / "results")
     for definition in definitions:
         path = folder / "helpers" / "tasks" / "compiled_checks" / f"{definition.name}.json"
         write_task(path, catalogue.compile_visible(definition.name))

@@ -100,6 +100,30 @@ def ablation_controls(steps: Mapping[str, Recipe]) -> dict[str, Recipe]:
     }
 
 
+def leave_one_out(width: int, epochs: int) -> dict[str, Recipe]:
+    """Return variants of the last step of `ablation` that lack one change each.
+
+    Leaving out the dilations gives the step before the last of `ablation`, which is therefore not repeated here.
+
+    Args:
+        width: of the network, as in `ablation`.
+        epochs: of every variant.
+    """
+    steps = ablation(width, epochs)
+    tuned, start = steps["+ dilations"], steps["assignment"]
+    return {
+        "without AdamW, one cycle, batch 4": replace(
+            tuned, training=start.training, objectness_prior=start.objectness_prior
+        ),
+        "without GIoU box loss": replace(tuned, box_loss=start.box_loss),
+        "without objectness that predicts IoU": replace(tuned, objectness=start.objectness),
+        "without stricter matching": replace(tuned, match_thresholds=start.match_thresholds),
+        "without hidden objects ignored": replace(tuned, minimum_visibility=start.minimum_visibility),
+        "without fresh scenes": replace(tuned, fresh_scenes=None),
+        "without crowded scenes": replace(tuned, fresh_scenes=SceneConfig()),
+    }
+
+
 def describe(value: Any) -> str:
     """Return a part of a recipe in words: of a configuration, the fields that differ from its defaults."""
     if not is_dataclass(value) or isinstance(value, type):

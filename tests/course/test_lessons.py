@@ -176,3 +176,20 @@ def test_a_changed_solution_of_an_earlier_lesson_makes_a_run_out_of_date(tmp_pat
         (tmp_path / "data" / "solutions" / "first.py").write_text(source)
         digests.add(lessons.compute_digest(user, "quick"))
     assert len(digests) == 3
+
+
+def test_a_run_depends_on_the_published_results_that_it_names(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(lessons, "HELPERS", tmp_path / "helpers")
+    (tmp_path / "requirements.lock").write_text("")
+    (tmp_path / "results").mkdir()
+    for name in ("03_ablation", "07_anchors"):
+        (tmp_path / "results" / f"{name}.json").write_text("{}")
+    user = new_notebook(cells=[new_code_cell('published.read_runs("03_ablation")')])
+    assert lessons.find_published(user) == [tmp_path / "results" / "03_ablation.json"]
+    digest = lessons.compute_digest(user, "quick")
+    (tmp_path / "results" / "07_anchors.json").write_text("[]")
+    assert lessons.compute_digest(user, "quick") == digest
+    (tmp_path / "results" / "03_ablation.json").write_text("[]")
+    assert lessons.compute_digest(user, "quick") != digest

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 
 from helpers.detection.model import UNDILATED, Dilations
 from helpers.detection.nms import InferenceConfig
-from helpers.detection.recipes import ASSIGNMENT, TUNED, Recipe, ablation, ablation_controls, describe
+from helpers.detection.recipes import ASSIGNMENT, TUNED, Recipe, ablation, ablation_controls, describe, leave_one_out
 
 
 def test_the_assignment_has_exactly_the_values_of_the_handout():
@@ -50,3 +50,25 @@ def test_a_configuration_is_described_by_the_fields_that_differ_from_its_default
     assert describe(InferenceConfig(nms="soft", nms_threshold=0.85)) == "nms soft, nms threshold 0.85"
     assert describe(UNDILATED) == "plain"
     assert describe((0.5, 0.3)) == "(0.5, 0.3)"
+
+
+def test_every_variant_of_leave_one_out_lacks_one_change_of_tuned():
+    steps = ablation(width=8, epochs=2)
+    tuned, start = steps["+ dilations"], steps["assignment"]
+    variants = leave_one_out(width=8, epochs=2)
+    changed = []
+    for recipe in variants.values():
+        fields = [name for name, value in vars(recipe).items() if value != vars(tuned)[name]]
+        changed.append(fields)
+        if "fresh_scenes" not in fields:
+            assert all(vars(recipe)[name] == vars(start)[name] for name in fields)
+    assert changed == [
+        ["training", "objectness_prior"],
+        ["box_loss"],
+        ["objectness"],
+        ["match_thresholds"],
+        ["minimum_visibility"],
+        ["fresh_scenes"],
+        ["fresh_scenes"],
+    ]
+    assert variants["without fresh scenes"].fresh_scenes is None
