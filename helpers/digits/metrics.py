@@ -134,6 +134,19 @@ def find_correct(
     return is_correct
 
 
+def measure_correct_iou(file: BoxFile, detections: Sequence[Detections], score_threshold: float = 0.5) -> float:
+    """Return the mean IoU of correct detections with their objects: kind `right` of `find_errors`; 0 without one."""
+    findings = find_errors(file, detections, score_threshold)
+    overlaps: list[float] = []
+    for row, kind in enumerate(findings.kinds):
+        if kind == "right":
+            confident = detections[findings.images[row]].above(score_threshold)
+            box = confident.boxes[findings.detections[row]].double()
+            true_box = torch.from_numpy(file.boxes[findings.objects[row]])
+            overlaps.append(box_iou(box.unsqueeze(0), true_box.unsqueeze(0)).item())
+    return float(np.mean(overlaps)) if overlaps else 0.0
+
+
 def choose_objects(overlap: Float[Tensor, "_detections _objects"], *thresholds: float) -> list[int]:
     """Return the object that each detection is matched to, or -1, after one round of matching per threshold.
 

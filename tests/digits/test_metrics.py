@@ -24,6 +24,7 @@ from helpers.digits.metrics import (
     find_correct,
     find_errors,
     measure_accuracy,
+    measure_correct_iou,
     true_numbers,
 )
 from tests.digits.support import LEFT, RIGHT, build_detections, build_file
@@ -176,3 +177,13 @@ def test_an_object_is_correct_if_a_detection_above_the_threshold_has_its_class()
     detections = [build_detections((RIGHT, 0.9, 4), (LEFT, 0.8, 8)), build_detections((LEFT, 0.4, 5))]
     assert find_correct(file, detections).tolist() == [False, True, False]
     assert find_correct(file, detections, score_threshold=0.3).tolist() == [False, True, True]
+
+
+def test_the_mean_iou_is_that_of_correct_detections_only():
+    x1, y1, x2, y2 = LEFT
+    narrow = (x1, y1, x1 + 0.6 * (x2 - x1), y2)  # IoU 0.6
+    file = build_truth([(LEFT, 3), (RIGHT, 4)], [(LEFT, 5)])
+    detections = [build_detections((narrow, 0.9, 3), (RIGHT, 0.8, 8)), build_detections((LEFT, 0.7, 5))]
+    assert measure_correct_iou(file, detections) == pytest.approx((0.6 + 1) / 2)
+    assert measure_correct_iou(file, detections, score_threshold=0.8) == pytest.approx(0.6)
+    assert measure_correct_iou(file, detections, score_threshold=0.95) == 0
