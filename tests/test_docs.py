@@ -142,7 +142,7 @@ def test_a_students_copy_holds_every_page_that_its_pages_link_to():
     from helpers.course.student_copy import SET_UP
 
     pages = [Path(name) for name in SET_UP if name.startswith("docs/") and name.endswith(".md")]
-    assert len(pages) == 3
+    assert Path("docs/glossary.md") in pages
     for page in pages:
         for link in LINK.findall(FENCED.sub("", (ROOT / page).read_text(encoding="utf-8"))):
             if link.endswith(".md") and not link.startswith(("http", "..")):

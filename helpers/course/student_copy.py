@@ -42,6 +42,8 @@ SET_UP = (
     "requirements.lock",
     "docs/colab.py",
     "docs/data.md",
+    "docs/glossary.md",
+    "docs/references.md",
     "docs/running.md",
     "docs/students.md",
 )
