@@ -30,8 +30,8 @@ def find_cells(stem: str, kind: str) -> list[tuple[int, NotebookNode]]:
 
 
 def is_statement(cell: NotebookNode) -> bool:
-    """Return whether a text cell states a build task or an exercise, or is the place of a written answer."""
-    return "nbgrader" in cell.metadata or bool(re.match(r"### Task \d|\*\*\d · ", cell.source))
+    """Return whether a text cell states a task or an exercise, is the place of a written answer, or lists references."""
+    return "nbgrader" in cell.metadata or bool(re.match(r"### Task \d|\*\*\d · |## References", cell.source))
 
 
 def count_words(text: str) -> int:
