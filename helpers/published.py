@@ -108,6 +108,21 @@ def summarise(runs: pd.DataFrame, metric: str, baseline: str, variants: Sequence
     return pd.DataFrame(table).set_index("variant")
 
 
+def format_markdown(table: pd.DataFrame) -> str:
+    """Return a table of `summarise` as Markdown, for pages: mean with range, difference with interval."""
+    lines = ["| variant | seeds | updates | mean (lowest to highest) | difference (95 % interval) |"]
+    lines.append("|---|---|---|---|---|")
+    for variant, row in table.iterrows():
+        values = f"{row['mean']:.3f} ({row['lowest']:.3f} to {row['highest']:.3f})"
+        difference = f"{row['difference']:+z.3f}"
+        if np.isfinite(row["low"]):
+            difference += f" ({row['low']:+z.3f} to {row['high']:+z.3f})"
+        if row["difference"] == 0 and row["low"] == 0:
+            difference = "–"  # the baseline
+        lines.append(f"| {variant} | {row['seeds']:.0f} | {row['updates']:.0f} | {values} | {difference} |")
+    return "\n".join(lines) + "\n"
+
+
 def _confidence(differences: np.ndarray) -> tuple[float, float]:
     """Return the borders of the 95 % confidence interval of the mean difference; without any spread, both are it."""
     if len(differences) < 2:

@@ -1,5 +1,7 @@
 """Published results as tables."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -63,3 +65,19 @@ def test_every_published_file_can_be_read(path):
     assert not runs.duplicated(["variant", "seed"]).any()
     assert len(published.read_histories(path.stem)) == runs["epochs"].sum()
     assert published.read_document(path.stem)["command"] == f"workbook study {path.stem}"
+
+
+def test_the_tables_of_the_page_are_those_of_the_files():
+    page = (paths.ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    tables = re.findall(r"<!-- table: (\w+) (\w+) (.+?) -->\n\n(.+?)\n<!-- end of table -->", page, re.DOTALL)
+    assert {name for name, *_ in tables} == {"03_ablation", "07_anchors"}
+    for name, metric, baseline, table in tables:
+        summary = published.summarise(published.read_runs(name), metric, baseline)
+        assert table == published.format_markdown(summary), f"make the table of {name} in docs/results.md again"
+
+
+def test_a_markdown_table_shows_the_baseline_without_a_difference_and_a_single_seed_without_an_interval():
+    lines = published.format_markdown(published.summarise(RUNS, "ap", "base")).splitlines()
+    assert lines[2] == "| base | 3 | 50 | 0.600 (0.500 to 0.700) | – |"
+    assert lines[3].startswith("| new | 3 | 50 | 0.650 (0.550 to 0.740) | +0.050 (")
+    assert lines[4] == "| single | 1 | 50 | 0.400 (0.400 to 0.400) | -0.100 |"
