@@ -402,7 +402,10 @@ class LessonCells:
         return unique
 
     def _settle_link(self, target: str) -> str | None:
-        """Return the address of a link: of the web, or of a place in the report; None makes it its text."""
+        """Return the address of a link: of the web, or of a place in the report; None makes it its text.
+
+        Links that lead nowhere are listed as left out, except those to the workbook's guides.
+        """
         if re.match(r"(?:https?://|mailto:)[^\s\"<>]", target, flags=re.IGNORECASE) and len(target) < LONGEST_LINK:
             return target
         lesson, _, name = target.partition("#")
@@ -410,6 +413,8 @@ class LessonCells:
         if match or not lesson:
             prefix = match[1] if match else self.prefix
             return f"#{make_identifier(prefix, name)}" if name else f"#lesson-{prefix}"
+        if re.fullmatch(r"\.\./docs/[\w-]+\.md", lesson):
+            return None  # a guide of the workbook, such as the glossary: the text is enough
         self.leave_out(f'the link "{shorten(target)}" (only links to the web and within the report lead somewhere)')
         return None
 

@@ -477,6 +477,14 @@ def test_links_lead_to_headings_and_anchors_or_are_named(tmp_path):
     assert made.typst.count("#link(<") == 6
 
 
+def test_a_link_to_a_guide_of_the_workbook_becomes_its_text_and_another_one_is_named(tmp_path):
+    made = make_report(tmp_path, ["# 01 · One\n\n[terms](../docs/glossary.md) [list](../docs/list.csv)"])
+    assert "terms" in made.html
+    assert "glossary.md" not in made.html
+    assert len(made.left_out) == 1
+    assert 'the link "../docs/list.csv"' in made.left_out[0]
+
+
 def test_names_that_appear_twice_are_no_reason_to_fail(tmp_path):
     cells = [
         "<a id=x></a><a id=x></a><p id=x>p</p><table id=x><tr><td>1</table>",
