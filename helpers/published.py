@@ -6,6 +6,7 @@ optimiser updates, training images, the numbers on the reported split, and a row
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -112,14 +113,16 @@ def format_markdown(table: pd.DataFrame) -> str:
     """Return a table of `summarise` as Markdown, for pages: mean with range, difference with interval."""
     lines = ["| variant | seeds | updates | mean (lowest to highest) | difference (95 % interval) |"]
     lines.append("|---|---|---|---|---|")
-    for variant, row in table.iterrows():
-        values = f"{row['mean']:.3f} ({row['lowest']:.3f} to {row['highest']:.3f})"
-        difference = f"{row['difference']:+z.3f}"
-        if np.isfinite(row["low"]):
-            difference += f" ({row['low']:+z.3f} to {row['high']:+z.3f})"
-        if row["difference"] == 0 and row["low"] == 0:
+    columns = table[["seeds", "updates", "mean", "lowest", "highest", "difference", "low", "high"]]
+    for variant, numbers in zip(columns.index, columns.to_numpy(dtype=float), strict=True):
+        seeds, updates, mean, lowest, highest, mean_difference, low, high = numbers.tolist()
+        values = f"{mean:.3f} ({lowest:.3f} to {highest:.3f})"
+        difference = f"{mean_difference:+z.3f}"
+        if math.isfinite(low):
+            difference += f" ({low:+z.3f} to {high:+z.3f})"
+        if mean_difference == 0 and low == 0:
             difference = "–"  # the baseline
-        lines.append(f"| {variant} | {row['seeds']:.0f} | {row['updates']:.0f} | {values} | {difference} |")
+        lines.append(f"| {variant} | {seeds:.0f} | {updates:.0f} | {values} | {difference} |")
     return "\n".join(lines) + "\n"
 
 
