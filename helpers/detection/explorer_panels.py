@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.legend import Legend
-from matplotlib.patheffects import withStroke
 
 from helpers.detection.figures import CLASS_MARKERS
 from helpers.detection.metrics import PrecisionRecall
@@ -25,6 +24,7 @@ from helpers.plotting import (
     PREDICTION_STYLE,
     TRUTH_COLOUR,
     TRUTH_STYLE,
+    add_halo,
     add_outlines,
     fade,
     outline_boxes,
@@ -256,5 +256,4 @@ def _plot_frame(ax: Axes) -> None:
 
 def _add_marker(ax: Axes, marker: str, colour: str, label: str) -> None:
     """Add one artist for any number of crosses, with a white outline that makes them visible on every background."""
-    outline = (withStroke(linewidth=4, foreground="white"),)
-    ax.plot([], [], marker, color=colour, markersize=9, markeredgewidth=2, path_effects=outline, label=label)
+    ax.plot([], [], marker, color=colour, markersize=9, markeredgewidth=2, path_effects=add_halo(2), label=label)

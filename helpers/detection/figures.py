@@ -17,7 +17,6 @@ from jaxtyping import Bool, Float, Int, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 
 from helpers.average_precision import Detections
@@ -286,8 +285,7 @@ def plot_failure(
         ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **hatching))
     else:
         margin = 8  # pixels, so that the frame covers no part of the object
-        casing = (withStroke(linewidth=5.5, foreground="white"),)
-        frame: dict[str, Any] = {"fill": False, "edgecolor": colour, "linewidth": 3.5, "path_effects": casing}
+        frame: dict[str, Any] = {"fill": False, "edgecolor": colour, "linewidth": 3.5, "path_effects": add_halo(3.5)}
         corner = (x1 - margin, y1 - margin)
         ax.add_patch(Rectangle(corner, x2 - x1 + 2 * margin, y2 - y1 + 2 * margin, **frame))
     return ax
