@@ -98,7 +98,7 @@ def resample_ap(
     class_names: Mapping[int, str],
     images: Int[np.ndarray, "R M"],
 ) -> dict[str, Float[np.ndarray, " R"]]:
-    """Return `ap` and `ap50` of each of R draws of images, for intervals: see `helpers.intervals`.
+    """Return `ap`, `ap50` and `ap_<class>` of each of R draws of images, for intervals: see `helpers.intervals`.
 
     Detections are matched once per image; only the precision is accumulated anew for each draw.
 
@@ -115,13 +115,16 @@ def resample_ap(
     evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[:1]
     evaluation.evaluate()
     matches = np.array(evaluation._evalImgs_cpp, dtype=object).reshape(len(class_names), len(detections))
-    resampled: dict[str, list[float]] = {"ap": [], "ap50": []}
+    names = [class_names[label] for label in sorted(class_names)]  # COCO orders classes by their ids
+    resampled: dict[str, list[float]] = {"ap": [], "ap50": [], **{f"ap_{name}": [] for name in names}}
     for drawn in images:
         evaluation._evalImgs_cpp = matches[:, drawn].ravel().tolist()
         evaluation.accumulate()
         precision = evaluation.eval["precision"]
         resampled["ap"].append(_mean_where_defined(precision))
         resampled["ap50"].append(_mean_where_defined(precision[0]))
+        for row, name in enumerate(names):
+            resampled[f"ap_{name}"].append(_mean_where_defined(precision[:, :, row]))
     return {name: np.array(values) for name, values in resampled.items()}
 
 

@@ -148,7 +148,7 @@ def plot_history(
 
 
 def plot_variants(values: Mapping[str, Sequence[float]], ax: Axes | None = None, xlabel: str = "") -> Axes:
-    """Draw one row per variant: a dot per seed, a bar at their mean, and the mean as a number at the right.
+    """Draw one row per variant: a dot per seed, a bar at their mean, and the mean as a number beside the last dot.
 
     Args:
         values: for each variant one number per seed.
@@ -158,7 +158,9 @@ def plot_variants(values: Mapping[str, Sequence[float]], ax: Axes | None = None,
         mean = float(np.mean(numbers))
         ax.plot(numbers, [row] * len(numbers), "o", color=COLOURS[0], markersize=5, alpha=0.6)
         ax.plot([mean, mean], [row - 0.3, row + 0.3], color=COLOURS[1], linewidth=2.5)
-        ax.text(1.02, row, f"{mean:.3f}", va="center", fontsize=9, transform=ax.get_yaxis_transform())
+        place = {"xytext": (8, 0), "textcoords": "offset points"}
+        ax.annotate(f"{mean:.3f}", (max(numbers), row), **place, va="center", fontsize=9)
+    ax.margins(x=0.16)  # room for the numbers
     ax.set_yticks(range(len(values)), list(values))
     ax.set_ylim(len(values) - 0.5, -0.5)
     ax.xaxis.set_major_locator(MaxNLocator(5))

@@ -13,15 +13,14 @@ from helpers.paths import ROOT
 from tests.test_words import EXPRESSION, split_words
 
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-REWRITTEN = ("01", "02")  # lessons that are in plain words by now
-NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in PATHS if path.stem[:2] in REWRITTEN}
+NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in PATHS}
 MOST_WORDS = 2500  # of prose in a lesson, without statements of tasks and exercises
 WORDS_PER_MINUTE = 110  # a technical text in a second language
 MOST_MINUTES = 40
 PRONOUNS = {"one", "own", "other", "others", "some", "every", "found", "seen", "kept", "met", "said", "told", "there"}
 PRONOUNS |= {"these", "those", "both", "few", "whole", "yes", "maybe", "no"}
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-BARE_DECIMAL = re.compile(r"(?<![\w.\])}/:])\.\d")  # after a colon it is a format: {share:.2f}
+BARE_DECIMAL = re.compile(r"(?<![\w.\])}/:+])\.\d")
 each_lesson = pytest.mark.parametrize("stem", NOTEBOOKS)
 
 
@@ -31,8 +30,8 @@ def find_cells(stem: str, kind: str) -> list[tuple[int, NotebookNode]]:
 
 
 def is_statement(cell: NotebookNode) -> bool:
-    """Return whether a text cell states a build task or an exercise, or is the place of a written answer."""
-    return "nbgrader" in cell.metadata or bool(re.match(r"### Task \d|\*\*\d · ", cell.source))
+    """Return whether a text cell states a task or an exercise, is the place of a written answer, or lists references."""
+    return "nbgrader" in cell.metadata or bool(re.match(r"### Task \d|\*\*\d · |## References", cell.source))
 
 
 def count_words(text: str) -> int:

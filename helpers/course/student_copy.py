@@ -44,6 +44,7 @@ SET_UP = (
     "docs/data.md",
     "docs/glossary.md",
     "docs/references.md",
+    "docs/results.md",
     "docs/running.md",
     "docs/students.md",
 )

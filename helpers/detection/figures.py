@@ -39,10 +39,12 @@ from helpers.plotting import (
 )
 
 CLASS_MARKERS = ("o", "s", "^")
-SMALL_SIDE = 40
-"""Longest side in pixels of a box that is too small for hatching."""
-TEXT_SIZE = (38.0, 12.0)
-"""Width and height of a detection's text in pixels of the image, for 224 pixels drawn 2.2 inches wide."""
+TEXT_SIZE = (36.0, 13.0)
+"""Width and height of a detection's text in pixels of the image, for 224 pixels drawn 2.6 inches wide."""
+TEXT_MARGIN = 14
+"""Pixels around an image in which the texts of its detections may stand."""
+SMALLEST_PART = 96
+"""Smallest side in pixels of the part of an image that shows a failure."""
 
 
 # Shared parts
@@ -180,15 +182,15 @@ def plot_detections(
         ax: a new one if `None`.
         title: above the image.
     """
-    ax = plot_framed_image(image, ax, title)
+    ax = plot_framed_image(image, ax, title, margin=TEXT_MARGIN)
     plot_boxes(true_boxes, ax, colour=TRUTH_COLOUR, style=TRUTH_STYLE)
     boxes = detections.boxes.numpy()
     plot_boxes(boxes, ax, colour=PREDICTION_COLOUR, style=PREDICTION_STYLE)
-    corners = place_texts(boxes, np.array(TEXT_SIZE), image.shape[:2])
-    background = {"facecolor": PREDICTION_COLOUR, "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
+    corners = place_texts(boxes, np.array(TEXT_SIZE), image.shape[:2], margin=TEXT_MARGIN, obstacles=true_boxes)
+    background = {"facecolor": PREDICTION_COLOUR, "edgecolor": "none", "pad": 0.8}
     for (x, y), text in zip(corners, describe_detections(detections), strict=True):
         middle = (x + TEXT_SIZE[0] / 2, y + TEXT_SIZE[1] / 2)
-        ax.text(*middle, text, color="white", fontsize=6, ha="center", va="center_baseline", bbox=background)
+        ax.text(*middle, text, color="white", fontsize=7, ha="center", va="center_baseline", bbox=background)
     return ax
 
 
@@ -199,39 +201,60 @@ def describe_detections(detections: Detections) -> list[str]:
 
 
 def place_texts(
-    boxes: Float[np.ndarray, "N 4"], text_size: Float[np.ndarray, " 2"], image_size: tuple[int, ...]
+    boxes: Float[np.ndarray, "N 4"],
+    text_size: Float[np.ndarray, " 2"],
+    image_size: tuple[int, ...],
+    margin: float = 0,
+    obstacles: Float[np.ndarray, "_obstacles 4"] | None = None,
 ) -> list[Float[np.ndarray, " 2"]]:
-    """Return the top-left corner of the text of each box, chosen so that it covers no other text and no other box.
+    """Return the top-left corner of the text of each box, chosen so that it covers no other text and no box.
 
-    The candidates are above or below the box, beside it, inside it, and one line further away; of equally good ones the
-    first is chosen. Every text stays inside the image.
+    The candidates are above or below the box, beside it, one line further away, and inside it; of equally good ones the
+    first is chosen. Every text stays inside the image and its margin.
 
     Args:
         boxes: in pixels.
         text_size: width and height of every text in pixels.
         image_size: height and width of the image in pixels.
+        margin: pixels around the image that texts may use.
+        obstacles: further boxes that no text should cover.
     """
     near = 3  # pixels; a text closer to a box appears to belong to it
     width, height = text_size
+    limits = np.array([-margin, -margin]), np.array(image_size[::-1]) + margin - text_size
+    further_boxes = np.zeros((0, 4)) if obstacles is None else obstacles
     placed: list[Float[np.ndarray, " 2"]] = []
     for row, (x1, y1, x2, y2) in enumerate(boxes):
         aligned, beside = (x1, x2 - width), (x2, x1 - width)
         places = (
             (aligned, (y1 - height, y2)),
-            (beside, (y1, y2 - height)),
-            (aligned, (y1, y2 - height)),
+            (beside, (y1, y2 - height, (y1 + y2 - height) / 2)),
+            (((x1 + x2 - width) / 2,), (y1 - height, y2)),
             (aligned, (y1 - 2 * height, y2 + height)),
+            (aligned, (y1, y2 - height)),
         )
         candidates = np.array([(x, y) for columns, rows in places for y in rows for x in columns])
-        candidates = candidates.clip(0, np.array(image_size[::-1]) - text_size)
+        candidates = candidates.clip(*limits)
         distances = np.abs(candidates[:, None] - np.reshape(placed, (-1, 2)))  # [candidates, placed, 2]
-        covered_area = (text_size - distances).clip(min=0).prod(axis=-1).sum(axis=-1)
+        covered_text = (text_size - distances).clip(min=0).prod(axis=-1).sum(axis=-1)
         other_boxes = np.delete(boxes, row, axis=0)
-        starts = np.maximum(candidates[:, None], other_boxes[:, :2] - near)
-        ends = np.minimum(candidates[:, None] + text_size, other_boxes[:, 2:] + near)
-        ambiguous_area = (ends - starts).clip(min=0).prod(axis=-1).sum(axis=-1)
-        placed.append(candidates[(10 * covered_area + ambiguous_area).argmin()])
+        ambiguous_area = _overlap_area(candidates, text_size, other_boxes, near)
+        covered_boxes = np.concatenate([boxes[row : row + 1], further_boxes])
+        covered_area = _overlap_area(candidates, text_size, covered_boxes, 0)
+        placed.append(candidates[(10 * covered_text + ambiguous_area + covered_area).argmin()])
     return placed
+
+
+def _overlap_area(
+    corners: Float[np.ndarray, "C 2"],
+    text_size: Float[np.ndarray, " 2"],
+    boxes: Float[np.ndarray, "_boxes 4"],
+    near: float,
+) -> Float[np.ndarray, " C"]:
+    """Return the area that a text at each of the corners shares with all boxes, each enlarged by `near` pixels."""
+    starts = np.maximum(corners[:, None], boxes[:, :2] - near)
+    ends = np.minimum(corners[:, None] + text_size, boxes[:, 2:] + near)
+    return (ends - starts).clip(min=0).prod(axis=-1).sum(axis=-1)
 
 
 def visualize_detections(
@@ -248,7 +271,7 @@ def visualize_detections(
         detections: of each image; all are drawn.
         titles: one per image.
     """
-    figure, axes = image_grid(len(images))
+    figure, axes = image_grid(len(images), size=2.6)
     for number, ax in enumerate(axes):
         plot_detections(images[number], true_boxes[number], detections[number], ax, titles[number])
     return figure
@@ -257,37 +280,42 @@ def visualize_detections(
 def plot_failure(
     image: UInt8[np.ndarray, "H W 3"],
     true_boxes: Float[np.ndarray, "N 4"],
-    detections: Detections,
+    predicted_boxes: Float[np.ndarray, "D 4"],
     failed_box: tuple[float, float, float, float],
     ax: Axes,
     *,
     is_missed: bool,
     title: str = "",
 ) -> Axes:
-    """Draw an image with its true boxes and detections, and mark the box of one failure.
+    """Draw the part of an image around one failure: true boxes (solid), detections (dashed), the failed box thick.
 
-    A large box is hatched; a box of at most `SMALL_SIDE` pixels gets a thick frame around it.
+    The part is a square around the failed box, twice as wide as the box and at least `SMALLEST_PART` pixels.
 
     Args:
         image: bytes.
         true_boxes: in pixels.
-        detections: all are drawn.
+        predicted_boxes: of the detections, in pixels; all are drawn.
         failed_box: of the missed object or the false positive, in pixels.
         ax: where to draw.
-        is_missed: mark the box in the colour of true boxes instead of detections.
+        is_missed: the failed box is a true box; otherwise it is a detection.
         title: above the image.
     """
-    plot_detections(image, true_boxes, detections, ax, title)
-    colour = TRUTH_COLOUR if is_missed else PREDICTION_COLOUR
+    plot_framed_image(fade(image, 0.5), ax, title)
+    plot_boxes(true_boxes, ax, colour=TRUTH_COLOUR, style=TRUTH_STYLE)
+    plot_boxes(predicted_boxes, ax, colour=PREDICTION_COLOUR, style=PREDICTION_STYLE)
     x1, y1, x2, y2 = failed_box
-    if min(x2 - x1, y2 - y1) > SMALL_SIDE:
-        hatching: dict[str, Any] = {"facecolor": colour, "alpha": 0.25, "edgecolor": colour, "hatch": "///"}
-        ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **hatching))
-    else:
-        margin = 8  # pixels, so that the frame covers no part of the object
-        frame: dict[str, Any] = {"fill": False, "edgecolor": colour, "linewidth": 3.5, "path_effects": add_halo(3.5)}
-        corner = (x1 - margin, y1 - margin)
-        ax.add_patch(Rectangle(corner, x2 - x1 + 2 * margin, y2 - y1 + 2 * margin, **frame))
+    width = 4.5
+    mark: dict[str, Any] = {"fill": False, "linewidth": width, "path_effects": add_halo(width)}
+    mark["edgecolor"] = TRUTH_COLOUR if is_missed else PREDICTION_COLOUR
+    mark["linestyle"] = TRUTH_STYLE if is_missed else PREDICTION_STYLE
+    ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **mark))
+
+    height, image_width = image.shape[:2]
+    side = min(max(SMALLEST_PART, 2 * (x2 - x1), 2 * (y2 - y1)), height, image_width)
+    left = np.clip((x1 + x2 - side) / 2, 0, image_width - side)
+    top = np.clip((y1 + y2 - side) / 2, 0, height - side)
+    margin = 2  # pixels, so that a line on the border of the image is drawn in full width
+    ax.set(xlim=(left - margin, left + side + margin), ylim=(top + side + margin, top - margin))
     return ax
 
 
@@ -295,13 +323,13 @@ def plot_precision_recall(
     curves: Mapping[str, PrecisionRecall], average_precision: Mapping[str, float], ax: Axes | None = None
 ) -> Axes:
     """Draw precision against recall for each class, with its envelope and its average precision in the legend."""
-    ax = ax or plt.figure(figsize=(4.5, 3.2)).add_subplot()
+    ax = ax or plt.figure(figsize=(6.2, 3.2)).add_subplot()
     for name, curve in curves.items():
         colour = CLASS_COLOURS[CLASS_NAMES.index(name)]
         ax.plot(curve.recall, curve.precision, color=colour, linewidth=0.8, alpha=0.5)
         ax.plot(*curve.outline(), color=colour, label=f"{name}, AP {average_precision[name]:.2f}")
     ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.03))
-    ax.legend(loc="lower left")
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
 
 

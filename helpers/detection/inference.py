@@ -17,6 +17,9 @@ from helpers.detection.dataset import prepare_images
 from helpers.detection.model import MultiScaleDetector
 from helpers.detection.nms import Candidates, InferenceConfig, suppress
 
+BATCH_SIZE = 50
+"""Images per forward pass."""
+
 
 def detect(
     model: MultiScaleDetector,
@@ -34,7 +37,7 @@ def propose(
     anchors: Float[Tensor, "A 4"],
     images: UInt8[Tensor, "M H W 3"],
     config: InferenceConfig,
-    batch_size: int = 50,
+    batch_size: int = BATCH_SIZE,
 ) -> Candidates:
     """Return the candidates of each image before suppression; suppressions can then be compared without the network.
 
@@ -47,12 +50,39 @@ def propose(
     """
     parts = []
     for batch in images.split(batch_size):
-        with runtime.autocast(batch.device):  # as in training
-            maps = model(prepare_images(batch))
-        counts = torch.tensor([level[0, 0].numel() * model.num_anchors for level in maps])
-        enabled = torch.tensor([level in config.levels for level in range(len(maps))]).repeat_interleave(counts)
-        predictions = flatten_predictions(maps, model.num_anchors)
-        parts.append(select_candidates(predictions, anchors, config.num_candidates, enabled.to(anchors.device)))
+        maps = predict(model, prepare_images(batch))
+        parts.append(propose_from_maps(maps, model.num_anchors, anchors, config))
+    return join_candidates(parts)
+
+
+def predict(model: MultiScaleDetector, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
+    """Return the maps [B, outputs, h, w] of the three levels, computed in the precision of training."""
+    with runtime.autocast(images.device):
+        return model(images)
+
+
+def propose_from_maps(
+    maps: list[Tensor],
+    num_anchors: int,
+    anchors: Float[Tensor, "A 4"],
+    config: InferenceConfig,
+) -> Candidates:
+    """Return the candidates of each image from the maps of the network.
+
+    Args:
+        maps: [B, outputs, h, w] of the three levels, from `predict`.
+        num_anchors: per cell.
+        anchors: of all levels, in the order of `generate_anchors`.
+        config: its `num_candidates` and `levels` are used.
+    """
+    counts = torch.tensor([level[0, 0].numel() * num_anchors for level in maps])
+    enabled = torch.tensor([level in config.levels for level in range(len(maps))]).repeat_interleave(counts)
+    predictions = flatten_predictions(maps, num_anchors)
+    return select_candidates(predictions, anchors, config.num_candidates, enabled.to(anchors.device))
+
+
+def join_candidates(parts: list[Candidates]) -> Candidates:
+    """Return the candidates of all batches, in their order."""
     return Candidates(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 

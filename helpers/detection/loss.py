@@ -77,11 +77,7 @@ class DetectionLoss(nn.Module):
         if self.objectness == "mined":
             objectness = compute_mined_objectness(batch)
         else:
-            logits = predictions[..., 4].float()
-            target = torch.where(batch.is_real, iou.detach(), 0.0)
-            quality = torch.zeros_like(logits).scatter_add_(1, positives.clamp(min=0).long(), target)
-            weight = (quality - logits.detach().sigmoid()).square_().mul_(index != IGNORED)
-            objectness = F.binary_cross_entropy_with_logits(logits, quality, weight, reduction="sum") / num_positives
+            objectness = compute_quality_objectness(batch, positives, iou)
         loss = objectness + class_loss + 2 * box_loss
         return {"loss": loss, "objectness": objectness, "class": class_loss, "box": box_loss}
 
@@ -124,6 +120,30 @@ def compute_mined_objectness(batch: MatchedBatch) -> Float[Tensor, ""]:
     losses = F.binary_cross_entropy_with_logits(logits, positive.float(), reduction="none")
     used = positive | hard_negative_mining(losses, positive, negative, most_positives=batch.is_real.shape[1])
     return torch.where(used, losses, 0.0).sum() / used.sum().clamp(min=1)
+
+
+def compute_quality_objectness(
+    batch: MatchedBatch, positives: Int[Tensor, "B P"], iou: Float[Tensor, "B P"]
+) -> Float[Tensor, ""]:
+    """Return the quality focal loss of the objectness, summed over all anchors, per positive anchor.
+
+    The target q of a positive anchor is the IoU of its predicted box with its object, and 0 for background. An anchor
+    with the objectness p has the loss (q - p)² · binary cross-entropy(p, q). Ignored anchors have none. The weight
+    (q - p)² is detached: gradients pass through the cross-entropy only, whereas those of the paper pass through both.
+
+    Args:
+        batch: predictions and matches.
+        positives: the positive anchors, padded with -1.
+        iou: of the predicted box of each positive anchor with the true box.
+
+    Source: Li et al. 2020, "Generalized focal loss" (arXiv:2006.04388).
+    """
+    logits = batch.predictions[..., 4].float()
+    target = torch.where(batch.is_real, iou.detach(), 0.0)
+    quality = torch.zeros_like(logits).scatter_add_(1, positives.clamp(min=0).long(), target)
+    weight = (quality - logits.detach().sigmoid()).square_().mul_(batch.index != IGNORED)
+    losses = F.binary_cross_entropy_with_logits(logits, quality, weight, reduction="sum")
+    return losses / batch.is_real.sum().clamp(min=1)
 
 
 def _gather_positives(

@@ -49,7 +49,7 @@ def evaluate_detections(dataset: ShapeDetectionDataset, detections: list[Detecti
 def resample_ap(
     dataset: ShapeDetectionDataset, detections: list[Detections], num_resamples: int = intervals.NUM_RESAMPLES
 ) -> dict[str, Float[np.ndarray, " R"]]:
-    """Return `ap` and `ap50` of draws of the dataset's images with replacement, for intervals.
+    """Return `ap`, `ap50` and `ap_<class>` of draws of the dataset's images with replacement, for intervals.
 
     Two detectors are compared by the difference of their draws: the images of a draw are the same for both.
 

@@ -1,6 +1,6 @@
 """Non-maximum suppression, hard and soft: from the candidates of each image to its detections.
 
-Shape letters: M images, B batch, K candidates of an image.
+Shape letters: M images, B batch, K candidates of an image, R of them that remain.
 """
 
 from __future__ import annotations
@@ -48,6 +48,22 @@ def suppress(candidates: Candidates, config: InferenceConfig) -> list[Detections
         rows = batched_nms(boxes, scores, labels, config.nms_threshold)[: config.max_detections]
         detections.append(Detections(boxes[rows], scores[rows], labels[rows]))
     return detections
+
+
+def find_suppressors(
+    boxes: Float[Tensor, "K 4"], remaining: Int[Tensor, " R"], iou_threshold: float
+) -> Int[Tensor, " K"]:
+    """Return for each box of one class the row of the box that removed it, or its own row if it remains.
+
+    Args:
+        boxes: before suppression.
+        remaining: rows that hard NMS returned, best score first.
+        iou_threshold: of the suppression.
+    """
+    overlaps = compute_iou(boxes, boxes[remaining]) > iou_threshold
+    suppressors = remaining[overlaps.int().argmax(dim=1)]
+    suppressors[remaining] = remaining
+    return suppressors
 
 
 def suppress_softly(candidates: Candidates, config: InferenceConfig) -> list[Detections]:

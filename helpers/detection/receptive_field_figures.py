@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 
 from helpers.detection.figures import plot_faded_image
 from helpers.detection.scenes import SIZE_RANGES
-from helpers.plotting import COLOURS, LEVEL_COLOURS
+from helpers.plotting import LEVEL_COLOURS, TRUTH_COLOUR, add_halo
 
 SCALE_BAR = 16
 """Length in pixels of the bar below each panel of paths."""
@@ -47,9 +47,10 @@ def plot_path_weights(
     half = len(weights) / 2
     ax.imshow(np.sqrt(weights / weights.max()), cmap=shades, vmin=0, vmax=1, extent=(-half, half, half, -half))
     for size, style in zip(sizes, (":", "-"), strict=True):
-        outline: dict[str, Any] = {"fill": False, "edgecolor": COLOURS[3], "linestyle": style, "linewidth": 2}
-        ax.add_patch(Rectangle((-size / 2, -size / 2), size, size, **outline))
+        outline: dict[str, Any] = {"fill": False, "edgecolor": TRUTH_COLOUR, "linestyle": style, "linewidth": 2}
+        ax.add_patch(Rectangle((-size / 2, -size / 2), size, size, path_effects=add_halo(2), **outline))
     ax.set(xlim=(-reach, reach), ylim=(reach, -reach), xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
     ax.set_title(title, fontsize=9)
     bar_y = 1.09 * reach
     ax.plot((-reach, SCALE_BAR - reach), (bar_y, bar_y), color="black", linewidth=2.5, clip_on=False)
@@ -72,7 +73,7 @@ def plot_gridding(
         widths: per configuration, from `compute_receptive_fields`.
         shares: per configuration, from `compute_reached_shares`.
     """
-    figure, axes = plt.subplots(len(weights), 3, figsize=(7, 0.2 + 2.4 * len(weights)), squeeze=False)
+    figure, axes = plt.subplots(len(weights), 3, figsize=(8.4, 0.2 + 2.8 * len(weights)), squeeze=False)
     reaches = [max(level_widths) // 2 + 3 for level_widths in zip(*widths.values(), strict=True)]
     for row, (name, levels) in zip(axes, weights.items(), strict=True):
         row[0].set_ylabel(name)
@@ -84,6 +85,48 @@ def plot_gridding(
     for level, ax in enumerate(axes[0]):
         ax.set_title(f"level {level}\n{ax.get_title()}", fontsize=9)
     return figure
+
+
+def plot_object_cells(
+    image: UInt8[np.ndarray, "H W 3"],
+    box: Sequence[float],
+    stride: int,
+    centre: Sequence[int],
+    width: int,
+    ax: Axes,
+    *,
+    colour: str,
+    title: str = "",
+) -> Axes:
+    """Draw an object with the cells of one level as a grid, and the receptive field of the cell in its middle.
+
+    The panel shows the object and a quarter of its size on each side, at least 20 pixels, as far as the image reaches.
+
+    Args:
+        image: bytes.
+        box: of the object, (x1, y1, x2, y2) in pixels.
+        stride: of the level, pixels.
+        centre: (row, column) of the pixel at the centre of the receptive field.
+        width: of the receptive field, pixels.
+        ax: where to draw.
+        colour: of the level.
+        title: above the panel.
+    """
+    plot_faded_image(image, ax, title)
+    height, image_width = image.shape[:2]
+    y, x = centre
+    corner = (x + 0.5 - width / 2, y + 0.5 - width / 2)
+    ax.add_patch(Rectangle(corner, width, width, facecolor=colour, edgecolor="none", alpha=0.3))
+    lines: dict[str, Any] = {"color": "0.35", "linewidth": 0.5}
+    ax.vlines(range(0, image_width + 1, stride), 0, height, **lines)
+    ax.hlines(range(0, height + 1, stride), 0, image_width, **lines)
+    x1, y1, x2, y2 = box
+    true_box: dict[str, Any] = {"fill": False, "edgecolor": TRUTH_COLOUR, "linewidth": 2}
+    ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, path_effects=add_halo(2), **true_box))
+    margin = max(20, (x2 - x1) / 4)
+    ax.set(xlim=(max(x1 - margin, -2), min(x2 + margin, image_width + 2)))
+    ax.set(ylim=(min(y2 + margin, height + 2), max(y1 - margin, -2)))
+    return ax
 
 
 def plot_receptive_field(

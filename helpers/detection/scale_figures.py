@@ -17,7 +17,7 @@ from matplotlib.ticker import PercentFormatter
 
 from helpers.detection.figures import mark_class_sizes, use_size_axis
 from helpers.detection.scenes import CLASS_NAMES
-from helpers.plotting import LEVEL_COLOURS, image_grid, plot_image
+from helpers.plotting import CLASS_COLOURS, LEVEL_COLOURS, image_grid, plot_image
 
 COCO_SIZES = ("small", "medium", "large")
 
@@ -91,6 +91,50 @@ def _plot_detecting_levels(edges: Float[np.ndarray, "G 2"], shares: Float[np.nda
         bottom += share
 
 
+def plot_objectness_histograms(objectness: Float[np.ndarray, "L N"], labels: Int[np.ndarray, " N"]) -> Figure:
+    """Draw one panel per level: a histogram of its objectness on the objects, stacked by class.
+
+    Args:
+        objectness: highest objectness of each level on each object.
+        labels: classes of the objects.
+    """
+    num_levels = len(objectness)
+    figure, axes = plt.subplots(1, num_levels, figsize=(3.2 * num_levels, 3.2), sharey=True, squeeze=False)
+    bins = np.linspace(0, 1, 21).tolist()
+    for level, (ax, values) in enumerate(zip(axes[0], objectness, strict=True)):
+        by_class = [values[labels == label] for label in range(len(CLASS_NAMES))]
+        ax.hist(by_class, bins=bins, stacked=True, color=CLASS_COLOURS, label=CLASS_NAMES)
+        ax.set(title=f"level {level}", xlabel="highest objectness on the object", xlim=(0, 1))
+    axes[0, 0].set_ylabel("objects")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(CLASS_NAMES))
+    return figure
+
+
+def plot_size_histogram(
+    sizes: Float[np.ndarray, " N"],
+    labels: Int[np.ndarray, " N"],
+    limits: Sequence[float],
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a histogram of the objects' sizes by class, with dotted lines at the limits of COCO's ranges.
+
+    Args:
+        sizes: square roots of the boxes' areas, pixels.
+        labels: classes of the objects.
+        limits: of the ranges, pixels.
+        ax: a new one if `None`.
+    """
+    ax = ax or plt.figure(figsize=(8, 3)).add_subplot()
+    bins = np.arange(14, 196, 4).tolist()
+    for label, (name, colour) in enumerate(zip(CLASS_NAMES, CLASS_COLOURS, strict=True)):
+        ax.hist(sizes[labels == label], bins=bins, color=colour, label=name, alpha=0.75)
+    for number, limit in enumerate(limits):
+        ax.axvline(limit, color="black", linestyle=":", linewidth=1.5, label="" if number else "limit of a range")
+    ax.set(xlabel="size of the object (px)", ylabel="objects", xticks=(16, 32, 48, 64, 96, 128, 160, 192))
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return ax
+
+
 def plot_size_ap(
     results: Mapping[str, Sequence[Mapping[str, float]]],
     colours: Sequence[str],
@@ -138,7 +182,7 @@ def plot_features(
     channels: Sequence[Float[np.ndarray, "K _h _w"]],
     titles: Sequence[Sequence[str]],
 ) -> Figure:
-    """Draw one row per level: the image at the middle of its cells, the principal components, and single channels.
+    """Draw one column per level: the image at the middle of its cells, the principal components, and single channels.
 
     Args:
         image: bytes.
@@ -146,18 +190,19 @@ def plot_features(
         channels: per level, the values of K channels.
         titles: per level, one title per channel.
     """
-    columns = 2 + len(channels[0])
-    figure, axes = image_grid(columns * len(components), columns=columns, size=1.75)
+    num_levels, num_rows = len(components), 2 + len(channels[0])
+    figure, axes = image_grid(num_rows * num_levels, columns=num_levels, size=2.6)
     height, width = image.shape[:2]
+    extent = (0, width, height, 0)
     for level, (colours, maps, names) in enumerate(zip(components, channels, titles, strict=True)):
-        sampled_ax, components_ax, *channel_axes = axes[level * columns : (level + 1) * columns]
-        rows, cells_per_row = colours.shape[:2]
-        stride = height // rows
+        sampled_ax, components_ax, *channel_axes = axes[level::num_levels]
+        num_cells, cells_per_row = colours.shape[:2]
+        stride = height // num_cells
         plot_image(image[stride // 2 :: stride, stride // 2 :: stride], sampled_ax)
-        sampled_ax.set_title(f"level {level}: {rows} × {cells_per_row} cells", fontsize=8.5)
-        components_ax.imshow(colours, extent=(0, width, height, 0))
-        components_ax.set_title("three components", fontsize=8.5)
+        sampled_ax.set_title(f"level {level}: {num_cells} × {cells_per_row} cells", fontsize=9)
+        components_ax.imshow(colours, extent=extent)
+        components_ax.set_title("three principal components", fontsize=9)
         for values, name, ax in zip(maps, names, channel_axes, strict=True):
-            ax.imshow(values, extent=(0, width, height, 0), cmap="gray")
-            ax.set_title(name, fontsize=8.5)
+            ax.imshow(values, extent=extent, cmap="gray")
+            ax.set_title(name, fontsize=9)
     return figure

@@ -5,11 +5,13 @@ Shape letters: N objects, L levels, G groups of objects of one class and similar
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from helpers.detection.anchors import flatten_predictions
@@ -85,6 +87,31 @@ def analyze_scale_performance(
 def _highest_per_level(values: Float[Tensor, "B N A"], counts: list[int]) -> Float[Tensor, "L B N"]:
     """Return the highest value of each level, whose anchors are neighbours on the last axis."""
     return torch.stack([level.amax(dim=-1) for level in values.split(counts, dim=-1)])
+
+
+def tabulate_detecting_levels(
+    winners: Int[Tensor, " N"], groups: Mapping[str, Bool[Tensor, " N"]], num_levels: int = 3
+) -> pd.DataFrame:
+    """Return a table of the share of objects that each level detects: one row per group, shares in percent.
+
+    Args:
+        winners: level that detects each object, or -1, from `ScalePerformance.winners`.
+        groups: for each row of the table, which objects belong to it.
+        num_levels: L.
+
+    Returns:
+        The columns "objects", "level 0 (%)", … and "no level (%)"; the shares of a group without objects are 0.
+    """
+    rows = {}
+    for name, is_member in groups.items():
+        group_winners = winners[is_member]
+        divisor = max(len(group_winners), 1)
+        row: dict[str, float] = {"objects": len(group_winners)}
+        for level in range(num_levels):
+            row[f"level {level} (%)"] = 100 * (group_winners == level).sum().item() / divisor
+        row["no level (%)"] = 100 * (group_winners == -1).sum().item() / divisor
+        rows[name] = row
+    return pd.DataFrame.from_dict(rows, orient="index").astype({"objects": int})
 
 
 class SizeGroups(NamedTuple):

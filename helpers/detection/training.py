@@ -20,7 +20,7 @@ from helpers.average_precision import Detections
 from helpers.detection.anchors import flatten_predictions, generate_anchors
 from helpers.detection.batches import Batch, MatchedBatches, MatchedDataset, match_dataset
 from helpers.detection.dataset import ShapeDetectionDataset
-from helpers.detection.inference import detect, propose
+from helpers.detection.inference import BATCH_SIZE, join_candidates, predict, propose, propose_from_maps
 from helpers.detection.loss import DetectionLoss
 from helpers.detection.metrics import evaluate_detections
 from helpers.detection.model import MultiScaleDetector
@@ -150,24 +150,46 @@ class Task:
 
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the losses of one batch, computed in float32 whatever the precision of the network is."""
-        predictions = flatten_predictions(model(batch.images), len(self.recipe.anchor_scales[0]))
-        with torch.autocast(self.device.type, enabled=False):
-            return self.criterion(predictions, self.anchors, batch.index, batch.positives, batch.boxes, batch.labels)
+        return self._compute_losses(model(batch.images), batch)
 
+    @torch.inference_mode()
     def validate(self, model: nn.Module) -> training.Row:
-        """Return average precision on the selection set, measured in the same way for all recipes.
+        """Return average precision and losses on the selection set.
 
-        All its objects are evaluated and the suppression is `VALIDATION`, whatever the recipe ignores and suppresses.
+        Average precision is measured in the same way for all recipes: all objects are evaluated and the suppression is
+        `VALIDATION`, whatever the recipe ignores and suppresses. The losses are those that the recipe trains with, of
+        the network in evaluation mode; their names start with "validation_".
         """
         assert isinstance(model, MultiScaleDetector)
-        detections = detect(model, self.anchors, self.selection_set.images, VALIDATION)
-        metrics = evaluate_detections(self.selection_set, detections)
-        return {name: metrics[name] for name in ("ap", "ap50", "ap75")}
+        order = torch.arange(len(self.selection_set), device=self.device)
+        parts, losses = [], []
+        for batch in MatchedBatches(self._matched_selection_set, order, BATCH_SIZE):
+            maps = predict(model, batch.images)
+            parts.append(propose_from_maps(maps, model.num_anchors, self.anchors, VALIDATION))
+            batch_losses = self._compute_losses(maps, batch)
+            losses.append({name: value * len(batch.images) for name, value in batch_losses.items()})
+        metrics = evaluate_detections(self.selection_set, suppress(join_candidates(parts), VALIDATION))
+        row = {name: metrics[name] for name in ("ap", "ap50", "ap75")}
+        for name in losses[0]:
+            total = torch.stack([batch_losses[name] for batch_losses in losses]).sum().item()
+            row[f"validation_{name}"] = total / len(order)
+        return row
+
+    def _compute_losses(self, maps: list[Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Return the losses of one batch from the maps of the network, in float32."""
+        predictions = flatten_predictions(maps, len(self.recipe.anchor_scales[0]))
+        with torch.autocast(self.device.type, enabled=False):
+            return self.criterion(predictions, self.anchors, batch.index, batch.positives, batch.boxes, batch.labels)
 
     @functools.cached_property
     def _matched_train_set(self) -> MatchedDataset:
         """The train set with its anchors matched; a training that is only loaded does not match it."""
         return self._match(self.train_set)
+
+    @functools.cached_property
+    def _matched_selection_set(self) -> MatchedDataset:
+        """The selection set with its anchors matched as those of the train set are, for the validation loss."""
+        return self._match(self.selection_set)
 
     def _match(self, dataset: ShapeDetectionDataset) -> MatchedDataset:
         """Return `dataset` on the device with its anchors matched and the recipe's hidden objects ignored."""

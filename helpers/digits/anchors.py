@@ -107,7 +107,7 @@ def measure_best_iou(
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     best = torch.zeros(len(boxes))
     for shapes, stride in zip(anchors.build_generator().cell_anchors, strides, strict=True):
-        num_cells = -(-padded // stride)
+        num_cells = (padded + stride - 1) // stride  # rounded up
         step = (padded // num_cells).flip(1)  # as in torchvision; below the stride where cells overhang the image
         nearest = torch.minimum((centres / step).round().clamp(min=0), num_cells.flip(1) - 1) * step
         placed = nearest.repeat(1, 2).unsqueeze(1) + shapes  # [N, S, 4]

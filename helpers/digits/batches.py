@@ -120,12 +120,12 @@ class _Epoch(Dataset):
         if self.augment is not None:
             with torch.random.fork_rng(devices=[]):  # transforms use the global generator
                 torch.manual_seed(self.seeds[number])
-                items = [_augment(image, target, self.augment) for image, target in items]
+                items = [augment_item(image, target, self.augment) for image, target in items]
         images, targets = zip(*items, strict=True)
         return list(images), list(targets)
 
 
-def _augment(image: UInt8[Tensor, "3 H W"], target: Target, augment: Transform) -> tuple[Tensor, Target]:
+def augment_item(image: UInt8[Tensor, "3 H W"], target: Target, augment: Transform) -> tuple[Tensor, Target]:
     """Return image and target after `augment`, as plain tensors; `augment` gets the boxes as torchvision's own type."""
     height, width = image.shape[-2:]
     boxes = tv_tensors.BoundingBoxes(  # pyright: ignore[reportCallIssue] - its arguments are those of `__new__`

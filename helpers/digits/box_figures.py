@@ -15,11 +15,13 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
+from helpers.diagrams import Block, draw_network
 from helpers.plotting import COLOURS, PREDICTION_COLOUR, PREDICTION_STYLE, TRUTH_COLOUR, TRUTH_STYLE
 
 LOSS_STYLES = {
-    "smooth-l1": ("black", "-", 1.6),
+    "smooth-l1": (COLOURS[1], "-", 1.6),
     "iou": (COLOURS[0], "-", 4.0),
     "giou": (COLOURS[4], "-", 2.6),
     "diou": (COLOURS[2], "-", 1.7),
@@ -28,6 +30,8 @@ LOSS_STYLES = {
 """Colour, line style and width of each loss: where losses are equal, a thinner line is drawn on a wider one."""
 SMOOTH_L1_SHARE = 0.1
 """Factor of smooth-L1 in figures: its offsets are in tenths of a width, so its values are about ten times as large."""
+PULL_SCALE = 3.0
+"""Factor of the arrows in `plot_pulls`: the gradient of a distant box is small beside the box."""
 LOSS_LABELS = {"smooth-l1": "smooth-L1 / 10", "iou": "IoU", "giou": "GIoU", "diou": "DIoU", "ciou": "CIoU"}
 
 Curves = Mapping[str, tuple[Float[np.ndarray, " T"], Float[np.ndarray, " T"]]]
@@ -78,7 +82,7 @@ def plot_descents(
     shown: Sequence[int],
 ) -> Figure:
     """Draw the descent of a box on each loss: the box after the `shown` steps, and its IoU after every step."""
-    figure = plt.figure(figsize=(10.5, 4.6))
+    figure = plt.figure(figsize=(2.6 * len(paths), 5.2))
     panels = figure.subplot_mosaic([[*paths], ["overlap"] * len(paths)], height_ratios=(1, 1.05))
     all_boxes = np.concatenate([true[None], *(path[list(shown)] for path in paths.values())])
     for loss, path in paths.items():
@@ -97,6 +101,46 @@ def plot_descents(
     return figure
 
 
+def plot_pulls(
+    true: Float[np.ndarray, " 4"],
+    predicted: Float[np.ndarray, " 4"],
+    gradients: Mapping[str, Float[np.ndarray, " 4"]],
+) -> Figure:
+    """Draw a true and a predicted box once per loss, with an arrow at each side along the negative gradient.
+
+    Args:
+        gradients: gradient of each loss by (x1, y1, x2, y2); the arrows are `PULL_SCALE` times as long.
+    """
+    figure, axes = plt.subplots(1, len(gradients), figsize=(2.6 * len(gradients), 2.4), squeeze=False)
+    all_gradients = np.array(list(gradients.values()))
+    for ax, (loss, gradient) in zip(axes.flat, gradients.items(), strict=True):
+        title = LOSS_LABELS[loss] if gradient.any() else f"{LOSS_LABELS[loss]}: no gradient"
+        plot_pair(true, predicted, PULL_SCALE * gradient, ax, title, 0.0)
+        _frame_boxes(np.concatenate([[true, predicted], predicted - PULL_SCALE * all_gradients]), ax)
+    return figure
+
+
+def draw_loss_stages() -> Axes:
+    """Draw the two places in Faster R-CNN where a box loss is computed, and the boxes that each of them gets."""
+    blocks = {
+        "image": Block("image", 0.0, 0.0, "data", width=0.8),
+        "backbone": Block("backbone\nand FPN", 1.5, 0.0),
+        "rpn": Block("RPN", 3.5, 0.0, "head"),
+        "proposals": Block("proposals", 5.3, 0.0, "data", width=1.1),
+        "heads": Block("RoI head", 7.4, 0.0, "head"),
+        "boxes": Block("classes\nand boxes", 9.2, 0.0, "data", width=1.1),
+        "anchors": Block("anchors: IoU ≥ 0.7, or\nbest anchor of a digit", 3.5, 1.2, "step", width=1.8),
+        "matching": Block("proposals: IoU ≥ 0.5", 7.4, 1.2, "step", width=1.8),
+        "first": Block("box loss of the RPN:\nsmooth-L1", 3.5, -1.2, "data", width=1.8),
+        "second": Block("box loss of the RoI head:\nreplaced in this lesson", 7.4, -1.2, "data", width=1.8),
+    }
+    arrows = [("image", "backbone"), ("backbone", "rpn", "maps"), ("rpn", "proposals")]
+    arrows += [("proposals", "heads", "RoIAlign"), ("heads", "boxes")]
+    arrows += [("anchors", "rpn", "matched"), ("matching", "heads", "matched")]
+    arrows += [("rpn", "first", "training"), ("heads", "second", "training")]
+    return draw_network(blocks, arrows)
+
+
 def plot_overlaps(
     overlaps: Mapping[str, Float[np.ndarray, " _N"]], ax: Axes | None = None, threshold: float | None = None
 ) -> Axes:
@@ -113,8 +157,35 @@ def plot_overlaps(
         ax.hist(values, np.linspace(0, 1, 41).tolist(), weights=weights, label=label, **style)
     if threshold is not None:
         ax.axvline(threshold, color="0.5", linestyle=":")
-    ax.set(xlabel="IoU with the truth", ylabel="share", xlim=(0, 1))
-    ax.legend(loc="upper left")
+    ax.set(xlabel="IoU with the true box", ylabel="share of boxes", xlim=(0, 1))
+    ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0))
+    return ax
+
+
+def plot_paired_differences(
+    differences: Mapping[str, Sequence[float]],
+    half_widths: Mapping[str, float],
+    ax: Axes | None = None,
+    xlabel: str = "",
+) -> Axes:
+    """Draw one row per variant: a dot per seed, the mean with its interval, and a line at 0, the reference.
+
+    Args:
+        differences: for each variant one number per seed: the variant minus the reference with the same seed.
+        half_widths: half the width of each interval; NaN draws none.
+    """
+    ax = ax or plt.figure(figsize=(6.5, 0.36 * len(differences) + 0.9)).add_subplot()
+    ax.axvline(0, color="0.5", linestyle=":")
+    for row, (name, values) in enumerate(differences.items()):
+        seeds = "one seed" if row == 0 else None
+        mean = "mean and 95 % interval" if row == 0 else None
+        ax.plot(values, [row + 0.2] * len(values), "o", color=COLOURS[0], markersize=4, alpha=0.6, label=seeds)
+        style = {"color": COLOURS[1], "markersize": 6, "capsize": 3, "linewidth": 1.6, "label": mean}
+        ax.errorbar(float(np.mean(values)), row - 0.1, xerr=half_widths[name], fmt="D", **style)
+    ax.set_yticks(range(len(differences)), list(differences))
+    ax.set_ylim(len(differences) - 0.5, -0.5)
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.set_xlabel(xlabel)
     return ax
 
 
@@ -138,7 +209,8 @@ def plot_pair(
     for colour, line, width in (("0.7", ":", 1.2), (TRUTH_COLOUR, TRUTH_STYLE, 2.2)):
         _add_box(true, ax, colour, line, width)
     _add_box(predicted, ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.8)
-    ax.quiver(np.zeros(4), np.zeros(4), np.zeros(4), np.zeros(4), angles="xy", scale_units="xy", scale=1, width=0.012)
+    arrows = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.015, "minlength": 0}
+    ax.quiver(np.zeros(4), np.zeros(4), np.zeros(4), np.zeros(4), color=COLOURS[0], zorder=3, **arrows)
     ax.set(xlim=(true[0] - reach, true[2] + reach), ylim=(true[3] + reach, true[1] - reach), aspect="equal")
     ax.set_axis_off()
     update_pair(true, predicted, gradient, ax, title)

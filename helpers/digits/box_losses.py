@@ -90,8 +90,9 @@ def descend(
         rate: learning rate as a share of the true box's area, so that a step has the same length in box widths for
             every box size.
     """
-    path, step = [start], rate * (true[2:] - true[:2]).prod()
+    true_area = (true[2:] - true[:2]).prod()
+    boxes = [start]
     for _ in range(num_steps):
-        _, gradients = measure_loss(loss, path[-1].unsqueeze(0), true.unsqueeze(0))
-        path.append(path[-1] - step * gradients[0])
-    return torch.stack(path)
+        _, gradients = measure_loss(loss, boxes[-1].unsqueeze(0), true.unsqueeze(0))
+        boxes.append(boxes[-1] - rate * true_area * gradients[0])
+    return torch.stack(boxes)

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
@@ -26,7 +27,6 @@ from helpers.plotting import (
     add_outlines,
     fade,
     outline_boxes,
-    plot_history,
     plot_image,
     use_log_ticks,
 )
@@ -37,7 +37,27 @@ SHARE = "box height / image height"
 """Name of the quantity, as `statistics.measure_layout` has it."""
 LOG_TICKS = tuple(step * 10.0**exponent for exponent in range(-2, 4) for step in (1, 2, 5))
 """Candidates for the ticks of a logarithmic axis: 0.01, 0.02, 0.05, 0.1, …, 5000."""
-ERROR_COLOURS = {"wrong class": COLOURS[1], "loose": COLOURS[4], "missed": "0.35", "extra": COLOURS[3]}
+PANEL_WIDTH = 2.6
+"""Width of the panel of one image, inches."""
+AVERAGE_PRECISIONS = {
+    "ap": "AP",
+    "ap50": "AP@0.5",
+    "ap75": "AP75",
+    "ap_small": "AP small",
+    "ap_medium": "AP medium",
+    "ap_large": "AP large",
+}
+"""Columns of the six precisions among COCO's twelve metrics, and their names in figures."""
+AVERAGE_RECALLS = {
+    "ar_1": "AR, 1 detection",
+    "ar_10": "AR, 10 detections",
+    "ar": "AR, 100 detections",
+    "ar_small": "AR small",
+    "ar_medium": "AR medium",
+    "ar_large": "AR large",
+}
+"""Columns of the six recalls among COCO's twelve metrics, and their names in figures."""
+ERROR_COLOURS = {"wrong class": COLOURS[1], "localisation error": COLOURS[4], "missed": "0.35", "extra": COLOURS[3]}
 """Colours of the kinds of errors."""
 
 
@@ -68,7 +88,7 @@ def _add_boxes(ax: Axes, boxes: Float[np.ndarray, "N 4"], colour: str, style: st
 
 
 def plot_galleries(
-    galleries: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]], columns: int = 6
+    galleries: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]], columns: int = 4
 ) -> Figure:
     """Draw images of several sets, one block of rows per set, all scaled to one height and cut to one width.
 
@@ -76,7 +96,7 @@ def plot_galleries(
         galleries: for each name a set of (image, boxes, digits), the arguments of `plot_number`.
     """
     rows = {name: -(-len(items) // columns) for name, items in galleries.items()}
-    figure = plt.figure(figsize=(1.75 * columns, 0.95 * sum(rows.values()) + 0.3 * len(rows)))
+    figure = plt.figure(figsize=(PANEL_WIDTH * columns, 1.25 * sum(rows.values()) + 0.3 * len(rows)))
     blocks = figure.subfigures(len(galleries), 1, squeeze=False, height_ratios=[count + 0.3 for count in rows.values()])
     for block, (name, items) in zip(blocks[:, 0], galleries.items(), strict=True):
         block.suptitle(name, fontsize=10)
@@ -85,7 +105,7 @@ def plot_galleries(
             ax.set_axis_off()
         for ax, (image, boxes, digits) in zip(axes.flat, items, strict=False):
             plot_number(image, boxes, digits, ax)
-            ax.title.set_fontsize(7)
+            ax.title.set_fontsize(8)
             # SVHN's images are about twice as wide as high; of a much wider image the middle is shown.
             height, width = image.shape[:2]
             shown = min(width, 2.6 * height)
@@ -122,9 +142,13 @@ def plot_layouts(
         unit = " (px)" if quantity.split()[-1] in LENGTHS and "/" not in quantity else ""
         ax.set_xlabel(f"{quantity}{unit}")
         use_log_ticks(ax.xaxis, [tick for tick in LOG_TICKS if edges[0] <= tick <= edges[-1]] or [edges[0]])
-        ax.tick_params(axis="y", labelleft=False)
-    axes[0, 0].set_ylabel("share")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(measures))
+    for ax in axes[:, 0]:
+        ax.set_ylabel("share per bar")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    if references:
+        handles.append(axes[0, 0].lines[0])
+        labels.append("5, 50 and 95 % of SVHN's train split")
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     return figure
 
 
@@ -144,7 +168,7 @@ def plot_coverage(best_iou: Mapping[str, Float[np.ndarray, " _"]], ax: Axes | No
     ax.axvline(0.7, color="0.6", linestyle=":", linewidth=1.2, zorder=0)
     ax.text(0.71, 1.01, "positive from 0.7", fontsize=8, color="0.4")
     ax.set(xlabel="IoU of the best anchor", ylabel="share of digits", xlim=(0, 1), ylim=(0, 1.08))
-    ax.legend(loc="center left", bbox_to_anchor=(0.18, 0.5))
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="anchor set")
     return ax
 
 
@@ -171,6 +195,8 @@ def plot_anchors(
     add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 1.8)
     ax.tick_params(labelsize=7)
     ax.grid(visible=False)
+    ax.set_xlabel("x in the resized image (px)", fontsize=8)
+    ax.set_ylabel("y (px)", fontsize=8)
     update_anchors(size, box, shapes, best, ax, title)
     return ax
 
@@ -197,20 +223,43 @@ def update_anchors(
 
 
 def plot_training(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Draw the losses and COCO's metrics against the epoch; metrics without true boxes (-1) are omitted."""
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.2))
-    plot_history(history, ("objectness", "proposal", "class", "box"), axes[0], ylabel="training loss")
-    precision, recall = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"), ("ar_1", "ar_10", "ar", "ar_small")
-    for names, ax in ((precision, axes[1]), ((*recall, "ar_medium", "ar_large"), axes[2])):
-        measured = [name for name in names if history[-1][name] >= 0]
-        plot_history(history, measured, ax, ylabel=f"{names[0][:2].upper()}, valid")
-    for ax in axes[1:]:
-        for line, colour in zip(ax.lines, COLOURS, strict=False):
-            line.set_color(colour)
-        ax.set_ylim(-0.02, 1.02)
+    """Draw the losses and COCO's twelve metrics against the epoch: one panel for losses, AP and AR each.
+
+    Metrics without true boxes (-1) are omitted. Metrics by the size of the objects are dashed, losses on the selection
+    set dotted.
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(12, 4.4))
+    _plot_losses(history, axes[0])
+    _plot_metrics(history, AVERAGE_PRECISIONS, axes[1], "average precision, valid")
+    _plot_metrics(history, AVERAGE_RECALLS, axes[2], "average recall, valid")
     for ax in axes:
-        ax.legend(fontsize=7, ncols=len(ax.lines) // 2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+        ax.legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.16))
     return figure
+
+
+def _plot_losses(history: Sequence[Mapping[str, float]], ax: Axes) -> None:
+    """Draw the four training losses, and the same losses on the selection set if the history has them."""
+    epochs = [row["epoch"] for row in history]
+    for name, colour in zip(("objectness", "proposal", "class", "box"), COLOURS, strict=False):
+        ax.plot(epochs, [row[name] for row in history], marker=".", color=colour, label=f"{name}, train")
+        if f"valid_{name}" in history[0]:
+            values = [row[f"valid_{name}"] for row in history]
+            ax.plot(epochs, values, ":", marker=".", color=colour, label=f"{name}, valid")
+    ax.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def _plot_metrics(history: Sequence[Mapping[str, float]], names: Mapping[str, str], ax: Axes, ylabel: str) -> None:
+    """Draw COCO's metrics of these columns under the given names."""
+    epochs = [row["epoch"] for row in history]
+    styles = {"small": ("--", "v"), "medium": ("--", "s"), "large": ("--", "^")}
+    for (column, name), colour in zip(names.items(), COLOURS, strict=False):
+        if history[-1][column] >= 0:
+            line, marker = styles.get(column.rpartition("_")[2], ("-", "."))
+            values = [row[column] for row in history]
+            ax.plot(epochs, values, linestyle=line, marker=marker, markersize=4, color=colour, label=name)
+    ax.set(xlabel="epoch", ylabel=ylabel, ylim=(-0.02, 1.02))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def plot_curves(curves: Mapping[str, Sequence[float]], ylabel: str, ax: Axes | None = None) -> Axes:
@@ -219,9 +268,27 @@ def plot_curves(curves: Mapping[str, Sequence[float]], ylabel: str, ax: Axes | N
     for (name, values), colour in zip(curves.items(), COLOURS, strict=False):
         ax.plot(range(1, len(values) + 1), values, "o-", color=colour, label=name)
     ax.set(xlabel="epoch", ylabel=ylabel, ylim=(0, 1))
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.legend()
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
+
+
+def plot_augmentations(
+    images: Mapping[str, tuple[UInt8[np.ndarray, "_h _w 3"], Float[np.ndarray, "N 4"]]], columns: int = 4
+) -> Figure:
+    """Draw one training image before and after each augmentation, with the boxes of its digits.
+
+    Args:
+        images: for each name image and boxes (x1, y1, x2, y2), pixels of that image.
+    """
+    rows = -(-len(images) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(PANEL_WIDTH * columns, 2.0 * rows), squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for ax, (name, (image, boxes)) in zip(axes.flat, images.items(), strict=False):
+        plot_image(image, ax, f"{name}\n{image.shape[1]} × {image.shape[0]} px")
+        _add_boxes(ax, boxes, TRUTH_COLOUR, TRUTH_STYLE)
+    return figure
 
 
 # Detections
@@ -266,6 +333,44 @@ def update_reading(
     ax.set_title(title, fontsize=9)
 
 
+def plot_readings(
+    readings: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]], columns: int = 4
+) -> Figure:
+    """Draw several images with true boxes and detections, with one legend; each panel shows the part around the boxes.
+
+    Args:
+        readings: for each title (image, true boxes, boxes, digits), the arguments of `plot_reading`.
+    """
+    rows = -(-len(readings) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(PANEL_WIDTH * columns, 1.6 * rows + 0.3), squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for ax, (title, (image, true_boxes, boxes, digits)) in zip(axes.flat, readings.items(), strict=False):
+        plot_reading(image, true_boxes, boxes, digits, ax, title)
+        _zoom_to(ax, np.concatenate([true_boxes, boxes]), image.shape[:2])
+    handles = [
+        Line2D([], [], color=TRUTH_COLOUR, linestyle=TRUTH_STYLE, label="annotated box"),
+        Line2D([], [], color=PREDICTION_COLOUR, linestyle=PREDICTION_STYLE, label="detection, with its digit"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _zoom_to(ax: Axes, boxes: Float[np.ndarray, "N 4"], size: tuple[int, int], aspect: float = 2.0) -> None:
+    """Show the part of an image around all boxes, `aspect` times as wide as high; without a box, the whole image."""
+    if len(boxes) == 0:
+        return
+    x1, y1 = boxes[:, :2].min(axis=0)
+    x2, y2 = boxes[:, 2:].max(axis=0)
+    height = min(size[0], 1.5 * max(y2 - y1, (x2 - x1) / aspect))
+    half = np.array([aspect * height, height]) / 2
+    middle = np.array([x1 + x2, y1 + y2]) / 2
+    limits = np.array([size[1], size[0]])
+    centre = np.clip(middle, np.minimum(half, limits / 2), np.maximum(limits - half, limits / 2))
+    (left, top), (right, bottom) = centre - half, centre + half
+    ax.set(xlim=(left, right), ylim=(bottom, top))
+
+
 def plot_confusions(confusions: Int[np.ndarray, "11 11"], ax: Axes) -> Axes:
     """Draw a confusion matrix: shares of each true digit as colour, and the counts above 0.
 
@@ -278,12 +383,12 @@ def plot_confusions(confusions: Int[np.ndarray, "11 11"], ax: Axes) -> Axes:
         if count:
             colour = "white" if shares[row, column] > 0.5 else "black"
             ax.text(column, row, str(count), ha="center", va="center", fontsize=7, color=colour)
-    names = [*map(str, range(len(confusions) - 1))]
+    names = [str(digit) for digit in range(len(confusions) - 1)]
     ax.set_xticks(range(len(confusions)), [*names, "missed"], rotation=0)
-    ax.set_yticks(range(len(confusions)), [*names, "nothing"])
+    ax.set_yticks(range(len(confusions)), [*names, "no digit"])
     ax.tick_params(length=0, labelsize=8)
     ax.grid(False)
-    ax.set(xlabel="taken for", ylabel="true digit")
+    ax.set(xlabel="predicted digit", ylabel="true digit")
     return ax
 
 
@@ -297,7 +402,7 @@ def plot_errors(true_digits: Int[np.ndarray, " F"], kinds: Sequence[str], ax: Ax
     kind_of_finding = np.array(kinds, str)
     totals = np.bincount(true_digits, minlength=11)[:10]
     bottom = np.zeros(10)
-    for kind in ("wrong class", "loose", "missed"):
+    for kind in ("wrong class", "localisation error", "missed"):
         counts = np.bincount(true_digits[kind_of_finding == kind], minlength=11)[:10]
         heights = 100 * counts / np.maximum(totals, 1)
         ax.bar(range(10), heights, 0.7, bottom, color=ERROR_COLOURS[kind], label=kind)
@@ -322,6 +427,8 @@ def plot_recall_by_share(
     medians = [np.median(shares[rows]) for rows in fifths]
     for (name, is_correct), colour in zip(correct.items(), COLOURS, strict=False):
         ax.plot(medians, [is_correct[rows].mean() for rows in fifths], "o-", color=colour, label=name)
-    ax.set(xlabel=f"{SHARE}, median of a fifth of the digits", ylabel="share found and named rightly", ylim=(0, 1.02))
-    ax.legend(loc="lower right")
+    ax.set(
+        xlabel=f"{SHARE}, median of a fifth of the digits", ylabel="share detected with the right class", ylim=(0, 1.02)
+    )
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax

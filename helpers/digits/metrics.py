@@ -28,10 +28,10 @@ NOTHING = len(DIGIT_NAMES)
 """Row of a confusion matrix for extra detections, and column for missed digits."""
 NO_NUMBER = "-1"
 """Text in place of the number of an image without detected digits, as the assignment requires."""
-LOOSE_IOU = 0.1
-"""Smallest IoU of a loose box with its digit."""
+NEAR_IOU = 0.1
+"""Smallest IoU of a detection with its digit that is a localisation error; below it the digit is missed."""
 
-Kind = Literal["right", "wrong class", "loose", "missed", "extra"]
+Kind = Literal["right", "wrong class", "localisation error", "missed", "extra"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -87,11 +87,12 @@ def find_errors(
 
     Detections are matched in the order of their scores, regardless of class. Each is matched to the remaining object
     with the highest IoU, at least `iou_threshold`: `right` if the classes are equal, else `wrong class`. In a second
-    round, the remaining detections are matched to the remaining objects by an IoU of at least `LOOSE_IOU`: `loose`. A
-    remaining object is `missed`; a remaining detection, for example a second one of the same digit, is `extra`.
+    round, the remaining detections are matched to the remaining objects by an IoU of at least `NEAR_IOU`:
+    `localisation error`. A remaining object is `missed`; a remaining detection, for example a second one of the same
+    digit, is `extra`.
 
-    Law: right + wrong class + loose + missed is the number of objects; with extra in place of missed, the number of
-    detections.
+    Law: right + wrong class + localisation error + missed is the number of objects; with extra in place of missed, the
+    number of detections.
 
     Args:
         score_threshold: detections with lower scores are removed first.
@@ -106,7 +107,7 @@ def find_errors(
         confident = image_detections.above(score_threshold)
         predicted_digits = (confident.labels - 1).tolist()
         overlap = box_iou(confident.boxes.double(), torch.from_numpy(file.boxes[objects]))
-        matched = choose_objects(overlap, iou_threshold, LOOSE_IOU)
+        matched = choose_objects(overlap, iou_threshold, NEAR_IOU)
         for detection, place in enumerate(matched):
             if place < 0:
                 rows.append((image, -1, detection, NOTHING, predicted_digits[detection], "extra"))
@@ -114,7 +115,7 @@ def find_errors(
             true_digit = int(file.labels[objects[place]])
             kind: Kind = "right" if true_digit == predicted_digits[detection] else "wrong class"
             if overlap[detection, place] < iou_threshold:
-                kind = "loose"
+                kind = "localisation error"
             rows.append((image, int(objects[place]), detection, true_digit, predicted_digits[detection], kind))
         for place, row in enumerate(objects):
             if place not in matched:
@@ -131,6 +132,19 @@ def find_correct(
     is_correct = np.zeros(len(file.owners), bool)
     is_correct[findings.objects[np.array(findings.kinds, str) == "right"]] = True
     return is_correct
+
+
+def measure_correct_iou(file: BoxFile, detections: Sequence[Detections], score_threshold: float = 0.5) -> float:
+    """Return the mean IoU of correct detections with their objects: kind `right` of `find_errors`; 0 without one."""
+    findings = find_errors(file, detections, score_threshold)
+    overlaps: list[float] = []
+    for row, kind in enumerate(findings.kinds):
+        if kind == "right":
+            confident = detections[findings.images[row]].above(score_threshold)
+            box = confident.boxes[findings.detections[row]].double()
+            true_box = torch.from_numpy(file.boxes[findings.objects[row]])
+            overlaps.append(box_iou(box.unsqueeze(0), true_box.unsqueeze(0)).item())
+    return float(np.mean(overlaps)) if overlaps else 0.0
 
 
 def choose_objects(overlap: Float[Tensor, "_detections _objects"], *thresholds: float) -> list[int]:
@@ -157,14 +171,15 @@ def count_kinds(findings: Findings) -> dict[Kind, int]:
 def count_confusions(findings: Findings) -> Int64[np.ndarray, "11 11"]:
     """Return the confusion matrix: how often each true digit (row) was detected as each digit (column).
 
-    Row `NOTHING` counts extra detections, column `NOTHING` missed objects. A loose box counts in both, as an extra
-    detection and a missed object.
+    Row `NOTHING` counts extra detections, column `NOTHING` missed objects. A localisation error counts in both, as an
+    extra detection and a missed object.
     """
     matrix = np.zeros((NOTHING + 1, NOTHING + 1), np.int64)
-    loose = np.array(findings.kinds, str) == "loose"
-    np.add.at(matrix, (findings.true_digits[~loose], findings.predicted_digits[~loose]), 1)
-    np.add.at(matrix[:, NOTHING], findings.true_digits[loose], 1)
-    np.add.at(matrix[NOTHING], findings.predicted_digits[loose], 1)
+    is_localisation_error = np.array(findings.kinds, str) == "localisation error"
+    matched = ~is_localisation_error
+    np.add.at(matrix, (findings.true_digits[matched], findings.predicted_digits[matched]), 1)
+    np.add.at(matrix[:, NOTHING], findings.true_digits[is_localisation_error], 1)
+    np.add.at(matrix[NOTHING], findings.predicted_digits[is_localisation_error], 1)
     return matrix
 
 

@@ -57,18 +57,18 @@ class ModelConfig:
     resize: Resize = Resize()
     anchors: AnchorSet = REPORT_ANCHORS  # its number of levels is that of the pyramid, from the finest level on
     num_proposals: tuple[int, int] = (2000, 1000)  # per image, in training and in evaluation
-    num_regions: int = 512  # regions sampled per image to train the second stage; they determine the cost of a step
-    positive_fraction: float = 0.25  # largest share of sampled regions with a digit
+    num_regions: int = 512  # proposals sampled per image to train the RoI head; they determine the cost of a step
+    positive_fraction: float = 0.25  # largest share of sampled proposals with a digit
     width: int = 32  # small backbone: channels of its first stage
     pyramid_width: int = 64  # small backbone: channels of the feature maps
-    head_width: int = 256  # small backbone: units of the second stage's two layers
+    head_width: int = 256  # small backbone: units of the RoI head's two layers
 
 
 def build_digit_rcnn(config: ModelConfig = ModelConfig(), term: Term | None = None) -> FasterRCNN:
     """Return the untrained network of `config`: lists of images and targets in, losses or detections out.
 
-    In training mode it returns torchvision's losses of the first stage, "loss_objectness" and "loss_rpn_box_reg", and
-    the unweighted losses of `loss.compute_region_losses` of the second. It can run under `runtime.autocast`: features
+    In training mode it returns torchvision's losses of the RPN, "loss_objectness" and "loss_rpn_box_reg", and the
+    unweighted losses of `loss.compute_region_losses` of the RoI head. It can run under `runtime.autocast`: features
     are then computed in bfloat16, coordinates never, because the next number above 128 in bfloat16 is 129.
 
     Args:
@@ -98,9 +98,9 @@ def _shared_arguments(config: ModelConfig) -> dict[str, Any]:
 
 
 def _build_resnet50(config: ModelConfig) -> FasterRCNN:
-    """Return torchvision's network with new anchors, proposal head and predictor, as the report builds it.
+    """Return torchvision's network with new anchors, RPN head and predictor, as the report builds it.
 
-    New anchors need a new proposal head, which discards the pretrained one: that predicts for three shapes per cell.
+    New anchors need a new RPN head, which discards the pretrained one: that predicts for three shapes per cell.
     """
     network = fasterrcnn_resnet50_fpn_v2(weights=config.weights, **_shared_arguments(config))
     generator = config.anchors.build_generator()
@@ -172,10 +172,10 @@ def build_block(in_channels: int, out_channels: int) -> BasicBlock:
 
 
 class RegionHeads(RoIHeads):
-    """Second stage of torchvision with the unweighted losses of `loss.compute_region_losses`.
+    """RoI head of torchvision with the unweighted losses of `loss.compute_region_losses`.
 
     Args:
-        heads: second stage whose parts and settings are used.
+        heads: RoI head whose parts and settings are used.
         term: see `build_digit_rcnn`.
     """
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from helpers import runtime
 from helpers.digits.anchors import ANCHOR_SETS, FITTED_ANCHORS, AnchorSet, Resize
-from helpers.digits.batches import AugmentationConfig
+from helpers.digits.batches import BLUR_SIGMAS, AugmentationConfig
 from helpers.digits.loss import AT_ONCE, BoxLossConfig, Schedule, Term
 from helpers.digits.model import ModelConfig
 from helpers.training import TrainingConfig
@@ -84,3 +84,35 @@ def vary_box_losses(recipe: Recipe, schedule: Schedule = AT_ONCE, gain: float = 
 def base_recipe(run: runtime.Run) -> Recipe:
     """Return what the lessons train at the profile of `run`: `QUICK`, or the report's recipe with fitted anchors."""
     return run.budget(QUICK, QUICK, vary_anchors(REPORT)["fitted"])
+
+
+def describe_recipe(recipe: Recipe) -> dict[str, str]:
+    """Return the hyperparameters of `recipe` as text, for one column of a table."""
+    training, network, augmentation = recipe.training, recipe.model, recipe.augmentation
+    sizes = [f"{size * network.anchors.scale:g}" for size in sum(network.anchors.sizes, ())]
+    low, high = augmentation.canvas
+    zoom_out = (
+        f"probability {augmentation.zoom_out:g}, canvas × {low:g} to {high:g}" if augmentation.zoom_out else "not used"
+    )
+    return {
+        "backbone": "ResNet-50" if network.backbone == "resnet50" else "small, 3 stages",
+        "initial weights": "COCO" if network.weights else "random",
+        "input: shorter / longer side (px)": f"{network.resize.shorter} / {network.resize.longer}",
+        "anchor sizes, √area (px of the input)": ", ".join(sizes),
+        "anchor ratios, height / width": ", ".join(f"{ratio:g}" for ratio in network.anchors.ratios),
+        "levels of the pyramid with anchors": str(len(network.anchors.sizes)),
+        "proposals per image, training / evaluation": " / ".join(str(count) for count in network.num_proposals),
+        "sampled proposals per image": str(network.num_regions),
+        "largest share of positives in the sample": f"{network.positive_fraction:g}",
+        "box loss": "smooth-L1" if recipe.box_loss.term is None else recipe.box_loss.term,
+        "optimiser": {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD"}[training.optimizer],
+        "largest learning rate": f"{training.learning_rate:g}",
+        "weight decay": f"{training.weight_decay:g}",
+        "schedule of the learning rate": training.schedule,
+        "epochs": str(training.epochs),
+        "images per batch": str(training.batch_size),
+        "colour jitter": f"probability {augmentation.colour:g}, factors 0.8 to 1.2",
+        "blur": f"probability {augmentation.blur:g}, 3 × 3, sigma {BLUR_SIGMAS[0]:g} to {BLUR_SIGMAS[1]:g} px",
+        "zooming out": zoom_out,
+        "normalisation": "in the network, mean and deviation of ImageNet",
+    }

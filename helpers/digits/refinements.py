@@ -1,4 +1,8 @@
-"""Box corrections of a trained second stage: the proposals, their refined boxes and the true ones."""
+"""Pairs of boxes on which Faster R-CNN computes its box losses, in both stages.
+
+The RoI head compares the boxes that it predicts for proposals with the true boxes (`collect_refinements`). The RPN
+compares the boxes that it predicts for anchors with the true boxes (`collect_matched_anchors`).
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection._utils import Matcher
+from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.ops import box_iou
 
+from helpers.digits.anchors import SIZE_DIVISOR, STRIDES, AnchorSet, Resize
 from helpers.digits.dataset import DigitDataset, prepare_images
-from helpers.digits.loss import BOX_CODER
+from helpers.digits.loss import BOX_CODER, iou_loss
+
+RPN_THRESHOLDS = (0.7, 0.3)
+"""IoU from which torchvision's RPN makes an anchor positive, and below which it is background."""
 
 
 class Refinements(NamedTuple):
@@ -47,3 +58,59 @@ def collect_refinements(network: FasterRCNN, dataset: DigitDataset) -> Refinemen
         refined = BOX_CODER.decode_single(offsets, sampled[0][matched])
         columns.append((sampled[0][matched], refined, true[matched]))
     return Refinements(*(torch.cat(column).cpu() for column in zip(*columns, strict=True)))
+
+
+class MatchedAnchors(NamedTuple):
+    """Boxes (x1, y1, x2, y2) of P anchors that are matched to a digit, in pixels of the resized image."""
+
+    anchors: Float[Tensor, "P 4"]
+    true: Float[Tensor, "P 4"]  # boxes of the digits
+
+
+def collect_matched_anchors(
+    dataset: DigitDataset, anchors: AnchorSet, resize: Resize | None = None, strides: tuple[int, ...] = STRIDES
+) -> MatchedAnchors:
+    """Return all positive anchors of torchvision's RPN in all images: those that its box loss is computed for.
+
+    An anchor is positive if its IoU with a digit is at least 0.7, or if no other anchor has a higher IoU with a digit
+    (a low-quality match). The network does not matter, only the anchors and the resize. Training uses a sample of
+    these anchors: at most 128 of an image.
+
+    Args:
+        resize: resize of the model; `None` is `Resize()`, torchvision's default. Each image is a batch of its own.
+        strides: pixels per cell; as many levels as `anchors` has are used.
+    """
+    resize = resize or Resize()
+    generator = anchors.build_generator()
+    matcher = Matcher(*RPN_THRESHOLDS, allow_low_quality_matches=True)
+    owners, image_sizes = torch.from_numpy(dataset.owners), torch.from_numpy(dataset.sizes)
+    boxes = resize.boxes(torch.from_numpy(dataset.boxes), image_sizes[owners])
+    padded_sizes = (resize.sizes(image_sizes) + SIZE_DIVISOR - 1) // SIZE_DIVISOR * SIZE_DIVISOR
+    columns: list[tuple[Tensor, Tensor]] = []
+    for index in torch.unique(owners).tolist():
+        height, width = padded_sizes[index].tolist()
+        images = ImageList(torch.zeros(1, 1, height, width), [(height, width)])
+        maps = [torch.zeros(1, 1, -(-height // stride), -(-width // stride)) for stride in strides]
+        (placed_anchors,) = generator(images, maps[: len(anchors.sizes)])
+        image_boxes = boxes[owners == index]
+        rows = matcher(box_iou(image_boxes, placed_anchors))
+        columns.append((placed_anchors[rows >= 0], image_boxes[rows[rows >= 0]]))
+    return MatchedAnchors(*(torch.cat(column) for column in zip(*columns, strict=True)))
+
+
+def summarise_pairs(boxes: Float[Tensor, "P 4"], true: Float[Tensor, "P 4"]) -> dict[str, float]:
+    """Return how boxes lie to the true boxes in the same rows: their number, mean IoU and shares of all pairs.
+
+    Returns:
+        "boxes"; "mean IoU"; "IoU below 0.5", "apart" (IoU 0) and "inside" (the box lies inside the true one), shares.
+        Without a box all but the number are NaN.
+    """
+    iou = 1 - iou_loss(boxes, true)
+    inside = (boxes[:, :2] >= true[:, :2]).all(1) & (boxes[:, 2:] <= true[:, 2:]).all(1)
+    return {
+        "boxes": len(boxes),
+        "mean IoU": iou.mean().item(),
+        "IoU below 0.5": (iou < 0.5).float().mean().item(),
+        "apart": (iou == 0).float().mean().item(),
+        "inside": inside.float().mean().item(),
+    }

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 
 from helpers import runtime, training
@@ -23,6 +24,9 @@ from helpers.digits.recipes import Recipe
 
 TRAINED_IN = "07_digit_detection"
 """The lesson that trains the detectors which other lessons load."""
+
+VALIDATION_BATCH = 16
+"""Images per forward pass without a gradient."""
 
 OnEpochEnd = Callable[[training.Row, FasterRCNN], None]
 """Callback of `helpers.training.train`: gets each finished epoch's row and the network as it is then."""
@@ -141,16 +145,46 @@ class Task:
         return {"loss": total, **losses}
 
     def validate(self, model: FasterRCNN) -> training.Row:
-        """Return COCO's twelve metrics on the selection set, without a score threshold: the same for all recipes."""
+        """Return COCO's twelve metrics and the losses ("valid_loss", …) on the selection set.
+
+        No score threshold is applied: the metrics are the same for all recipes. The losses select nothing.
+        """
         metrics = evaluate_digits(self.selection_set.file, detect_all(model, self.selection_set, EVERYTHING))
-        return {name: value for name, value in metrics.items() if name in TWELVE}
+        row = {name: value for name, value in metrics.items() if name in TWELVE}
+        losses = self.measure_losses(model)
+        return row | {f"valid_{name}": value for name, value in losses.items()}
+
+    @torch.no_grad()
+    def measure_losses(self, model: FasterRCNN) -> dict[str, float]:
+        """Return the mean losses of a network in evaluation mode on the selection set, without augmentation.
+
+        torchvision computes losses in training mode only. Here the parts that compute them are in training mode, and
+        batch normalisation stays in evaluation mode. The sample of anchors and proposals is the same at every call,
+        and the generator of the training is left as it was.
+        """
+        parts: tuple[nn.Module, ...] = (model, cast(nn.Module, model.rpn), cast(nn.Module, model.roi_heads))
+        sums: dict[str, float] = {}
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(0)
+            for part in parts:
+                part.training = True  # `train()` would also change the layers inside
+            try:
+                for images, targets in build_loader(self.selection_set, VALIDATION_BATCH):
+                    with runtime.autocast(self.device):
+                        losses = self.losses(model, (images, targets))
+                    for name, value in losses.items():
+                        sums[name] = sums.get(name, 0.0) + value.item() * len(images)
+            finally:
+                for part in parts:
+                    part.training = False
+        return {name: value / len(self.selection_set) for name, value in sums.items()}
 
 
 def detect_all(
     model: FasterRCNN,
     dataset: DigitDataset,
     thresholds: Thresholds,
-    batch_size: int = 16,
+    batch_size: int = VALIDATION_BATCH,
 ) -> list[Detections]:
     """Return the detections of `model`, which is in evaluation mode, in each image of `dataset`, in its order.
 

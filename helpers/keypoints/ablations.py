@@ -22,11 +22,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from helpers import files
+from helpers.intervals import Interval, bootstrap
 from helpers.keypoints.codecs import Codec, DSNTCodec, HeatmapCodec
 from helpers.keypoints.dataset import KeypointDataset
 from helpers.keypoints.heatmaps import Decoder, generate_heatmap
 from helpers.keypoints.loss import DSNT_SIGMA, KeypointLoss
-from helpers.keypoints.metrics import IS_HAND, THRESHOLDS, compute_pck_per_point, evaluate_points
+from helpers.keypoints.metrics import (
+    IS_HAND,
+    THRESHOLDS,
+    compute_errors,
+    compute_pck_per_point,
+    evaluate_points,
+    measure_sizes,
+)
 from helpers.keypoints.recipes import Recipe
 from helpers.keypoints.training import TrainedModel, train
 from helpers.training import variant_folder
@@ -74,19 +82,99 @@ def ablation_study(
     rows: list[Row] = []
     for number in range(num_seeds):
         for name, recipe in variants.items():
-            seed = recipe.training.seed + number
-            trained = train(
-                replace(recipe, training=replace(recipe.training, seed=seed)),
-                folder / variant_folder(name, seed),
-                train_set=train_set,
-                selection_set=selection_set,
-                device=device,
+            trained = train_run(
+                name, recipe, number, train_set=train_set, selection_set=selection_set, folder=folder, device=device
             )
             run_rows = evaluate_run(name, trained, reported)
+            seed = trained.recipe.training.seed
             other_rows = [row for row in read_table(folder / TABLE) if (row["variant"], row["seed"]) != (name, seed)]
             write_table(folder / TABLE, other_rows + run_rows)
             rows += run_rows
     return rows
+
+
+def train_run(
+    variant: str,
+    recipe: Recipe,
+    number: int,
+    *,
+    train_set: KeypointDataset,
+    selection_set: KeypointDataset,
+    folder: Path,
+    device: torch.device,
+) -> TrainedModel:
+    """Return the network of one run of a study: trained, or loaded from `folder` if the run is finished.
+
+    Args:
+        number: 0 for the recipe's seed, 1 for the seed after it, and so on.
+
+    Raises:
+        CheckpointError: `folder` holds a run of the same name with another recipe or other data.
+    """
+    seed = recipe.training.seed + number
+    return train(
+        replace(recipe, training=replace(recipe.training, seed=seed)),
+        folder / variant_folder(variant, seed),
+        train_set=train_set,
+        selection_set=selection_set,
+        device=device,
+    )
+
+
+def predict_points(
+    variants: Mapping[str, Recipe],
+    num_seeds: int,
+    train_set: KeypointDataset,
+    selection_set: KeypointDataset,
+    reported: KeypointDataset,
+    folder: Path,
+    device: torch.device,
+) -> dict[tuple[str, str], Float[Tensor, "S M 5 2"]]:
+    """Return the points that the networks of a study predict for `reported`, for each variant and decoder.
+
+    The arguments are those of `ablation_study`, whose networks are loaded. The table of a study has means over the
+    images; the points of each image are needed for an interval over images.
+    """
+    points: dict[tuple[str, str], list[Tensor]] = {}
+    for name, recipe in variants.items():
+        codecs = choose_codecs(name, recipe.codec)
+        for number in range(num_seeds):
+            trained = train_run(
+                name, recipe, number, train_set=train_set, selection_set=selection_set, folder=folder, device=device
+            )
+            outputs = trained.compute_outputs(reported.images)
+            for decoder, codec in codecs.items():
+                points.setdefault((name, decoder), []).append(codec.decode(outputs).points.cpu())
+    return {key: torch.stack(seeds) for key, seeds in points.items()}
+
+
+def measure_images(
+    points: Float[Tensor, "S M 5 2"], true: Float[Tensor, "M 5 2"], threshold: float | None = None
+) -> Float[np.ndarray, " M"]:
+    """Return one number per image: the mean error of head and feet in pixels, or their PCK at `threshold`.
+
+    Seeds are averaged within each image. The mean over the images is the column `error_head_feet`, or
+    `pck_head_feet@t`, of a study's table.
+
+    Args:
+        points: predicted by the networks of every seed, (x, y) pixels.
+        true: (x, y) pixels.
+        threshold: share of each figure's size; None for the error.
+    """
+    errors = torch.stack([compute_errors(predicted, true) for predicted in points])[..., ~IS_HAND]  # [S, M, 3]
+    if threshold is not None:
+        errors = (errors / measure_sizes(true).unsqueeze(1) <= threshold).double()
+    return errors.mean((0, 2)).numpy()
+
+
+def compare_errors(first: Float[np.ndarray, " M"], second: Float[np.ndarray, " M"]) -> Interval:
+    """Return mean(first) / mean(second) with its interval over the images, which are the same for both.
+
+    Args:
+        first: errors of `measure_images`, pixels.
+        second: errors of another variant, for the same images in the same order.
+    """
+    return bootstrap(len(first), lambda images: float(first[images].mean() / second[images].mean()))
 
 
 def choose_codecs(variant: str, codec: Codec) -> dict[str, HeatmapCodec | DSNTCodec]:
@@ -190,7 +278,7 @@ def average(rows: Sequence[Row], column: str) -> float:
 
 
 def arrange(rows: Sequence[Row], column: str) -> Float[np.ndarray, "S R C"]:
-    """Return a column as an array of seeds × resolutions × sigmas, each ascending, for `figures.plot_ablation`.
+    """Return a column as an array of seeds × resolutions × sigmas, each ascending, for `plot_ablation`.
 
     Args:
         rows: one per seed, resolution and sigma, for instance those of one decoder.

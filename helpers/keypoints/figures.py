@@ -2,7 +2,7 @@
 
 A figure that an explorer changes has two functions: `plot_…` makes the artists, `update_…` gives them new data.
 
-Shape letters: M images, K points, `h w` map, T thresholds, S seeds or stages of a training, R resolutions.
+Shape letters: M images, K points, `h w` map, T thresholds, S seeds or stages of a training.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 
+from helpers.diagrams import Block, draw_network
 from helpers.keypoints.metrics import Failure
 from helpers.keypoints.scenes import FEET, HANDS, IMAGE_SIZE, POINT_NAMES
 from helpers.plotting import (
@@ -24,6 +25,7 @@ from helpers.plotting import (
     PREDICTION_COLOUR,
     PREDICTION_STYLE,
     TRUTH_COLOUR,
+    add_halo,
     fade,
     image_grid,
     plot_framed_image,
@@ -42,6 +44,11 @@ DECODER_LINE_WIDTHS = (3.6, 2.9, 2.2, 1.6, 1.1, 0.8, 0.6)
 FADED = 0.35
 """Contrast of an image that points or maps are drawn over."""
 CEILING_STYLES = ("--", ":", "-.")
+FAILURE_TITLES = {
+    "heatmap only": "only the heatmap fails",
+    "regression only": "only the regression fails",
+    "both": "both fail",
+}
 
 
 def plot_points(
@@ -84,6 +91,41 @@ def plot_exchange(images: UInt8[np.ndarray, "2 H W"], points: Float[np.ndarray, 
         for foot in ax.collections[FEET]:  # outside the panel, but a legend would contain them
             foot.remove()
         ax.set(xlim=(x - 32, x + 32), ylim=(y + 50, y - 14))
+
+
+# Networks
+
+
+def draw_networks() -> Axes:
+    """Draw both networks of the assignment: their backbone, the regression head, and the decoder below the backbone."""
+    blocks = {"image": Block("image\n1 × 128 × 128", 0.75, 2.2, "data")}
+    sizes = {1: "32 × 64 × 64", 2: "64 × 32 × 32", 3: "128 × 16 × 16", 4: "256 × 8 × 8"}
+    for number, size in sizes.items():
+        blocks[f"block {number}"] = Block(f"block {number}\n{size}", 0.75 + 1.65 * number, 2.2)
+    blocks |= {
+        "pooling": Block("global average\npooling\n256", 9.25, 2.2, "step"),
+        "hidden": Block("linear, ReLU,\ndropout, twice\n128, then 64", 10.9, 2.2, "head"),
+        "coordinates": Block("linear, sigmoid\n5 × 2", 12.55, 2.2, "head"),
+        "stage 1": Block("deconvolution 1\n128 × 16 × 16", 7.35, 0.5, "head"),
+        "stage 2": Block("deconvolution 2\n64 × 32 × 32", 5.7, 0.5, "head"),
+        "stage 3": Block("deconvolution 3\n32 × 64 × 64", 4.05, 0.5, "head"),
+        "maps": Block("1 × 1 convolution\n5 × 64 × 64", 2.4, 0.5, "head"),
+    }
+    backbone = ["block 1", "block 2", "block 3", "block 4"]
+    regression = ["pooling", "hidden", "coordinates"]
+    decoder = ["stage 1", "stage 2", "stage 3", "maps"]
+    chains = [["image", *backbone, *regression], ["block 4", *decoder]]
+    arrows: list[tuple[str, str] | tuple[str, str, str]] = []
+    for chain in chains:
+        for position in range(len(chain) - 1):
+            arrows.append((chain[position], chain[position + 1]))
+    arrows += [("block 3", "stage 2", "skip"), ("block 2", "stage 3", "skip")]
+    groups = {
+        "backbone (both networks)": backbone,
+        "head of RegressionNet": regression,
+        "decoder of HeatmapNet": decoder,
+    }
+    return draw_network(blocks, arrows, groups=groups)
 
 
 # Metrics
@@ -135,31 +177,6 @@ def plot_pck_per_point(pck: Mapping[str, Float[np.ndarray, " K"]], ax: Axes | No
     return ax
 
 
-def plot_decoder_comparison(
-    thresholds: Sequence[float],
-    measured: Mapping[int, Mapping[str, Float[np.ndarray, " T"]]],
-    predicted: Mapping[int, Mapping[str, Float[np.ndarray, " T"]]],
-) -> Figure:
-    """Draw PCK against the threshold, one panel per resolution and one colour per decoder.
-
-    Args:
-        measured: PCK of a trained network's maps, by map size and decoder (solid lines).
-        predicted: PCK of perfect maps, with the same keys (dotted lines).
-    """
-    figure, axes = plt.subplots(1, len(measured), figsize=(2.8 * len(measured), 3.1), sharey=True, squeeze=False)
-    for ax, (size, curves) in zip(axes.flat, measured.items(), strict=True):
-        for (name, values), colour, width in zip(curves.items(), COLOURS, DECODER_LINE_WIDTHS, strict=False):
-            ax.plot(thresholds, values, "o-", color=colour, linewidth=width, markersize=2 * width, label=name)
-            ax.plot(thresholds, predicted[size][name], ":", color=colour, linewidth=1.2)
-        use_log_ticks(ax.xaxis, thresholds)
-        ax.tick_params(axis="x", labelsize=7)
-        ax.set(title=f"{size} × {size} map", xlabel="threshold")
-    axes[0, 0].set(ylabel="PCK", ylim=(-0.03, 1.03))
-    axes[0, 0].plot([], [], ":", color="0.3", linewidth=1.2, label="of perfect maps")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(curves) + 1)
-    return figure
-
-
 def plot_row_curves(thresholds: Sequence[float], ax: Axes) -> Axes:
     """Draw a panel for the PCK of two rows of a table, of all points (solid) and of head and feet (dotted).
 
@@ -186,39 +203,6 @@ def update_row_curves(pck: Float[np.ndarray, "2 2 T"], ax: Axes) -> None:
         line.set_ydata(values)
 
 
-def plot_ablation(
-    values: Float[np.ndarray, "S R C"],
-    resolutions: Sequence[int],
-    sigmas: Sequence[float],
-    ax: Axes | None = None,
-    title: str = "",
-) -> Axes:
-    """Draw a table of resolution × sigma with the mean over seeds in each cell; the highest mean has a frame.
-
-    Args:
-        values: shares (0 to 1, from light to dark) of every seed. With several seeds, the number after ± is half the
-            difference between the highest and the lowest seed.
-        resolutions: cells per side of the maps.
-        sigmas: cells.
-    """
-    ax = ax or plt.figure(figsize=(1.0 + len(sigmas), 0.9 + 0.62 * len(resolutions))).add_subplot()
-    means, spreads = values.mean(axis=0), np.ptp(values, axis=0)
-    ax.imshow(means, cmap="Blues", vmin=0, vmax=1.25, aspect="auto")
-    for (row, column), mean in np.ndenumerate(means):
-        text = f"{mean:.3f}"
-        if len(values) > 1:
-            text += f"\n±{spreads[row, column] / 2:.3f}"
-        ax.text(column, row, text, ha="center", va="center", color="white" if mean > 0.875 else "black", fontsize=8)
-    row, column = np.unravel_index(means.argmax(), means.shape)
-    ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=COLOURS[1], linewidth=2, zorder=3))
-    ax.set_xticks(range(len(sigmas)), [f"σ {sigma:g}" for sigma in sigmas])
-    ax.set_yticks(range(len(resolutions)), [f"{size} × {size}" for size in resolutions])
-    ax.tick_params(length=0)
-    ax.grid(visible=False)
-    ax.set_title(title)
-    return ax
-
-
 # Predictions
 
 
@@ -242,8 +226,11 @@ def plot_prediction(
     )
     pairs = np.stack([true, predicted])  # [2, K, 2]
     ax.plot(pairs[..., 0], pairs[..., 1], color=PREDICTION_COLOUR, linestyle=PREDICTION_STYLE, linewidth=1)
-    ax.scatter(*true.T, s=28, facecolors="none", edgecolors=TRUTH_COLOUR, linewidths=1.4, zorder=3, label="truth")
-    ax.scatter(*predicted.T, s=22, marker="x", color=PREDICTION_COLOUR, linewidths=1.4, zorder=4, label="prediction")
+    rings = ax.scatter(*true.T, s=34, facecolors="none", edgecolors=TRUTH_COLOUR, linewidths=1.6, zorder=3)
+    crosses = ax.scatter(*predicted.T, s=26, marker="x", color=PREDICTION_COLOUR, linewidths=1.4, zorder=4)
+    for markers, label in ((rings, "truth"), (crosses, "prediction")):
+        markers.set_label(label)
+        markers.set_path_effects(add_halo(1.4))
     return ax
 
 
@@ -258,7 +245,7 @@ def plot_predictions(
     Args:
         predicted: of all M images.
     """
-    figure, axes = image_grid(len(predicted) * len(indices), columns=len(indices), size=1.9)
+    figure, axes = image_grid(len(predicted) * len(indices), columns=len(indices), size=2.5)
     for row, (name, points) in enumerate(predicted.items()):
         for column, index in enumerate(indices):
             title = f"figure {index}" if row == 0 else ""
@@ -286,15 +273,15 @@ def plot_failures(
         regression: points predicted by coordinate regression.
         radii: largest error of a correct point in each image, pixels.
     """
-    figure, axes = image_grid(2 * len(failures), columns=len(failures), size=2.0)
+    figure, axes = image_grid(2 * len(failures), columns=len(failures), size=2.5)
     for column, failure in enumerate(failures):
         image, point = failure.image, failure.point
         for row, (predicted, cause) in enumerate(((heatmap, failure.heatmap), (regression, failure.regression))):
-            title = f"{failure.kind}\nfigure {image}, {POINT_LABELS[point]}" if row == 0 else ""
+            title = f"{FAILURE_TITLES[failure.kind]}\nfigure {image}, {POINT_LABELS[point]}" if row == 0 else ""
             ax = plot_prediction(
                 images[image], true[image], predicted[image], axes[row * len(failures) + column], title
             )
-            style = {"color": COLOURS[4], "alpha": 0.7, "linewidth": 0, "label": "correct within"}
+            style = {"color": COLOURS[6], "alpha": 0.7, "linewidth": 0, "label": "correct within"}
             ax.add_patch(Circle(true[image, point], radii[image], **style))
             ax.text(0.5, 0.02, cause or "correct", ha="center", va="bottom", fontsize=8, transform=ax.transAxes)
             if column == 0:
@@ -335,9 +322,12 @@ def update_maps(image: UInt8[np.ndarray, "H W"], maps: Float[np.ndarray, "K h w"
 
 
 def plot_stages(image: UInt8[np.ndarray, "H W"], maps: Float[np.ndarray, "S K h w"], stages: Sequence[str]) -> Figure:
-    """Draw the maps of one image at several stages of a training: one row per stage, one column per point."""
+    """Draw the maps of one image at several stages of a training, or of several networks.
+
+    Each stage is a row and each point a column.
+    """
     num_points = maps.shape[1]
-    figure, axes = image_grid(len(stages) * num_points, columns=num_points, size=1.7)
+    figure, axes = image_grid(len(stages) * num_points, columns=num_points, size=2.5)
     for row, (stage_maps, stage) in enumerate(zip(maps, stages, strict=True)):
         panels = axes[row * num_points :][:num_points]
         plot_maps(image, stage_maps, panels, POINT_LABELS if row == 0 else [""] * num_points)

@@ -13,11 +13,11 @@ Shape letters: M images, T thresholds; the 5 points are in the order of `POINT_N
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from helpers.keypoints.scenes import HANDS, POINT_NAMES, exchange_rows
@@ -66,6 +66,21 @@ def compute_pck_per_point(
     return (relative <= torch.as_tensor(thresholds, dtype=torch.float64).view(-1, 1, 1)).double().mean(1)
 
 
+def compute_correctness(
+    predicted: Float[Tensor, "M 5 2"],
+    true: Float[Tensor, "M 5 2"],
+    threshold: float,
+    normalize_by: Normalization = "bbox",
+    permutation_invariant: bool = False,
+) -> Bool[Tensor, "M 5"]:
+    """Return whether each point of each image is correct; the mean over all of them is the PCK.
+
+    The bootstrap over images (`helpers.intervals`) needs the points of each image.
+    """
+    errors = compute_errors(predicted, true, permutation_invariant)
+    return errors <= threshold * measure_sizes(true, normalize_by).unsqueeze(1)
+
+
 def mean_error(
     predicted: Float[Tensor, "M 5 2"], true: Float[Tensor, "M 5 2"], permutation_invariant: bool = False
 ) -> Float[Tensor, " 5"]:
@@ -109,6 +124,19 @@ def measure_sizes(true: Float[Tensor, "M 5 2"], normalize_by: Normalization = "b
         head, left_foot, right_foot = (true[:, POINT_NAMES.index(name)] for name in ("head", "left_foot", "right_foot"))
         return (head - (left_foot + right_foot) / 2).norm(dim=-1)
     raise ValueError(f"normalize_by is {normalize_by!r}; choose 'bbox' or 'torso'")
+
+
+def measure_hand_distances(
+    predicted: Float[Tensor, "M 5 2"], true: Float[Tensor, "M 5 2"]
+) -> tuple[Float[Tensor, " M"], Float[Tensor, " M"]]:
+    """Return how far apart the two predicted hands are, and how far their middle is from the true hands' middle.
+
+    Both are in pixels and do not depend on which hand is called the left one. Hands that coincide have distance 0. A
+    point between the two true hands, predicted for both, has a correct middle.
+    """
+    left, right = predicted[:, HANDS].cpu().double().unbind(1)
+    true_middle = true[:, HANDS].cpu().double().mean(1)
+    return (left - right).norm(dim=-1), ((left + right) / 2 - true_middle).norm(dim=-1)
 
 
 def exchange_hands(points: Float[Tensor, "*B 5 2"]) -> Float[Tensor, "*B 5 2"]:
@@ -221,6 +249,29 @@ def analyze_failure_cases(
         Failure(image, point, heatmap_causes[image, point], regression_causes[image, point])
         for image, point in np.argwhere(has_failed).tolist()
     ]
+
+
+def choose_examples(failures: Sequence[Failure]) -> list[Failure]:
+    """Return one failure of each cause that occurs, in the order of `Cause`, each from a different image.
+
+    A failure at the head or a foot comes before one at a hand, and one of the heatmap method before one of the
+    regression; among equals the first is returned.
+    """
+    examples: list[Failure] = []
+    for cause in get_args(Cause):
+        used_images = {example.image for example in examples}
+        candidates = []
+        for failure in failures:
+            if cause in (failure.heatmap, failure.regression) and failure.image not in used_images:
+                candidates.append(failure)
+        if candidates:
+            examples.append(min(candidates, key=lambda failure: _rank(failure, cause)))
+    return examples
+
+
+def _rank(failure: Failure, cause: Cause) -> tuple[bool, bool]:
+    """Return the order in which `choose_examples` prefers failures with `cause`: smaller is better."""
+    return bool(IS_HAND[failure.point]), failure.heatmap != cause
 
 
 def _find_causes(

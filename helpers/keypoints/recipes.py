@@ -82,7 +82,7 @@ def ablation(epochs: int) -> dict[str, Recipe]:
         "pooled, CoordConv": replace(base, coordinates=True),
         "flattened": flattened,
         "flattened, L1": replace(flattened, loss="l1"),
-        "flattened, RLE": replace(flattened, loss="laplace"),
+        "flattened, Laplace NLL": replace(flattened, loss="laplace"),
         "SimCC": replace(base, head="simcc", codec=SimCCCodec(), loss="simcc"),
         "integral": replace(base, head="integral", codec=DSNTCodec(size=FINAL_SIZE), loss="dsnt"),
         "heatmap": replace(decoder, codec=HeatmapCodec(decoder="dark"), loss="mse", empty_start=True),

@@ -5,6 +5,7 @@ Shape letters: M images, K points.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -109,6 +110,11 @@ def lesson_model(
         device=run.device,
         on_epoch_end=on_epoch_end,
     )
+
+
+def count_updates(recipe: Recipe, num_images: int) -> int:
+    """Return the optimiser updates of a training of `recipe` on `num_images` figures per epoch."""
+    return recipe.training.epochs * math.ceil(num_images / recipe.training.batch_size)
 
 
 def build_network(recipe: Recipe) -> nn.Module:

@@ -11,7 +11,7 @@ from helpers.detection.baseline import detect_by_colour
 from helpers.detection.boxes import compute_iou
 from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.detection.figures import (
-    SMALL_SIDE,
+    SMALLEST_PART,
     place_texts,
     plot_data_flow,
     plot_detections,
@@ -48,6 +48,14 @@ def test_a_text_keeps_away_from_a_neighbouring_box():
     assert (x, y) == (150 - 33, 60 - 12)  # above the wide box, but not on the lower edge of the narrow one
 
 
+def test_a_text_stands_in_the_margin_where_it_would_cover_its_own_box_or_an_obstacle():
+    size = np.array([33.0, 12.0])
+    box, wall = np.array([[0.0, 0.0, 224.0, 200.0]]), np.array([[0.0, 200.0, 224.0, 224.0]])
+    ((x, y),) = place_texts(box, size, (224, 224), margin=14, obstacles=wall)
+    assert (x, y) == (0, -12)
+    assert place_texts(box, size, (224, 224))[0][1] >= 0
+
+
 def test_all_images_are_shown_with_their_detections_and_scores_with_a_leading_zero():
     dataset = ShapeDetectionDataset.draw(10, seed=641)
     examples = [dataset.example(index) for index in range(10)]
@@ -74,29 +82,33 @@ def test_the_text_of_a_detection_is_its_class_initial_and_score():
 
 
 @pytest.mark.parametrize("is_missed", [True, False])
-def test_a_failure_is_hatched_where_it_is_large_and_framed_where_it_is_small(is_missed):
+def test_the_box_of_a_failure_is_thick_in_the_middle_of_the_part_that_is_shown(is_missed):
     dataset = ShapeDetectionDataset.draw(4, seed=641)
     failures = explain_failures(dataset, [NO_DETECTION] * 4, score_threshold=0.5)
-    sides = [failure.box[2] - failure.box[0] for failure in failures]
-    assert min(sides) < SMALL_SIDE < max(sides)
     colour = TRUTH_COLOUR if is_missed else PREDICTION_COLOUR
+    sides = [failure.box[2] - failure.box[0] for failure in failures]
+    assert min(sides) < SMALLEST_PART / 2 < 112 < max(sides)
     for failure, side in zip(failures, sides, strict=True):
         example = dataset.example(failure.image)
         ax = plot_failure(
             example.image,
             example.boxes,
-            NO_DETECTION,
+            np.zeros((0, 4)),
             failure.box,
             plt.figure().add_subplot(),
             is_missed=is_missed,
             title=failure.cause,
         )
         mark = ax.patches[-1]
-        is_small = side <= SMALL_SIDE
-        assert (mark.get_hatch() is None) == is_small
-        assert mark.get_width() == side + (16 if is_small else 0)
+        assert mark.get_width() == side
+        assert mark.get_linewidth() > max(patch.get_linewidth() for patch in ax.patches[:-1])
         assert plt.matplotlib.colors.to_hex(mark.get_edgecolor()) == colour.lower()
         assert ax.get_title() == failure.cause
+        left, right = ax.get_xlim()
+        bottom, top = ax.get_ylim()
+        assert right - left == bottom - top == min(max(SMALLEST_PART, 2 * side), 224) + 4
+        assert left < mark.get_x() < mark.get_x() + side < right
+        assert top < mark.get_y() < mark.get_y() + side < bottom
 
 
 def test_every_precision_recall_curve_has_its_average_precision_in_the_legend():

@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from torchvision.ops import batched_nms, box_iou
+from torchvision.ops import batched_nms, box_iou, nms
 
-from helpers.detection.nms import Candidates, InferenceConfig, soft_nms, suppress
+from helpers.detection.nms import Candidates, InferenceConfig, find_suppressors, soft_nms, suppress
 
 
 def draw_candidates() -> Candidates:
@@ -26,6 +26,17 @@ def test_hard_suppression_is_torchvisions_class_by_class():
         rows = batched_nms(boxes[image], scores[image], labels[image], 0.4)
         torch.testing.assert_close(kept.boxes, boxes[image, rows], rtol=0, atol=0)
         torch.testing.assert_close(kept.scores, scores[image, rows], rtol=0, atol=0)
+
+
+def test_each_removed_box_names_the_best_remaining_box_that_overlaps_it():
+    boxes, scores, _ = (column[0] for column in draw_candidates())
+    remaining = nms(boxes, scores, 0.4)
+    suppressors = find_suppressors(boxes, remaining, 0.4)
+    assert suppressors[remaining].tolist() == remaining.tolist()
+    overlaps = box_iou(boxes, boxes)
+    for row, suppressor in enumerate(suppressors.tolist()):
+        better = [number for number in remaining.tolist() if number == row or overlaps[row, number] > 0.4]
+        assert suppressor == (row if row in remaining else better[0])
 
 
 def test_soft_suppression_of_two_boxes_by_hand():

@@ -3,7 +3,12 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from helpers.detection.receptive_field_figures import plot_gridding, plot_path_weights, plot_receptive_field
+from helpers.detection.receptive_field_figures import (
+    plot_gridding,
+    plot_object_cells,
+    plot_path_weights,
+    plot_receptive_field,
+)
 
 
 def test_the_paths_of_a_cell_are_drawn_under_two_squares_around_its_middle():
@@ -31,6 +36,18 @@ def test_every_configuration_has_a_row_and_every_level_a_column_on_one_scale():
     assert all(np.ptp(ax.lines[0].get_xdata()) == 16 for ax in axes.flat)
     assert all(ax.texts[0].get_text() == "16 px" for ax in axes.flat)
     assert all(upper.get_xlim() == lower.get_xlim() for upper, lower in axes.T)
+
+
+def test_an_object_is_drawn_with_the_cells_of_a_level_and_the_field_of_its_middle_cell():
+    image = np.full((64, 64, 3), 255, np.uint8)
+    box = (16.0, 20.0, 32.0, 36.0)
+    ax = plot_object_cells(image, box, 8, (24, 24), 17, plt.figure().add_subplot(), colour="blue", title="level 1")
+    assert ax.get_title() == "level 1"
+    assert [len(lines.get_segments()) for lines in ax.collections] == [9, 9]
+    field, true_box = ax.patches[-2:]
+    assert (true_box.get_xy(), true_box.get_width()) == ((16, 20), 16)
+    assert (field.get_xy(), field.get_width()) == ((16, 16), 17)
+    assert (ax.get_xlim(), ax.get_ylim()) == ((-2, 52), (56, 0))
 
 
 def test_a_receptive_field_is_centred_on_its_pixel_in_theory_and_in_effect():

@@ -10,7 +10,12 @@ from helpers.detection.anchors import generate_anchors
 from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.detection.model import MultiScaleDetector
 from helpers.detection.recipes import TUNED
-from helpers.detection.scales import ScalePerformance, analyze_scale_performance, group_by_size
+from helpers.detection.scales import (
+    ScalePerformance,
+    analyze_scale_performance,
+    group_by_size,
+    tabulate_detecting_levels,
+)
 from helpers.detection.training import Detector
 
 
@@ -88,6 +93,18 @@ def test_the_level_of_the_highest_score_wins_and_none_below_the_threshold():
     scores = torch.tensor([[0.1, 0.9, 0.2], [0.2, 0.3, 0.1], [0.6, 0.8, 0.1]])
     performance = ScalePerformance(torch.ones(3), torch.zeros(3, dtype=torch.int64), scores, scores)
     assert performance.winners(0.5).tolist() == [2, 0, -1]
+
+
+def test_the_table_of_detecting_levels_by_hand():
+    winners = torch.tensor([0, 0, -1, 1, 2])
+    everything, nothing = torch.ones(5, dtype=torch.bool), torch.zeros(5, dtype=torch.bool)
+    table = tabulate_detecting_levels(winners, {"all": everything, "none": nothing, "first": winners == 0})
+    assert table["objects"].tolist() == [5, 0, 2]
+    assert table["level 0 (%)"].tolist() == [40, 0, 100]
+    assert table["level 1 (%)"].tolist() == [20, 0, 0]
+    assert table["level 2 (%)"].tolist() == [20, 0, 0]
+    assert table["no level (%)"].tolist() == [20, 0, 0]
+    assert table.index.tolist() == ["all", "none", "first"]
 
 
 def test_size_groups_by_hand():

@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from helpers import checkpoints, paths, training
-from helpers.detection.dataset import ShapeDetectionDataset
-from helpers.detection.matching import match_anchors_to_targets
+from helpers.detection.anchors import flatten_predictions
+from helpers.detection.dataset import ShapeDetectionDataset, prepare_images
+from helpers.detection.inference import detect, predict
+from helpers.detection.matching import list_positives, match_anchors_to_targets
 from helpers.detection.metrics import evaluate_detections
 from helpers.detection.nms import InferenceConfig
-from helpers.detection.recipes import SELECTION_SEED, TUNED
+from helpers.detection.recipes import SELECTION_SEED, TUNED, VALIDATION
 from helpers.detection.scenes import SceneConfig
 from helpers.detection.training import TRAINED_IN, Task, lesson_model, train
 from helpers.runtime import Run
@@ -97,6 +99,38 @@ def test_suppression_can_change_without_training(tmp_path):
     loaded = train_on_scenes(strict, tmp_path)
     assert loaded.history == trained.history
     assert loaded.recipe.inference.nms_threshold == 0.3
+
+
+def test_validation_reports_the_losses_and_the_precision_of_the_selection_set(tmp_path):
+    scenes = ShapeDetectionDataset.draw(60, seed=6)  # two forward passes of unequal size
+    detector = train(ONE_EPOCH, tmp_path, train_set=SCENES, selection_set=scenes, device=CPU)
+    (row,) = detector.history
+    hidden = scenes.hide(ONE_EPOCH.minimum_visibility)
+    task = Task(ONE_EPOCH, SCENES, scenes, CPU)
+    matches = match_anchors_to_targets(
+        task.anchors, hidden.boxes, hidden.labels, *ONE_EPOCH.match_thresholds, hidden.ignored
+    )
+    total = 0.0
+    for rows in (slice(0, 50), slice(50, 60)):
+        with torch.no_grad():
+            maps = predict(detector.model, prepare_images(scenes.images[rows]))
+        losses = task.criterion(
+            flatten_predictions(maps, 3),
+            task.anchors,
+            matches.index[rows],
+            list_positives(matches.index[rows]),
+            scenes.boxes[rows],
+            scenes.labels[rows],
+        )
+        total += losses["loss"].item() * len(scenes.images[rows])
+    assert row["validation_loss"] == pytest.approx(total / 60, rel=1e-5)
+    names = ("objectness", "class", "box")
+    terms = [row[f"validation_{name}"] for name in names]
+    assert row["validation_loss"] == pytest.approx(terms[0] + terms[1] + 2 * terms[2], rel=1e-5)
+    assert (
+        row["ap50"]
+        == evaluate_detections(scenes, detect(detector.model, task.anchors, scenes.images, VALIDATION))["ap50"]
+    )
 
 
 def test_two_scenes_are_memorised_in_sixty_steps(tmp_path):

@@ -6,10 +6,14 @@ import pytest
 
 from helpers.digits.box_figures import (
     LOSS_STYLES,
+    PULL_SCALE,
+    draw_loss_stages,
     plot_bars,
     plot_descents,
     plot_overlaps,
     plot_pair,
+    plot_paired_differences,
+    plot_pulls,
     plot_scenarios,
     update_bars,
     update_pair,
@@ -75,3 +79,30 @@ def test_bars_have_their_values_as_texts_and_are_cut_at_the_limit():
     update_bars(np.array([0.1, 7.0]), ax)
     assert [bar.get_width() for bar in ax.patches] == pytest.approx([0.1, 0.8])
     assert [text.get_text() for text in ax.texts] == ["0.100", "7.000"]
+
+
+def test_pulls_have_a_panel_per_loss_with_arrows_inside_and_a_note_where_there_is_no_gradient():
+    gradients = {"iou": np.zeros(4), "giou": np.array([0.4, 0, -0.1, 0])}
+    figure = plot_pulls(TRUE, MOVED, gradients)
+    assert [ax.get_title() for ax in figure.axes] == ["IoU: no gradient", "GIoU"]
+    (arrows,) = figure.axes[1].collections
+    assert arrows.U.tolist() == pytest.approx([-0.4 * PULL_SCALE, 0, 0.1 * PULL_SCALE, 0])
+    for ax in figure.axes:
+        assert ax.get_xlim()[1] > MOVED[2] + 0.1 * PULL_SCALE
+
+
+def test_paired_differences_have_dots_a_mean_with_its_interval_and_a_line_at_the_reference():
+    ax = plot_paired_differences({"IoU": [0.1, 0.3], "GIoU": [-0.2]}, {"IoU": 0.4, "GIoU": float("nan")})
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["IoU", "GIoU"]
+    lines = {line.get_label(): line for line in ax.lines}
+    assert lines["one seed"].get_xdata().tolist() == [0.1, 0.3]
+    assert ax.lines[0].get_xdata()[0] == 0
+    interval = ax.containers[0].lines[2][0].get_segments()[0]
+    assert interval[:, 0].tolist() == pytest.approx([-0.2, 0.6])
+
+
+def test_the_diagram_names_both_losses_and_fits_its_axes():
+    ax = draw_loss_stages()
+    texts = {text.get_text().split("\n")[0] for text in ax.texts}
+    assert {"box loss of the RPN:", "box loss of the RoI head:", "proposals"} <= texts
+    assert ax.get_xlim()[0] < 0 < 9.2 < ax.get_xlim()[1]

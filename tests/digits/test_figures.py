@@ -7,7 +7,10 @@ from matplotlib.colors import to_hex
 
 from helpers.average_precision import TWELVE
 from helpers.digits.figures import (
+    AVERAGE_PRECISIONS,
+    AVERAGE_RECALLS,
     plot_anchors,
+    plot_augmentations,
     plot_confusions,
     plot_coverage,
     plot_curves,
@@ -16,6 +19,7 @@ from helpers.digits.figures import (
     plot_layouts,
     plot_number,
     plot_reading,
+    plot_readings,
     plot_recall_by_share,
     plot_training,
     update_anchors,
@@ -81,7 +85,8 @@ def test_every_quantity_has_a_panel_with_a_curve_per_set_references_and_readable
         assert 1 <= len(ax.get_xticks()) <= 12
         labels = [label.get_text() for label in ax.get_xticklabels()]
         assert labels == [f"{tick:g}" for tick in ax.get_xticks()]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["drawn", "real"]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["drawn", "real", "5, 50 and 95 % of SVHN's train split"]
 
 
 def test_every_curve_has_the_sum_1_for_any_size_of_its_set():
@@ -119,11 +124,37 @@ def test_training_has_four_losses_and_cocos_metrics_except_those_without_true_bo
     history = [{"epoch": epoch} | dict.fromkeys((*losses, *TWELVE), 0.1 * epoch) for epoch in (1, 2)]
     figure = plot_training(history)
     assert [len(ax.lines) for ax in figure.axes] == [4, 6, 6]
+    assert [*AVERAGE_PRECISIONS, *AVERAGE_RECALLS] == list(TWELVE)
     labels = [line.get_label() for ax in figure.axes[1:] for line in ax.lines]
-    assert labels == [name.replace("_", " ") for name in TWELVE]
+    assert labels == [*AVERAGE_PRECISIONS.values(), *AVERAGE_RECALLS.values()]
     for row in history:
         row["ap_large"] = row["ar_large"] = -1.0  # no digit is large
-    assert [len(ax.lines) for ax in plot_training(history).axes] == [4, 5, 5]
+        row |= {f"valid_{name}": 0.2 for name in losses}
+    losses_panel, *metrics = plot_training(history).axes
+    assert [len(ax.lines) for ax in metrics] == [5, 5]
+    assert [line.get_label() for line in losses_panel.lines][:2] == ["objectness, train", "objectness, valid"]
+    assert losses_panel.lines[1].get_ydata().tolist() == [0.2, 0.2]
+
+
+def test_augmentations_have_a_panel_each_with_the_boxes_of_that_image():
+    image, boxes, _ = build_item()
+    figure = plot_augmentations({"original": (image, boxes), "zoomed out": (build_item(180)[0], boxes / 2)}, columns=3)
+    first, second, empty = figure.axes
+    assert (first.get_title(), second.get_title()) == ("original\n90 × 40 px", "zoomed out\n180 × 40 px")
+    assert [patch.get_xy() for patch in second.patches] == [(5, 2.5), (11, 3)]
+    assert not empty.images
+
+
+def test_readings_have_a_panel_each_and_one_legend():
+    image, boxes, digits = build_item()
+    figure = plot_readings({"07 → 0": (image, boxes, boxes[:1], digits[:1]), "07 → 07": (image, boxes, boxes, digits)})
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["07 → 0", "07 → 07"]
+    assert [len(ax.texts) for ax in figure.axes[:2]] == [1, 2]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["annotated box", "detection, with its digit"]
+    (x1, x2), (y2, y1) = figure.axes[0].get_xlim(), figure.axes[0].get_ylim()
+    assert (x2 - x1) / (y2 - y1) == pytest.approx(2)
+    assert x1 <= 10 < 31 <= x2 <= 90
+    assert 0 <= y1 <= 5 < 36 <= y2 <= 40
 
 
 def test_a_reading_has_truth_and_detections_in_their_colours_with_their_digits():
@@ -162,14 +193,16 @@ def test_confusions_have_counts_as_texts_and_shares_of_the_true_digit_as_colours
     shares = ax.images[0].get_array()
     assert (shares[1, 1], shares[1, 7], shares[0, 0]) == (0.75, 0.25, 0)
     assert ax.get_xticklabels()[-1].get_text() == "missed"
-    assert ax.get_yticklabels()[-1].get_text() == "nothing"
+    assert ax.get_yticklabels()[-1].get_text() == "no digit"
 
 
 def test_errors_are_stacked_per_hundred_digits_without_extra_detections():
     true_digits = np.array([3, 3, 3, 3, 10])
-    ax = plot_errors(true_digits, ["right", "missed", "loose", "missed", "extra"], plt.figure().add_subplot())
+    ax = plot_errors(
+        true_digits, ["right", "missed", "localisation error", "missed", "extra"], plt.figure().add_subplot()
+    )
     heights = {container.get_label(): container[3].get_height() for container in ax.containers}
-    assert heights == {"wrong class": 0, "loose": 25, "missed": 50}
+    assert heights == {"wrong class": 0, "localisation error": 25, "missed": 50}
     assert ax.containers[2][3].get_y() == 25
     assert sum(bar.get_height() for container in ax.containers for bar in container) == 75
 

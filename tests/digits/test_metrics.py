@@ -24,6 +24,7 @@ from helpers.digits.metrics import (
     find_correct,
     find_errors,
     measure_accuracy,
+    measure_correct_iou,
     true_numbers,
 )
 from tests.digits.support import LEFT, RIGHT, build_detections, build_file
@@ -88,7 +89,7 @@ def test_every_kind_of_error_by_hand():
     assert find_kinds(objects, (LEFT, 0.95, 1), right) == ["right", "right"]
     assert find_kinds(objects, right) == ["right", "missed"]
     assert find_kinds(objects, (LEFT, 0.95, 4), right) == ["wrong class", "right"]
-    assert find_kinds(objects, right, (HALF_OFF, 0.8, 1)) == ["right", "loose"]
+    assert find_kinds(objects, right, (HALF_OFF, 0.8, 1)) == ["right", "localisation error"]
     assert find_kinds(objects, right, (LEFT, 0.8, 1), (LEFT, 0.7, 4)) == ["right", "right", "extra"]
     assert find_kinds(objects, right, (LEFT, 0.8, 1), (HALF_OFF, 0.7, 1)) == ["right", "right", "extra"]
     assert find_kinds(objects, right, (LEFT, 0.8, 1), ((70.0, 0.0, 90.0, 30.0), 0.7, 1)) == ["right", "right", "extra"]
@@ -120,7 +121,7 @@ def test_every_object_and_every_detection_is_in_one_finding(seed):
     file, detections = draw_random_case(seed)
     findings = find_errors(file, detections, score_threshold=0.3)
     counts = count_kinds(findings)
-    matched = counts["right"] + counts["wrong class"] + counts["loose"]
+    matched = counts["right"] + counts["wrong class"] + counts["localisation error"]
     assert matched + counts["missed"] == len(file.boxes)
     assert matched + counts["extra"] == sum(int((image.scores >= 0.3).sum()) for image in detections)
     assert sorted(findings.objects[findings.objects >= 0].tolist()) == list(range(len(file.boxes)))
@@ -138,8 +139,8 @@ def test_a_confusion_matrix_counts_objects_by_row_and_detections_by_column(seed)
     assert matrix[:, :NOTHING].sum(0).tolist() == np.bincount(labels - 1, minlength=10).tolist()
     counts = count_kinds(findings)
     assert np.trace(matrix[:NOTHING, :NOTHING]) == counts["right"]
-    assert matrix[:NOTHING, NOTHING].sum() == counts["missed"] + counts["loose"]
-    assert matrix[NOTHING, :NOTHING].sum() == counts["extra"] + counts["loose"]
+    assert matrix[:NOTHING, NOTHING].sum() == counts["missed"] + counts["localisation error"]
+    assert matrix[NOTHING, :NOTHING].sum() == counts["extra"] + counts["localisation error"]
 
 
 def test_a_confusion_by_hand():
@@ -176,3 +177,13 @@ def test_an_object_is_correct_if_a_detection_above_the_threshold_has_its_class()
     detections = [build_detections((RIGHT, 0.9, 4), (LEFT, 0.8, 8)), build_detections((LEFT, 0.4, 5))]
     assert find_correct(file, detections).tolist() == [False, True, False]
     assert find_correct(file, detections, score_threshold=0.3).tolist() == [False, True, True]
+
+
+def test_the_mean_iou_is_that_of_correct_detections_only():
+    x1, y1, x2, y2 = LEFT
+    narrow = (x1, y1, x1 + 0.6 * (x2 - x1), y2)  # IoU 0.6
+    file = build_truth([(LEFT, 3), (RIGHT, 4)], [(LEFT, 5)])
+    detections = [build_detections((narrow, 0.9, 3), (RIGHT, 0.8, 8)), build_detections((LEFT, 0.7, 5))]
+    assert measure_correct_iou(file, detections) == pytest.approx((0.6 + 1) / 2)
+    assert measure_correct_iou(file, detections, score_threshold=0.8) == pytest.approx(0.6)
+    assert measure_correct_iou(file, detections, score_threshold=0.95) == 0

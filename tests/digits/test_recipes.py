@@ -8,7 +8,7 @@ from helpers import training
 from helpers.digits.anchors import ANCHOR_SETS
 from helpers.digits.loss import REPORT_SCHEDULE, BoxLossConfig
 from helpers.digits.model import ModelConfig
-from helpers.digits.recipes import QUICK, REPORT, vary_anchors, vary_box_losses
+from helpers.digits.recipes import QUICK, REPORT, describe_recipe, vary_anchors, vary_box_losses
 from tests.digits.support import changed_fields
 
 
@@ -43,3 +43,13 @@ def test_variants_of_box_losses_differ_in_the_box_loss_only():
     assert all(changed_fields(QUICK, variant) <= {"box_loss"} for variant in variants.values())
     assert variants["DIoU"].box_loss == BoxLossConfig("diou", REPORT_SCHEDULE, gain=2.0)
     assert changed_fields(variants["CIoU"].box_loss, variants["constant CIoU"].box_loss) == {"constant"}
+
+
+def test_a_described_recipe_has_the_same_rows_for_every_recipe_in_texts_that_a_table_shows_completely():
+    report, quick = describe_recipe(REPORT), describe_recipe(QUICK)
+    assert list(report) == list(quick)
+    assert max(len(text) for text in (*report.values(), *quick.values())) <= 50  # the default of pandas
+    assert report["anchor sizes, √area (px of the input)"] == "4, 8, 12, 24, 48"
+    assert quick["anchor sizes, √area (px of the input)"] == "5.12, 10.24, 15.36, 20.48, 30.72"
+    assert (report["zooming out"], quick["zooming out"]) == ("not used", "probability 0.5, canvas × 1 to 2")
+    assert report["largest share of positives in the sample"] == "0.25"

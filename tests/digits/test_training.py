@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -81,10 +82,37 @@ def measure_box_gradient(recipe: Recipe, dataset: DigitDataset, epoch: int) -> t
     return network.roi_heads.box_predictor.bbox_pred.weight.grad
 
 
-def test_validation_returns_cocos_twelve_numbers(train_set):
+LOSSES = ("loss", "objectness", "proposal", "class", "box")
+
+
+def test_validation_returns_cocos_twelve_numbers_and_the_losses(train_set):
     task, network = build_task(TINY, train_set)
-    assert tuple(task.validate(network.eval())) == TWELVE
+    assert tuple(task.validate(network.eval())) == (*TWELVE, *(f"valid_{name}" for name in LOSSES))
     assert task.monitor in TWELVE
+
+
+def test_losses_on_the_selection_set_change_neither_the_network_nor_the_generator(train_set):
+    task, network = build_task(TINY, train_set)
+    network.eval()
+    weights = {name: value.clone() for name, value in network.state_dict().items()}
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    losses = task.measure_losses(network)
+    assert torch.equal(torch.rand(1), expected)
+    assert task.measure_losses(network) == losses
+    assert all(torch.equal(weights[name], value) for name, value in network.state_dict().items())
+    assert not any(part.training for part in network.modules())
+    assert losses["loss"] == pytest.approx(sum(losses[name] for name in LOSSES[1:]))
+
+
+def test_the_loss_on_a_set_is_the_mean_over_its_images(train_set):
+    task, network = build_task(TINY, train_set)
+    with torch.no_grad():
+        network.roi_heads.box_predictor.bbox_pred.weight.zero_()
+        network.roi_heads.box_predictor.cls_score.weight.zero_()
+        network.roi_heads.box_predictor.cls_score.bias.zero_()
+    assert task.measure_losses(network.eval())["class"] == pytest.approx(math.log(11))
 
 
 def test_an_interrupted_training_resumes_to_the_same_weights_even_if_a_worker_decodes(

@@ -14,8 +14,11 @@ from helpers.keypoints.ablations import (
     ablation_study,
     arrange,
     average,
+    compare_errors,
     make_perfect_outputs,
     measure,
+    measure_images,
+    predict_points,
     read_table,
     select_rows,
     write_table,
@@ -94,6 +97,37 @@ def test_the_pck_of_head_and_feet_does_not_depend_on_the_hands():
     moved[:, HANDS] += 50.0
     moved[:2, 0] += 50.0  # two of the four heads
     assert measure(moved, FIGURES.points)["pck_head_feet@0.05"] == pytest.approx(10 / 12)
+
+
+def test_the_points_of_a_study_give_the_columns_of_its_table_without_training(tmp_path, monkeypatch):
+    rows = study(VARIANTS, tmp_path, num_seeds=2)
+    log = checkpoints.read_log(tmp_path / "32_cells_sigma_1_seed1" / checkpoints.LOG)
+    points = predict_points(VARIANTS, 2, FIGURES, FIGURES, FIGURES, tmp_path, CPU)
+    assert checkpoints.read_log(tmp_path / "32_cells_sigma_1_seed1" / checkpoints.LOG) == log  # loaded
+    assert set(points) == {(name, decoder) for name in VARIANTS for decoder in DECODERS}
+    for (name, decoder), predicted in points.items():
+        assert predicted.shape == (2, 4, 5, 2)
+        run_rows = select_rows(rows, variant=name, decoder=decoder)
+        for threshold, column in ((None, "error_head_feet"), (0.1, "pck_head_feet@0.1")):
+            values = measure_images(predicted, FIGURES.points, threshold)
+            assert values.shape == (4,)
+            assert values.mean() == pytest.approx(average(run_rows, column))
+
+
+def test_an_image_is_measured_by_its_head_and_feet_over_all_seeds():
+    seeds = FIGURES.points.repeat(2, 1, 1, 1)
+    seeds[:, :, HANDS] += 50.0
+    seeds[0, 1, 0, 0] += 6.0  # one of two seeds, one of three points, 6 px
+    np.testing.assert_allclose(measure_images(seeds, FIGURES.points), [0, 1, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(measure_images(seeds, FIGURES.points, 0.01), [1, 5 / 6, 1, 1])
+
+
+def test_errors_are_compared_by_their_ratio_over_the_same_images():
+    errors = np.array([1.0, 2.0, 4.0])
+    ratio = compare_errors(errors, 2 * errors)
+    assert (ratio.value, ratio.low, ratio.high) == (0.5, 0.5, 0.5)
+    ratio = compare_errors(errors, errors[::-1])
+    assert ratio.low < ratio.value == 1 < ratio.high
 
 
 def test_the_error_of_empty_maps_is_the_integral_of_the_squared_gaussian(folder):

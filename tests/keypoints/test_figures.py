@@ -5,11 +5,11 @@ import random
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 
 from helpers.keypoints.figures import (
-    plot_ablation,
+    draw_networks,
     plot_codec,
-    plot_decoder_comparison,
     plot_decoding_errors,
     plot_examples,
     plot_exchange,
@@ -27,6 +27,7 @@ from helpers.keypoints.figures import (
     update_row_curves,
 )
 from helpers.keypoints.metrics import THRESHOLDS, Failure
+from helpers.keypoints.model import HeatmapNet, RegressionNet
 from helpers.keypoints.scenes import FigureConfig, draw_scene, paint_figure
 
 
@@ -85,6 +86,18 @@ def test_the_title_of_exchanged_hands_has_the_number_of_differing_pixels(scenes,
     assert axes[0].get_legend_handles_labels()[1] == ["head", "left hand", "right hand"]
 
 
+def test_the_diagram_of_the_networks_has_the_shapes_that_they_compute():
+    images, shapes = torch.zeros(1, 1, 128, 128), []
+    network = HeatmapNet().eval()
+    for layer in (*network.backbone.blocks, *network.stages):
+        layer.register_forward_hook(lambda _layer, _inputs, output: shapes.append(output.shape[1:]))
+    shapes += [images.shape[1:], network(images).shape[1:], RegressionNet().eval()(images).shape[1:]]
+    texts = [text.get_text() for text in draw_networks().texts]
+    for shape in shapes:
+        size = " × ".join(map(str, shape))
+        assert any(text.endswith(f"\n{size}") for text in texts), f"no block has the shape {size}"
+
+
 def test_every_pck_curve_is_drawn_with_its_values_and_its_name():
     thresholds = np.linspace(0, 0.2, 5)
     curves = {"random": thresholds + 0.8, "perfect": np.ones(5)}
@@ -123,36 +136,6 @@ def test_bars_are_grouped_by_point_and_labelled_with_their_value():
     assert [text.get_text() for text in ax.texts] == ["0.25"] * 5 + ["1.00", "0.50", "0.50", "1.00", "1.00"]
 
 
-def test_a_comparison_of_decoders_has_a_panel_per_resolution_with_measured_and_predicted_lines():
-    measured = {16: {"argmax": np.array([0.1, 0.4])}, 64: {"argmax": np.array([0.5, 0.9])}}
-    predicted = {16: {"argmax": np.array([0.2, 0.5])}, 64: {"argmax": np.array([0.6, 1.0])}}
-    axes = plot_decoder_comparison((0.01, 0.05), measured, predicted).axes
-    assert [ax.get_title() for ax in axes] == ["16 × 16 map", "64 × 64 map"]
-    for ax, size in zip(axes, (16, 64), strict=True):
-        for line, values in zip(ax.lines, (measured, predicted), strict=False):
-            np.testing.assert_array_equal(line.get_ydata(), values[size]["argmax"])
-        assert ax.lines[0].get_color() == ax.lines[1].get_color()
-        assert (ax.get_xscale(), ax.get_xticks().tolist()) == ("log", [0.01, 0.05])
-
-
-def test_a_table_of_ablations_has_mean_and_spread_in_each_cell_and_a_frame_around_the_best():
-    values = np.array([[[0.5, 0.6], [0.7, 0.8]], [[0.5, 0.7], [0.7, 1.0]]])
-    ax = plot_ablation(values, (32, 64), (1, 2.5))
-    assert [text.get_text() for text in ax.texts] == [
-        "0.500\n±0.000",
-        "0.650\n±0.050",
-        "0.700\n±0.000",
-        "0.900\n±0.100",
-    ]
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["σ 1", "σ 2.5"]
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["32 × 32", "64 × 64"]
-    assert ax.patches[0].get_xy() == (0.5, 0.5)
-
-
-def test_a_table_of_one_seed_has_no_spread():
-    assert plot_ablation(np.full((1, 1, 1), 0.25), (32,), (1,)).texts[0].get_text() == "0.250"
-
-
 def test_every_predicted_point_is_joined_to_the_true_point_of_its_name(images, points):
     predicted = points[0, [0, 2, 1, 3, 4]]
     ax = plot_prediction(images[0], points[0], predicted)
@@ -173,7 +156,10 @@ def test_predictions_have_a_row_per_method_and_a_column_per_figure(images, point
 def test_a_failure_has_a_panel_per_method_with_the_cause_and_the_radius_of_correct_points(images, points):
     failures = [Failure(3, 1, "hands exchanged", None), Failure(0, 4, "near miss", "lost")]
     axes = plot_failures(images, points, points + 1, points + 2, failures, np.arange(6.0)).axes
-    assert [ax.get_title() for ax in axes[:2]] == ["heatmap only\nfigure 3, left hand", "both\nfigure 0, right foot"]
+    assert [ax.get_title() for ax in axes[:2]] == [
+        "only the heatmap fails\nfigure 3, left hand",
+        "both fail\nfigure 0, right foot",
+    ]
     assert [ax.texts[0].get_text() for ax in axes] == ["hands exchanged", "near miss", "correct", "lost"]
     discs = [(tuple(ax.patches[-1].get_center()), ax.patches[-1].get_radius()) for ax in axes]
     assert discs == [(tuple(points[3, 1]), 3.0), (tuple(points[0, 4]), 0.0)] * 2

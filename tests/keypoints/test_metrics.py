@@ -10,6 +10,8 @@ from helpers.keypoints.metrics import (
     Failure,
     analyze_failure_cases,
     best_expected_pck,
+    choose_examples,
+    compute_correctness,
     compute_errors,
     compute_pck,
     compute_pck_per_point,
@@ -17,6 +19,7 @@ from helpers.keypoints.metrics import (
     exchange_hands,
     hands_midpoint_pck,
     mean_error,
+    measure_hand_distances,
     measure_sizes,
     random_assignment_pck,
 )
@@ -222,3 +225,34 @@ def test_the_failures_are_exactly_the_points_that_are_wrong_for_pck(val_points):
         num_failed = sum(failure.kind in kinds for failure in failures)
         pck = compute_pck(predicted, val_points, [0.1], "torso").item()
         assert num_failed == round((1 - pck) * val_points[..., 0].numel())
+
+
+def test_the_share_of_correct_points_is_the_pck(val_points):
+    predicted = exchange_hands(val_points) + 2
+    for invariant in (False, True):
+        correct = compute_correctness(predicted, val_points, 0.05, permutation_invariant=invariant)
+        pck = compute_pck(predicted, val_points, (0.05,), permutation_invariant=invariant)
+        assert correct.double().mean().item() == pytest.approx(pck.item())
+
+
+def test_hand_distances_do_not_depend_on_the_names_of_the_hands(true):
+    predicted = true.clone()
+    predicted[0, LEFT_HAND] += torch.tensor([0.0, 6.0])
+    predicted[1, [LEFT_HAND, RIGHT_HAND]] = true[1, [LEFT_HAND, RIGHT_HAND]].mean(0)
+    for points in (predicted, exchange_hands(predicted)):
+        apart, middle = measure_hand_distances(points, true)
+        np.testing.assert_allclose(apart, [(20**2 + 6**2) ** 0.5, 0])
+        np.testing.assert_allclose(middle, [3, 0])
+
+
+def test_examples_of_failures_have_one_cause_each_and_prefer_heads_and_feet():
+    failures = [
+        Failure(0, LEFT_HAND, "near miss", None),
+        Failure(1, HEAD, None, "near miss"),
+        Failure(2, LEFT_HAND, None, "hands coincide"),
+        Failure(3, RIGHT_HAND, "hands coincide", "lost"),
+        Failure(3, LEFT_FOOT, None, "lost"),
+        Failure(4, LEFT_HAND, "lost", None),
+    ]
+    assert choose_examples(failures) == [failures[3], failures[1], failures[5]]
+    assert choose_examples([]) == []

@@ -50,7 +50,7 @@ def test_each_ablation_step_changes_one_thing():
     base = STEPS[names[2]]
     assert find_changed_fields(base, STEPS["pooled, CoordConv"]) == {"coordinates"}
     assert find_changed_fields(base, STEPS["flattened"]) == {"head"}
-    for name in ("flattened, L1", "flattened, RLE"):
+    for name in ("flattened, L1", "flattened, Laplace NLL"):
         assert find_changed_fields(STEPS["flattened"], STEPS[name]) == {"loss"}
     # A representation is head, codec and loss together, and for maps of values also the empty start.
     for name in ("SimCC", "integral", "heatmap", "DSNT"):

@@ -19,6 +19,7 @@ from helpers.keypoints.training import (
     Task,
     build_network,
     compute_outputs,
+    count_updates,
     lesson_model,
     make_stage_writer,
     read_stages,
@@ -216,3 +217,9 @@ def test_stages_are_readable_after_a_run_that_was_loaded(tmp_path):
     trained.model.load_state_dict(last["model"])
     torch.testing.assert_close(stages[2], compute_outputs(trained.model, FIGURES.images[:3]))
     assert not torch.equal(stages[1], stages[2])
+
+
+def test_the_updates_of_a_training_are_its_batches():
+    num_batches = sum(len(make_batches(ONE_EPOCH, epoch)) for epoch in (1, 2, 3))  # batches of 5
+    recipe = replace(TINY, training=replace(TINY.training, batch_size=5))
+    assert count_updates(recipe, len(FIGURES)) == num_batches == 9
