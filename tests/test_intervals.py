@@ -54,3 +54,7 @@ def test_different_images_have_no_paired_difference():
 def test_no_image_has_no_interval():
     with pytest.raises(ValueError, match="at least one image"):
         intervals.bootstrap_mean([])
+
+
+def test_a_number_that_rounds_to_zero_has_no_sign():
+    assert str(intervals.Interval(-0.0001, -0.0004, 0.0002)) == "0.000 (0.000 to 0.000)"

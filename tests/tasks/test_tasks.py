@@ -66,7 +66,6 @@ def test_inputs_have_the_names_of_the_signature():
         ("general.call", 0, 3, ["boxes", "others", "input 3"]),
         ("general.call_swapped", 0, 2, ["first", "second"]),
         ("general.compute_gradient", 0, 2, ["variable", "others"]),
-        ("general.describe_result", 0, 2, ["boxes", "others"]),
         ("boxes.encode_then_decode", 1, 2, ["boxes", "anchors"]),
     ],
 )

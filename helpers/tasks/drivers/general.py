@@ -19,13 +19,6 @@ def call_swapped(function: Callable[..., Any], first: Any, second: Any) -> Any:
     return function(second, first)
 
 
-def describe_result(function: Callable[..., Any], *inputs: Any, **keywords: Any) -> dict[str, Any]:
-    """Return the type of the result, and of a tensor its shape."""
-    result = function(*inputs, **keywords)
-    kind = "tensor" if isinstance(result, Tensor) else type(result).__name__
-    return {"type": kind, "shape": list(result.shape) if isinstance(result, Tensor) else []}
-
-
 def compute_gradient(function: Callable[..., Any], variable: Tensor, *inputs: Any) -> Tensor:
     """Return the gradient of the sum of the function's results by its first argument."""
     variable = variable.clone().requires_grad_()

@@ -10,11 +10,6 @@ def test_a_call_passes_inputs_and_keywords():
     assert general.call_swapped(lambda a, b: a - b, 3, 1) == -2
 
 
-def test_a_result_is_described_by_type_and_shape():
-    assert general.describe_result(torch.zeros, 2, 3) == {"type": "tensor", "shape": [2, 3]}
-    assert general.describe_result(list, "ab") == {"type": "list", "shape": []}
-
-
 def test_the_gradient_is_that_of_the_sum():
     gradient = general.compute_gradient(lambda x, y: x * x * y, torch.tensor([1.0, 2]), 3)
     assert gradient.tolist() == [6, 12]
