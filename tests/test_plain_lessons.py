@@ -30,7 +30,7 @@ def find_cells(stem: str, kind: str) -> list[tuple[int, NotebookNode]]:
 
 
 def is_statement(cell: NotebookNode) -> bool:
-    """Return whether a text cell states a task or an exercise, is the place of a written answer, or lists references."""
+    """Return whether a text cell states a task or exercise, is the place of a written answer, or lists references."""
     return "nbgrader" in cell.metadata or bool(re.match(r"### Task \d|\*\*\d · |## References", cell.source))
 
 

@@ -3,6 +3,8 @@
 import json
 import platform
 import random
+import subprocess
+import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -105,6 +107,31 @@ def test_an_explorer_is_rendered_in_a_run_of_the_command_and_nowhere_else(profil
     run.save_explorer(explorer, "level")
     text = (run.folder / "explorers" / "03_level.html").read_text(encoding="utf-8")
     assert len(read_fragment(text).controls[0].values) == num_values
+
+
+KEEPING = """
+import resource, torch
+from helpers import runtime
+print(runtime.reuse_memory())
+for _ in range(4):
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(1 << 24)  # 64 MiB, freed at once
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="memory is kept by glibc only")
+def test_a_large_tensor_takes_the_kept_memory_of_the_one_before():
+    lines = subprocess.run([sys.executable, "-c", KEEPING], capture_output=True, text=True, check=True).stdout.split()
+    assert lines[0] == "True"
+    first, *_, last = map(int, lines[1:])
+    assert first > 10_000, "the system gives the first 64 MiB in pages of 4 kB"
+    assert last < 100
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert runtime.reuse_memory() is False
 
 
 def test_the_cpu_is_described_without_naming_the_machine():

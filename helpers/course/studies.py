@@ -250,6 +250,7 @@ def run_study(name: str, num_seeds: int | None = None) -> Path:
     """
     study, path = STUDIES[name], paths.RESULTS / f"{name}.json"
     device = runtime.choose_device()
+    runtime.reuse_memory()
     variants = study.variants()
     with files.hold_lock(FOLDER / f"{name}.lock", f"another process runs study {name}: waiting for it"):
         measure = study.prepare(device)
