@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 
 from nbformat import NotebookNode
+from PIL import Image
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+COLOURS = 256  # of a saved figure: a third of the bytes of millions of colours, and no difference that an eye sees
 _TQDM_CLOCK = re.compile(r"\[\d\d:\d\d[<,]")
 
 
@@ -15,7 +19,7 @@ def clean(notebook: NotebookNode) -> NotebookNode:
 
     Progress bars of measurement cells are removed: without the state of its widget a bar shows 0 %. nbval does not
     compare these cells. An explorer is saved as its picture: without the state of its widget, JupyterLab shows an error
-    in its place, and no picture.
+    in its place, and no picture. Figures are saved with few colours; `figures/` holds them with all.
     """
     from nbstripout import strip_output
 
@@ -33,6 +37,17 @@ def clean(notebook: NotebookNode) -> NotebookNode:
             ]
             cell.outputs = [output for output, bar in zip(cell.outputs, is_bar, strict=True) if not bar]
         for output in cell.get("outputs", []):
-            if {WIDGET, "image/png"} <= set(output.get("data", {})):
-                del output["data"][WIDGET]
+            if "image/png" in output.get("data", {}):
+                output["data"].pop(WIDGET, None)
+                output["data"]["image/png"] = _reduce_colours(output["data"]["image/png"])
     return notebook
+
+
+def _reduce_colours(picture: str) -> str:
+    """Return a PNG picture, in base64 as notebooks hold it, with at most `COLOURS` colours; never a larger one."""
+    image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGBA")
+    on_white = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    buffer = io.BytesIO()
+    on_white.quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    reduced = base64.b64encode(buffer.getvalue()).decode()
+    return min(picture, reduced, key=len)

@@ -1,7 +1,12 @@
 """Publishing: cleaned notebooks, and runs that must not be published."""
 
+import base64
+import io
+
+import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from PIL import Image
 
 from helpers import paths
 from helpers.course import cleaning, cli, lessons, publishing
@@ -51,11 +56,41 @@ def test_an_explorer_that_is_too_large_is_not_published(tmp_path, folder):
     assert not (tmp_path / "07_tiny.ipynb").exists()
 
 
+def encode_png(pixels):
+    """Return an image as a notebook holds it: PNG in base64."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def test_a_saved_figure_has_few_colours_and_looks_the_same(folder):
+    pixels = np.random.default_rng(0).integers(100, 164, (200, 300, 3), dtype=np.uint8)
+    pixels[:, :150] = 255
+    output = new_output("display_data", data={"image/png": encode_png(pixels)})
+    (cell,) = cleaning.clean(read_notebook(make_finished_run(folder, output))).cells
+    picture = cell.outputs[0].data["image/png"]
+    assert len(picture) < 0.5 * len(encode_png(pixels))
+    saved = Image.open(io.BytesIO(base64.b64decode(picture)))
+    assert saved.size == (300, 200)
+    assert len(saved.getcolors()) <= 256
+    difference = np.abs(np.asarray(saved.convert("RGB"), dtype=int) - pixels)
+    assert difference[:, :150].max() <= 1
+    assert difference[:, 150:].mean() < 8
+
+
+def test_a_figure_that_is_small_already_is_left_as_it_is(folder):
+    picture = encode_png(np.zeros((4, 4, 3), dtype=np.uint8))
+    output = new_output("display_data", data={"image/png": picture})
+    (cell,) = cleaning.clean(read_notebook(make_finished_run(folder, output))).cells
+    assert len(cell.outputs[0].data["image/png"]) <= len(picture)
+
+
 def test_a_saved_explorer_is_its_picture_because_no_widget_is_behind_it(folder):
-    data = {"application/vnd.jupyter.widget-view+json": {"model_id": "a"}, "image/png": "AAAA", "text/plain": "a"}
+    picture = encode_png(np.zeros((1, 1, 3), dtype=np.uint8))
+    data = {"application/vnd.jupyter.widget-view+json": {"model_id": "a"}, "image/png": picture, "text/plain": "a"}
     explorer = new_output("execute_result", data=data, metadata={"explorer": "codec"}, execution_count=1)
     (cell,) = cleaning.clean(read_notebook(make_finished_run(folder, explorer))).cells
-    assert cell.outputs[0].data == {"image/png": "AAAA", "text/plain": "a"}
+    assert cell.outputs[0].data == {"image/png": picture, "text/plain": "a"}
     assert cell.outputs[0].metadata == {"explorer": "codec"}
 
 
