@@ -14,27 +14,32 @@ from jaxtyping import Float, Int, UInt8
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from helpers.detection.figures import CLASS_MARKERS, mark_class_sizes, plot_boxes, plot_faded_image, use_size_axis
 from helpers.detection.matching import IGNORED
 from helpers.detection.scenes import CLASS_NAMES, SIZE_RANGES
 from helpers.diagrams import Block, draw_network
-from helpers.plotting import CLASS_COLOURS, LEVEL_COLOURS, TRUTH_COLOUR, TRUTH_STYLE
+from helpers.plotting import CLASS_COLOURS, LEVEL_COLOURS, TRUTH_COLOUR, TRUTH_STYLE, fade, plot_framed_image
 
 
 def plot_target_assignment(ax: Axes | None = None) -> Axes:
-    """Draw how each anchor gets the target of its training: from anchors and objects to the loss."""
+    """Draw how each anchor gets the target of its training and its prediction, with the numbers of the tasks."""
     blocks = {
-        "anchors": Block("12 348 anchors", 0, 1, "data"),
-        "objects": Block("true boxes\nand classes", 0, 0, "data"),
-        "iou": Block("IoU of each pair", 1.9, 0.5, "step"),
-        "matching": Block("matching", 3.8, 0.5, "step"),
-        "positive": Block("positive anchors", 5.75, 1, "data"),
-        "background": Block("background anchors", 5.75, 0, "data"),
-        "offsets": Block("offsets to\nthe true boxes", 7.75, 1, "step"),
-        "mining": Block("hard-negative\nmining", 7.75, 0, "step"),
-        "loss": Block("loss\n(lesson 3)", 9.5, 0.5, "data", width=1.0),
+        "anchors": Block("12 348 anchors\n(task 2.1)", 0, 1.7, "step"),
+        "objects": Block("true boxes\nand classes", 0, 0.85, "data"),
+        "iou": Block("IoU of each pair\n(task 2.2)", 1.75, 1.275, "step"),
+        "matching": Block("matching\n(task 2.6)", 3.5, 1.275, "step"),
+        "positive": Block("positive\nanchors", 5.25, 1.7, "data"),
+        "background": Block("background\nanchors", 5.25, 0.85, "data"),
+        "offsets": Block("offsets to the true\nboxes (task 2.3)", 7.0, 1.7, "step", width=1.45),
+        "mining": Block("hard-negative\nmining (task 2.7)", 7.0, 0.85, "step", width=1.45),
+        "loss": Block("loss\n(lesson 3)", 9.1, 0.425, "data", width=1.0),
+        "maps": Block("maps of the network\n(lesson 3)", 0, 0, "data", width=1.5),
+        "predictions": Block("one prediction per\nanchor (task 2.5)", 1.75, 0, "step", width=1.45),
+        "boxes": Block("boxes from offsets\n(task 2.4)", 3.9, -0.6, "step", width=1.45),
+        "detections": Block("detections\n(lesson 3)", 9.1, -0.6, "data", width=1.0),
     }
     arrows = [
         ("anchors", "iou"),
@@ -46,6 +51,10 @@ def plot_target_assignment(ax: Axes | None = None) -> Axes:
         ("background", "mining"),
         ("offsets", "loss"),
         ("mining", "loss"),
+        ("maps", "predictions"),
+        ("predictions", "loss"),
+        ("predictions", "boxes"),
+        ("boxes", "detections"),
     ]
     return draw_network(blocks, arrows, ax)
 
@@ -76,6 +85,7 @@ def plot_match_map(
     *,
     colour: str,
     title: str = "",
+    part: tuple[float, float, float, float] | None = None,
 ) -> Axes:
     """Draw which cells of one level have a positive anchor, and the class of the object that it is matched to.
 
@@ -90,22 +100,28 @@ def plot_match_map(
         ax: where to draw.
         colour: of the level.
         title: above the image.
+        part: the square (x1, y1, x2, y2) of the image that is shown, in pixels; all of it if `None`.
     """
-    plot_faded_image(image, ax, title)
+    plot_framed_image(fade(image, 0.1), ax, title)  # paler than elsewhere, so that a grey outline is no ignored cell
     height, width = image.shape[:2]
+    x1, y1, x2, y2 = part or (0, 0, width, height)
+    zoom = height / (y2 - y1)
     stride = height / len(index)
     paint = np.zeros((*index.shape, 4))
     paint[index == IGNORED] = to_rgba("0.45", 0.55)
     paint[index >= 0] = to_rgba(colour)
     ax.imshow(paint, extent=(0, width, height, 0))
-    ax.fill([], [], color="0.45", alpha=0.55, label="ignored")
+    ax.fill([], [], color="0.45", alpha=0.55, label="ignored anchor, but no positive one")
     for row in np.argsort(labels):
         rows, columns = np.nonzero(index == row)
         centres = (columns + 0.5) * stride, (rows + 0.5) * stride
         name, marker = CLASS_NAMES[labels[row]], CLASS_MARKERS[labels[row]]
-        size = (0.6 * stride) ** 2  # square points; a pixel of the image is about a point
+        size = (0.6 * stride * zoom) ** 2  # square points; a pixel of the whole image is about a point
         ax.scatter(*centres, s=size, marker=marker, color="white", edgecolors="black", linewidths=0.5, zorder=3)
-        ax.scatter([], [], s=36, marker=marker, color="white", edgecolors="black", label=f"positive: {name}")
+        ax.scatter([], [], s=36, marker=marker, color="white", edgecolors="black", label=f"positive anchor: {name}")
+    if part is not None:
+        ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor="0.8", linewidth=1.6))
+        ax.set(xlim=(x1, x2), ylim=(y2, y1))
     return plot_boxes(true_boxes, ax, colour=TRUTH_COLOUR, style=TRUTH_STYLE)
 
 
@@ -116,6 +132,8 @@ def plot_best_iou(
     ax: Axes | None = None,
 ) -> Axes:
     """Draw the best IoU of each object against its size in the colour of its best level, and the guaranteed IoU.
+
+    The dot of one object is pale; where several objects have the same size and IoU, the dot is darker.
 
     Args:
         sizes: sides of the objects in pixels.
@@ -168,7 +186,7 @@ def plot_threshold_sweep(
         left.plot(thresholds, positives[:, column], **style)
         right.plot(thresholds, unmatched[:, column], **style)
     left.set(xlabel="positive threshold (IoU)", ylabel="positive anchors per object", yscale="log")
-    right.set(xlabel="positive threshold (IoU)", ylabel="objects without a positive", ylim=(-0.02, 1))
+    right.set(xlabel="positive threshold (IoU)", ylabel="objects without\na positive anchor", ylim=(-0.02, 1))
     right.yaxis.set_major_formatter(PercentFormatter(1))
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=len(CLASS_NAMES))
     return figure

@@ -19,7 +19,8 @@ OBJECTS_AT_ONCE = 80  # x 12348 anchors x 4 bytes = 4 MB of overlaps: they stay 
 
 def compute_best_iou(boxes: Float[Tensor, "N 4"], anchors: Float[Tensor, "A 4"]) -> Float[Tensor, " N"]:
     """Return for each object the highest IoU with any anchor."""
-    return torch.cat([compute_iou(part, anchors).amax(dim=1) for part in boxes.split(OBJECTS_AT_ONCE)])
+    parts = boxes.split(OBJECTS_AT_ONCE)  # a few objects at a time, to save memory
+    return torch.cat([compute_iou(part, anchors).amax(dim=1) for part in parts])
 
 
 def compute_guaranteed_iou(
@@ -31,21 +32,25 @@ def compute_guaranteed_iou(
 ) -> Float[Tensor, " N"]:
     """Return the lowest IoU of a square object of each size with its best anchor, over all positions in the image.
 
-    The worst position is half a stride from the nearest cell centre, both across and down. Two intervals of lengths s
-    and a whose centres are d / 2 apart share `min(s, a, (s + a - d) / 2)`, at least 0. The best anchor at the worst
-    position gives the guaranteed IoU. The bound is tight if a corner of a coarse cell is also a corner of a fine one,
-    as with strides that double: then one position is the worst for all levels at once.
+    The worst position is half a stride from the nearest cell centre, both across and down. The best anchor at the worst
+    position gives the guaranteed IoU. If each stride is twice the one before, one position is the worst for all levels
+    at once: a corner of a coarse cell is also a corner of finer cells. With other strides an object may have a higher
+    IoU than this at every position.
 
     Args:
         sizes: sides of the objects in pixels.
-        feature_map_sizes: this and the other arguments are those of `generate_anchors`.
+        feature_map_sizes: (height, width) of each level.
+        anchor_scales: sizes of each level, the square root of the anchors' area in pixels.
+        image_size: height and width of the image in pixels.
+        aspect_ratios: height / width of the anchors.
     """
     best_iou = torch.zeros_like(sizes)
     for (height, width), scales in zip(feature_map_sizes, anchor_scales, strict=True):
         for scale in scales:
             for ratio in aspect_ratios:
-                shared_width = compute_shared_length(sizes, scale / ratio**0.5, image_size / width)
-                shared_height = compute_shared_length(sizes, scale * ratio**0.5, image_size / height)
+                anchor_width, anchor_height = scale / ratio**0.5, scale * ratio**0.5  # of area scale²
+                shared_width = compute_shared_length(sizes, anchor_width, image_size / width)
+                shared_height = compute_shared_length(sizes, anchor_height, image_size / height)
                 intersection = shared_width * shared_height
                 iou = intersection / (sizes**2 + scale**2 - intersection)
                 best_iou = torch.maximum(best_iou, iou)

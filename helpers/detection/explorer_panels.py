@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
-from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb, to_rgba_array
 from matplotlib.legend import Legend
+from matplotlib.legend_handler import HandlerTuple
 
 from helpers.detection.figures import CLASS_MARKERS
 from helpers.detection.metrics import PrecisionRecall
@@ -110,8 +111,8 @@ def plot_matching(ax: Axes, colour: str) -> Axes:
     _plot_frame(ax)
     add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 2.4, "object")
     add_outlines(ax, colour, "-", 1.2, "best anchor")
-    ax.fill([], [], color=colour, label="cells with a positive anchor")
-    ax.fill([], [], color=str(IGNORED_GREY), label="cells without one, but with an ignored anchor")
+    ax.fill([], [], color=colour, label="cell with a positive anchor")
+    ax.fill([], [], color=str(IGNORED_GREY), label="cell with an ignored, but no positive anchor")
     return ax
 
 
@@ -235,12 +236,27 @@ def update_cell(
 # Shared parts
 
 
-def plot_legend(ax: Axes) -> Legend:
-    """Draw one line below all panels of the figure that explains the artists of `ax`."""
-    handles, names = ax.get_legend_handles_labels()
-    figure = ax.get_figure(root=True)
+def plot_legend(*axes: Axes) -> Legend:
+    """Draw one line below all panels of the figure that explains the artists of one of `axes`.
+
+    With several axes, which have the same artists, an entry shows side by side the colours that its artist has in them.
+    """
+    names = axes[0].get_legend_handles_labels()[1]
+    columns = zip(*(ax.get_legend_handles_labels()[0] for ax in axes), strict=True)
+    handles = []
+    for column in columns:
+        by_colour = {_read_colour(artist): artist for artist in column}
+        handles.append(tuple(by_colour.values()) if len(by_colour) > 1 else column[0])
+    figure = axes[0].get_figure(root=True)
     assert figure is not None
-    return figure.legend(handles, names, loc="outside lower center", ncols=len(names), columnspacing=1.4)
+    style: dict[str, Any] = {"loc": "outside lower center", "ncols": len(names), "columnspacing": 1.4}
+    return figure.legend(handles, names, handler_map={tuple: HandlerTuple(ndivide=None, pad=0)}, **style)
+
+
+def _read_colour(artist: Any) -> str:
+    """Return the colour of a line, or the colour that fills a patch or a collection of polygons."""
+    colour = artist.get_color() if hasattr(artist, "get_color") else artist.get_facecolor()
+    return to_hex(np.reshape(to_rgba_array(colour), (-1, 4))[0])
 
 
 def _set_boxes(lines: Any, boxes: Float[np.ndarray, "N 4"]) -> None:

@@ -197,7 +197,7 @@ def explore_matching() -> Explorer:
     axes = figure.subplots(1, 3)
     for ax, colour in zip(axes, LEVEL_COLOURS, strict=False):
         plot_matching(ax, colour)
-    plot_legend(axes[0])
+    plot_legend(*axes)
     controls = {
         "x": FloatSlider(74, min=0, max=IMAGE_SIZE, step=1, description="x (px)"),
         "y": FloatSlider(102, min=0, max=IMAGE_SIZE, step=1, description="y (px)"),

@@ -28,12 +28,26 @@ def test_every_cell_of_a_match_map_is_painted_by_its_match_and_marked_with_the_c
     assert paint.get_array()[..., 3].tolist() == [[1, 0.55], [0, 1]]
     markers = [dots.get_offsets().tolist() for dots in ax.collections if len(dots.get_offsets())]
     assert markers == [[[56, 56]], [[168, 168]]]  # the circle's cell, then the triangle's
-    assert ax.get_legend_handles_labels()[1] == ["ignored", "positive: circle", "positive: triangle"]
+    names = ["ignored anchor, but no positive one", "positive anchor: circle", "positive anchor: triangle"]
+    assert ax.get_legend_handles_labels()[1] == names
+
+
+def test_a_part_of_a_match_map_is_enlarged_with_its_markers():
+    image = np.full((224, 224, 3), 255, np.uint8)
+    index = np.full((56, 56), BACKGROUND)
+    index[6, 9] = 0
+    arguments = image, index, np.array([[28.0, 16.0, 52.0, 40.0]]), np.array([0])
+    whole = plot_match_map(*arguments, plt.figure().add_subplot(), colour="blue")
+    part = plot_match_map(*arguments, plt.figure().add_subplot(), colour="blue", part=(20, 8, 76, 64))
+    assert (part.get_xlim(), part.get_ylim()) == ((20, 76), (64, 8))
+    (marker,), (enlarged,) = ([dots for dots in ax.collections if len(dots.get_offsets())] for ax in (whole, part))
+    assert enlarged.get_sizes()[0] == pytest.approx(4**2 * marker.get_sizes()[0])
 
 
 def test_the_diagram_of_the_lesson_leads_from_anchors_and_objects_to_the_loss():
-    texts = [text.get_text() for text in plot_target_assignment().texts]
-    assert {"12 348 anchors", "true boxes\nand classes", "matching", "loss\n(lesson 3)"} <= set(texts)
+    texts = " ".join(text.get_text() for text in plot_target_assignment().texts)
+    assert all(part in texts for part in ("12 348 anchors", "true boxes", "matching", "loss\n(lesson 3)"))
+    assert [f"task 2.{number}" in texts for number in range(1, 8)] == [True] * 7
 
 
 def test_a_level_is_drawn_as_one_dot_per_cell_and_the_boxes_of_the_shown_anchors():

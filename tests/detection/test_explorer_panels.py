@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 from helpers.detection.explorer_panels import (
     CHEQUER,
@@ -20,7 +22,7 @@ from helpers.detection.explorer_panels import (
     update_scene,
 )
 from helpers.detection.metrics import PrecisionRecall, compute_ap
-from helpers.plotting import COLOURS, PREDICTION_COLOUR, TRUTH_COLOUR
+from helpers.plotting import COLOURS, LEVEL_COLOURS, PREDICTION_COLOUR, TRUTH_COLOUR
 
 IMAGE = np.zeros((224, 224, 3), np.uint8)
 BOXES = np.array([[10.0, 20, 40, 60], [100.0, 110, 180, 170]])
@@ -129,3 +131,14 @@ def test_a_legend_has_every_kind_of_artist_once(panel):
     names = [text.get_text() for text in plot_legend(panel(build_ax())).get_texts()]
     assert len(names) >= 4
     assert len(set(names)) == len(names)
+
+
+def test_a_legend_of_several_panels_shows_the_colours_of_all():
+    axes = Figure().subplots(1, 2)
+    for ax, colour in zip(axes, LEVEL_COLOURS, strict=False):
+        plot_matching(ax, colour)
+    legend = plot_legend(*axes)
+    lines = [to_hex(line.get_color()) for line in legend.findobj(Line2D)]
+    assert lines == [TRUTH_COLOUR.lower(), *(colour.lower() for colour in LEVEL_COLOURS[:2])]
+    patches = [to_hex(patch.get_facecolor()) for patch in legend.findobj(Rectangle)]
+    assert patches == [*(colour.lower() for colour in LEVEL_COLOURS[:2]), to_hex(str(IGNORED_GREY))]

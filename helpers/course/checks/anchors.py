@@ -25,7 +25,7 @@ def generate_anchors(
     anchor of each size of the level. Anchors may reach beyond the image: they are neither clipped nor rounded.
 
     The order within a level is: row by row, in a row column by column, in a cell size by size. (All cells with the
-    first size, then all cells with the second size, is accepted too. `flatten_predictions` must then use that order.)
+    first size, then all cells with the second size, is accepted too. Task 2.5 must then use that order.)
 
     Example: one level of 2 x 3 cells with the sizes 2 and 4, in an image of 12 pixels. A cell is 6 pixels high and 4
     wide, so the centre of the first cell is x = 2, y = 3. Its anchors are (1, 2, 3, 4) and (0, 1, 4, 5). The next cell

@@ -32,10 +32,11 @@ def compute_iou(boxes: Float[Tensor, "N 4"], others: Float[Tensor, "M 4"]) -> Fl
     overlap_end = torch.minimum(boxes[:, None, 2:], others[None, :, 2:])
     overlap_size = (overlap_end - overlap_start).clamp(min=0)
     intersection = overlap_size[..., 0] * overlap_size[..., 1]
-    areas = _area(boxes)
-    other_areas = _area(others)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    other_areas = (others[:, 2] - others[:, 0]) * (others[:, 3] - others[:, 1])
     union = areas[:, None] + other_areas[None, :] - intersection
-    return intersection / union.clamp(min=torch.finfo(union.dtype).tiny)
+    smallest = torch.finfo(union.dtype).tiny  # smallest positive number of this type
+    return intersection / union.clamp(min=smallest)  # two boxes without area: 0 / smallest = 0, not 0 / 0 = NaN
 
 
 def _area(boxes: Tensor) -> Tensor:
@@ -287,10 +288,10 @@ def encode(boxes: Float[Tensor, "N 4"], anchors: Float[Tensor, "N 4"]) -> Float[
 
     tx and ty are the way from the centre of the anchor to the centre of the box, in units of the anchor's width and
     height. tw and th are the natural logarithms of the box's width over the anchor's width, and of its height over the
-    anchor's height. There are no further factors ("variances").
+    anchor's height. There are no further factors.
 
-    A box may have no width or no height, as a row of zeros that fills up a batch. Its tw or th must then be a finite
-    number below -10, not -inf and not NaN; which one is free.
+    A box may have no width or no height, such as a row of zeros that fills up a batch. Any finite number below -10 is
+    then accepted as its tw or th, but not -inf and not NaN.
 
     Example: the anchor (0, 0, 10, 20) has the centre (5, 10), the box (4, 8, 34, 18) the centre (19, 13) and the size
     30 x 10. The offsets are 14 / 10 = 1.4, 3 / 20 = 0.15, log(30 / 10) = 1.0986 and log(10 / 20) = -0.6931.
@@ -304,7 +305,8 @@ def encode(boxes: Float[Tensor, "N 4"], anchors: Float[Tensor, "N 4"]) -> Float[
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     anchor_centres = (anchors[:, :2] + anchors[:, 2:]) / 2
     shifts = (centres - anchor_centres) / anchor_sizes
-    scales = (sizes / anchor_sizes).clamp(min=torch.finfo(boxes.dtype).tiny)
+    smallest = torch.finfo(boxes.dtype).tiny  # smallest positive number of this type: its logarithm is finite
+    scales = (sizes / anchor_sizes).clamp(min=smallest)
     return torch.cat([shifts, scales.log()], dim=1)
 
 
@@ -314,8 +316,9 @@ def decode(offsets: Float[Tensor, "N 4"], anchors: Float[Tensor, "N 4"]) -> Floa
     This is the inverse of `encode`: tx and ty are measured in widths and heights of the anchor, tw and th are natural
     logarithms. Boxes may reach beyond the image; they are not clipped.
 
-    An untrained network can predict tw = 100, and exp(100) is too large a number. So a tw or th above log(1000 / 16) =
-    4.1352 counts as log(1000 / 16): a box is at most 62.5 times as wide or high as its anchor.
+    An untrained network can predict tw = 100, and exp(100) is too large a number. So tw and th have a limit, which is
+    that of the library torchvision: log(1000 / 16) = 4.1352. A larger tw or th counts as this limit, so a box is at
+    most 1000 / 16 = 62.5 times as wide or high as its anchor.
 
     Use operations of torch only: the training needs the gradient of the offsets.
 

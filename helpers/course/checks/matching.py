@@ -20,9 +20,9 @@ def match_anchors_to_targets(
     """Match each anchor of one image to at most one target by IoU.
 
     An anchor is positive if its highest IoU with a target is at least `pos_threshold`: it is matched to that target.
-    It is negative (background) if its highest IoU is below `neg_threshold`. In between it is neither, and the loss
-    ignores it. An IoU of exactly `neg_threshold` is not tested, nor are two targets of the same IoU.
-    Without targets every anchor is negative.
+    It is negative (background) if its highest IoU is at most `neg_threshold`. In between it is neither, and the loss
+    ignores it. Without targets every anchor is negative. Two cases are not tested: an IoU of exactly `neg_threshold`,
+    and two targets of the same IoU.
 
     You may also force the best anchor of a target that has no positive anchor ("low-quality match"), if their IoU is
     above 0, and if the anchor is not positive already. A forced anchor is positive, not negative, and matched to the
@@ -39,11 +39,12 @@ def match_anchors_to_targets(
         target_boxes: N boxes of objects in pixels; N may be 0.
         target_labels: their classes, counted from 0.
         pos_threshold: smallest IoU of a positive anchor.
-        neg_threshold: IoU below which an anchor is negative.
+        neg_threshold: largest IoU of a negative anchor.
 
     Returns:
-        matched_labels: 0 for a negative anchor, class + 1 of the matched target for a positive one. Free for others.
-        matched_boxes: box of the matched target in pixels for a positive anchor. Free for others.
+        matched_labels: 0 for a negative anchor, class + 1 of the matched target for a positive one. For an ignored
+            anchor any label is accepted.
+        matched_boxes: box of the matched target in pixels for a positive anchor. For the others any box is accepted.
         pos_mask: whether the anchor is positive.
         neg_mask: whether the anchor is negative.
     """
@@ -534,8 +535,8 @@ MINING = Definition(
     number="2.7",
     title="Choose the hard negatives",
     purpose=(
-        "Background anchors are a hundred times more frequent than positive ones. Only those with the highest loss "
-        "are used for training."
+        "Background anchors are much more frequent than positive ones. Only those with the highest loss are used for "
+        "training."
     ),
     points=2,
     difficulty=2,
