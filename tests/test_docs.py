@@ -13,7 +13,15 @@ from helpers.paths import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 LONGEST_PAGE = 1000  # words: about two screens; longer are pages in which a reader looks something up
-LOOKED_UP = {"results.md", "CONTRIBUTING.md", "exercises.md", "glossary.md", "instructors.md", "running.md"}
+LOOKED_UP = {
+    "results.md",
+    "CONTRIBUTING.md",
+    "exercises.md",
+    "glossary.md",
+    "instructors.md",
+    "references.md",
+    "running.md",
+}
 FENCED = re.compile(r"^```\w*\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 LINK = re.compile(r"\]\(([^()\s]+)\)")
