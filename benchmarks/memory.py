@@ -39,7 +39,7 @@ def _measure_process(setting: str) -> float:
 
 
 def _time_step(setting: str) -> float:
-    """Return the processor's seconds of a step in this process, after one that nobody measures."""
+    """Return the processor's seconds of a step in this process, after one that is not measured."""
     if setting == "kept" and not runtime.reuse_memory():
         raise OSError("this C library has no such settings: the ratio can be measured on Linux with glibc only")
     torch.manual_seed(0)
