@@ -96,21 +96,26 @@ def measure_best_iou(
 
     Args:
         boxes: (x1, y1, x2, y2), pixels of the image on disk.
-        image_sizes: (height, width) of the image of each box, pixels; each image is a batch of its own.
+        image_sizes: (height, width) of the image of each box, pixels.
         resize: resize of the model; `None` is `Resize()`, torchvision's default.
         strides: pixels per cell, one for each level of `anchors`.
     """
     resize = resize or Resize()
     boxes = resize.boxes(boxes, image_sizes)
+    # Of each image, (height, width): rounded up to a multiple of 32 pixels, as torchvision pads a batch.
     padded = (resize.sizes(image_sizes) + SIZE_DIVISOR - 1) // SIZE_DIVISOR * SIZE_DIVISOR
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     best = torch.zeros(len(boxes))
     for shapes, stride in zip(anchors.build_generator().cell_anchors, strides, strict=True):
         num_cells = (padded + stride - 1) // stride  # rounded up
-        step = (padded // num_cells).flip(1)  # as in torchvision; below the stride where cells overhang the image
-        nearest = torch.minimum((centres / step).round().clamp(min=0), num_cells.flip(1) - 1) * step
-        placed = nearest.repeat(1, 2).unsqueeze(1) + shapes  # [N, S, 4]
+        # Pixels between two anchors, as in torchvision; below the stride where cells overhang the image. `flip` turns
+        # (height, width) into (x, y), the order of the boxes.
+        step = (padded // num_cells).flip(1)
+        last_cell = num_cells.flip(1) - 1
+        nearest = torch.minimum((centres / step).round().clamp(min=0), last_cell) * step
+        # `cell_anchors` are the corners of all shapes around (0, 0): shifted to the nearest position, [N, S, 4].
+        placed = nearest.repeat(1, 2).unsqueeze(1) + shapes
         shared = torch.minimum(placed[..., 2:], boxes[:, None, 2:]) - torch.maximum(placed[..., :2], boxes[:, None, :2])
         intersection = shared.clamp(min=0).prod(-1)
         anchor_areas = (shapes[:, 2:] - shapes[:, :2]).prod(-1)
@@ -119,7 +124,7 @@ def measure_best_iou(
     return best
 
 
-def fit_anchors(
+def cluster_anchors(
     boxes: Num[Tensor, "N 4"],
     image_sizes: Int[Tensor, "N 2"],
     num_sizes: int = 5,

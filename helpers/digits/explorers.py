@@ -87,6 +87,7 @@ def explore_anchors(image: UInt8[np.ndarray, "H W 3"], box: Float[np.ndarray, " 
     description, title = describe(800, "report")
     size, digit_box, shapes, best, _ = description
     plot_anchors(image, size, digit_box, shapes, shapes[best], ax, title)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     text = "A resized image with the box of one digit, and all anchor shapes around it; the best one is emphasised."
     return join(figure, controls, draw, {"side": sides, "name": tuple(ANCHOR_SETS)}, text)
 

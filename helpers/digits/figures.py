@@ -57,6 +57,8 @@ AVERAGE_RECALLS = {
     "ar_large": "AR large",
 }
 """Columns of the six recalls among COCO's twelve metrics, and their names in figures."""
+LOSSES = {"objectness": "RPN objectness", "proposal": "RPN offsets", "class": "class", "box": "box"}
+"""Columns of the four losses, and their names in figures."""
 ERROR_COLOURS = {"wrong class": COLOURS[1], "localisation error": COLOURS[4], "missed": "0.35", "extra": COLOURS[3]}
 """Colours of the kinds of errors."""
 
@@ -115,13 +117,13 @@ def plot_galleries(
 
 def plot_layouts(
     measures: Mapping[str, Mapping[str, Float[np.ndarray, " _"]]],
-    references: Mapping[str, tuple[float, float, float]] | None = None,
+    references: Mapping[str, Mapping[str, tuple[float, float, float]]] | None = None,
 ) -> Figure:
     """Draw the distribution of each quantity in each set, on a logarithmic axis, one panel per quantity.
 
     Args:
         measures: for each set the result of `statistics.measure_layout`.
-        references: 5, 50 and 95 % quantiles for comparison, drawn as vertical lines.
+        references: for each set 5, 50 and 95 % quantiles for comparison, drawn as vertical lines in its colour.
     """
     quantities = list(next(iter(measures.values())))
     columns = 3
@@ -137,8 +139,8 @@ def plot_layouts(
             weights = np.full(len(values), 1 / max(1, len(values)))
             style = {"histtype": "step", "color": COLOURS[number % len(COLOURS)], "linewidth": 1.6, "label": name}
             ax.hist(values, edges, weights=weights, **style)
-        for value in (references or {}).get(quantity, ()):
-            ax.axvline(value, color="0.6", linestyle=":", linewidth=1.2, zorder=0)
+            for value in (references or {}).get(name, {}).get(quantity, ()):
+                ax.axvline(value, color=style["color"], linestyle=":", linewidth=1.2, zorder=0)
         unit = " (px)" if quantity.split()[-1] in LENGTHS and "/" not in quantity else ""
         ax.set_xlabel(f"{quantity}{unit}")
         use_log_ticks(ax.xaxis, [tick for tick in LOG_TICKS if edges[0] <= tick <= edges[-1]] or [edges[0]])
@@ -146,9 +148,10 @@ def plot_layouts(
         ax.set_ylabel("share per bar")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     if references:
-        handles.append(axes[0, 0].lines[0])
-        labels.append("5, 50 and 95 % of SVHN's train split")
+        handles.append(Line2D([], [], color="0.4", linestyle=":", linewidth=1.2))
+        labels.append("5, 50 and 95 % of SVHN, same split")
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    figure.supxlabel("all horizontal axes are logarithmic", fontsize=8)
     return figure
 
 
@@ -190,9 +193,9 @@ def plot_anchors(
         best: anchor with the highest IoU.
     """
     ax.imshow(fade(image, 0.5))
-    add_outlines(ax, COLOURS[0], "-", 0.7)
-    add_outlines(ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.8)
-    add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 1.8)
+    add_outlines(ax, COLOURS[0], "-", 0.7, "anchor shapes")
+    add_outlines(ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.8, "best anchor shape")
+    add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 1.8, "box of the digit")
     ax.tick_params(labelsize=7)
     ax.grid(visible=False)
     ax.set_xlabel("x in the resized image (px)", fontsize=8)
@@ -240,11 +243,11 @@ def plot_training(history: Sequence[Mapping[str, float]]) -> Figure:
 def _plot_losses(history: Sequence[Mapping[str, float]], ax: Axes) -> None:
     """Draw the four training losses, and the same losses on the selection set if the history has them."""
     epochs = [row["epoch"] for row in history]
-    for name, colour in zip(("objectness", "proposal", "class", "box"), COLOURS, strict=False):
-        ax.plot(epochs, [row[name] for row in history], marker=".", color=colour, label=f"{name}, train")
+    for (name, label), colour in zip(LOSSES.items(), COLOURS, strict=False):
+        ax.plot(epochs, [row[name] for row in history], marker=".", color=colour, label=f"{label}, train")
         if f"valid_{name}" in history[0]:
             values = [row[f"valid_{name}"] for row in history]
-            ax.plot(epochs, values, ":", marker=".", color=colour, label=f"{name}, valid")
+            ax.plot(epochs, values, ":", marker=".", color=colour, label=f"{label}, valid")
     ax.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
@@ -257,7 +260,9 @@ def _plot_metrics(history: Sequence[Mapping[str, float]], names: Mapping[str, st
         if history[-1][column] >= 0:
             line, marker = styles.get(column.rpartition("_")[2], ("-", "."))
             values = [row[column] for row in history]
-            ax.plot(epochs, values, linestyle=line, marker=marker, markersize=4, color=colour, label=name)
+            width = 4.0 if column == "ar_10" else 1.5  # a band: with few objects per image it equals `ar`
+            style = {"linestyle": line, "linewidth": width, "marker": marker, "markersize": 4}
+            ax.plot(epochs, values, color=colour, label=name, **style)
     ax.set(xlabel="epoch", ylabel=ylabel, ylim=(-0.02, 1.02))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
@@ -326,10 +331,11 @@ def update_reading(
         lines.set_segments(outline_boxes(corners))  # pyright: ignore[reportAttributeAccessIssue] - a LineCollection
     for text in list(ax.texts):
         text.remove()
-    style = {"color": "white", "fontsize": 7, "ha": "center", "va": "center_baseline"}
+    style = {"color": "white", "fontsize": 8.5, "ha": "center", "va": "top"}
     patch = {"facecolor": PREDICTION_COLOUR, "edgecolor": "none", "pad": 1.0, "alpha": 0.85}
     for (x1, _, x2, y2), digit in zip(boxes, digits, strict=True):
-        ax.text((x1 + x2) / 2, y2, str(digit), bbox=patch, clip_on=True, **style)
+        # Below the box, so that the label does not cover the digit.
+        ax.annotate(str(digit), ((x1 + x2) / 2, y2), (0, -3), textcoords="offset points", bbox=patch, **style)
     ax.set_title(title, fontsize=9)
 
 
@@ -388,7 +394,7 @@ def plot_confusions(confusions: Int[np.ndarray, "11 11"], ax: Axes) -> Axes:
     ax.set_yticks(range(len(confusions)), [*names, "no digit"])
     ax.tick_params(length=0, labelsize=8)
     ax.grid(False)
-    ax.set(xlabel="predicted digit", ylabel="true digit")
+    ax.set(xlabel="predicted digit", ylabel="true digit", title="number of digits; shade: share of the row")
     return ax
 
 

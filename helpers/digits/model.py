@@ -7,13 +7,14 @@ neither may be done a second time outside the model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn_v2
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.roi_heads import RoIHeads
@@ -23,7 +24,7 @@ from torchvision.ops import Conv2dNormActivation, MultiScaleRoIAlign
 
 from helpers import runtime
 from helpers.average_precision import Detections
-from helpers.digits.anchors import REPORT_ANCHORS, AnchorSet, Resize
+from helpers.digits.anchors import REPORT_ANCHORS, SIZE_DIVISOR, AnchorSet, Resize
 from helpers.digits.dataset import prepare_images
 from helpers.digits.fast_ops import MatrixRoIAlign
 from helpers.digits.loss import Term, compute_region_losses
@@ -80,6 +81,34 @@ def build_digit_rcnn(config: ModelConfig = ModelConfig(), term: Term | None = No
     for part in (network.backbone, cast(nn.Module, network.rpn.head), heads.box_predictor):
         part.register_forward_hook(lambda module, inputs, outputs: _to_float32(outputs))
     return network
+
+
+def count_multiplications(config: ModelConfig, image_size: tuple[int, int]) -> dict[str, float]:
+    """Return the "weights" of the network of `config`, and its multiplications: "first stage" and "one proposal".
+
+    The first stage is backbone, pyramid and RPN for one image; one proposal is the RoI head. Nothing is computed: the
+    network has shapes without numbers.
+
+    Args:
+        image_size: (height, width) of the image on disk, pixels.
+    """
+    sides = config.resize.sizes(torch.tensor([image_size]))[0]
+    height, width = ((sides + SIZE_DIVISOR - 1) // SIZE_DIVISOR * SIZE_DIVISOR).tolist()
+    with torch.device("meta"):
+        network = build_digit_rcnn(replace(config, weights=None)).eval()
+        heads = cast(RoIHeads, network.roi_heads)
+        with FlopCounterMode(display=False) as image_counter:
+            maps = network.backbone(torch.zeros(1, 3, height, width))
+            cast(nn.Module, network.rpn.head)(list(maps.values()))
+        with FlopCounterMode(display=False) as proposal_counter:
+            proposal = torch.zeros(1, cast(int, network.backbone.out_channels), ROI_SIZE, ROI_SIZE)
+            heads.box_predictor(heads.box_head(proposal))
+    return {
+        "weights": float(sum(parameter.numel() for parameter in network.parameters())),
+        # A multiplication and an addition are counted as two operations.
+        "first stage": image_counter.get_total_flops() / 2,
+        "one proposal": proposal_counter.get_total_flops() / 2,
+    }
 
 
 def _shared_arguments(config: ModelConfig) -> dict[str, Any]:

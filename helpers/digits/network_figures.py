@@ -65,7 +65,7 @@ def plot_pyramid(ax: Axes | None = None) -> Axes:
         y = 0.95 * level
         blocks[f"stage {level}"] = Block(f"backbone map\nstride {stride}", 0.0, y)
         blocks[f"lateral {level}"] = Block("1×1 convolution\n256 channels", 2.0, y)
-        blocks[f"sum {level}"] = Block("sum" if stride < strides[-1] else "no coarser map", 4.0, y, "step")
+        blocks[f"sum {level}"] = Block("sum" if stride < strides[-1] else "unchanged:\nno coarser map", 4.0, y, "step")
         blocks[f"output {level}"] = Block("3×3 convolution", 6.0, y)
         blocks[f"map {level}"] = Block(f"pyramid map\nstride {stride}", 8.0, y, "data")
         chain = [f"{name} {level}" for name in ("stage", "lateral", "sum", "output", "map")]
@@ -82,36 +82,54 @@ def plot_pyramid(ax: Axes | None = None) -> Axes:
 def plot_roi_align(
     feature_map: Float[np.ndarray, "h w"], box: tuple[float, float, float, float], num_cells: int = 7
 ) -> Figure:
-    """Draw a proposal on one channel of a feature map, and the square of cells that RoIAlign computes from it.
+    """Draw a proposal on one channel of a feature map, one of its parts, and the cells that RoIAlign computes.
+
+    The part in the middle row and column is drawn enlarged, with the points at which the map is read.
 
     Args:
         box: (x1, y1, x2, y2) of the proposal, in cells of the map.
         num_cells: cells along each side of the result.
     """
     x1, y1, x2, y2 = box
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.4), width_ratios=(1.5, 1))
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10.5, 3.8))
     height, width = feature_map.shape
     low, high = float(feature_map.min()), float(feature_map.max())
     limits = {"cmap": "Greys", "vmin": low, "vmax": low + 1.3 * (high - low)}  # pale enough for lines and points
-    left.imshow(feature_map, extent=(0, width, height, 0), **limits)
-    left.set(
-        xticks=range(width + 1), yticks=range(height + 1), xlabel="cell of the map, x", ylabel="cell of the map, y"
+    for ax in (left, middle):
+        ax.imshow(feature_map, extent=(0, width, height, 0), **limits)
+        ax.set(
+            xticks=range(width + 1), yticks=range(height + 1), xlabel="cell of the map, x", ylabel="cell of the map, y"
+        )
+    left.add_patch(
+        Rectangle(
+            (x1, y1),
+            x2 - x1,
+            y2 - y1,
+            linewidth=1.8,
+            label="proposal",
+            fill=False,
+            edgecolor=PREDICTION_COLOUR,
+            path_effects=add_halo(1.8),
+        )
     )
-    left.grid(True, color="0.7", linewidth=0.6)
-    left.tick_params(labelsize=7)
-    frame = {"fill": False, "edgecolor": PREDICTION_COLOUR, "path_effects": add_halo(1.8)}
-    left.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, linewidth=1.8, label="proposal", **frame))
+    part_width, part_height = (x2 - x1) / num_cells, (y2 - y1) / num_cells
     for number in range(1, num_cells):
-        x = x1 + (x2 - x1) * number / num_cells
-        y = y1 + (y2 - y1) * number / num_cells
+        x, y = x1 + number * part_width, y1 + number * part_height
         left.plot([x, x], [y1, y2], color=PREDICTION_COLOUR, linewidth=0.7)
         left.plot([x1, x2], [y, y], color=PREDICTION_COLOUR, linewidth=0.7)
+    margin = 0.25 * (y2 - y1)  # of the map around the proposal
+    left.set(xlim=(max(0, x1 - margin), min(width, x2 + margin)), ylim=(min(height, y2 + margin), max(0, y1 - margin)))
+    part_x, part_y = x1 + num_cells // 2 * part_width, y1 + num_cells // 2 * part_height
+    for ax in (left, middle):
+        part = {"linewidth": 2.0, "edgecolor": COLOURS[0], "path_effects": add_halo(2.0), "zorder": 3}
+        ax.add_patch(Rectangle((part_x, part_y), part_width, part_height, fill=False, label="one part", **part))
     # torchvision's layers sample 2 × 2 points in each part, at a quarter and at three quarters of its sides.
-    shares = (np.arange(2 * num_cells) + 0.5) / (2 * num_cells)
-    points_x, points_y = np.meshgrid(x1 + (x2 - x1) * shares, y1 + (y2 - y1) * shares)
-    left.scatter(points_x, points_y, s=5, color=COLOURS[1], zorder=3, label="sampled point")
-    handles = left.get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower left", ncols=2)
+    shares = np.array([0.25, 0.75])
+    points_x, points_y = np.meshgrid(part_x + part_width * shares, part_y + part_height * shares)
+    middle.scatter(points_x, points_y, s=30, color=COLOURS[1], zorder=4, label="sampled point")
+    half = 0.9 * max(part_width, part_height)
+    centre_x, centre_y = part_x + part_width / 2, part_y + part_height / 2
+    middle.set(xlim=(centre_x - half, centre_x + half), ylim=(centre_y + half, centre_y - half))
     right.imshow(pool_proposal(feature_map, box, num_cells), extent=(0, num_cells, num_cells, 0), **limits)
     right.set(
         xticks=range(num_cells + 1),
@@ -119,10 +137,20 @@ def plot_roi_align(
         xlabel="cell of the result, x",
         ylabel="cell of the result, y",
     )
-    right.grid(True, color="0.7", linewidth=0.6)
-    right.tick_params(labelsize=7)
-    left.set_title("a proposal on the feature map", fontsize=9)
+    result_part = {"linewidth": 2.0, "edgecolor": COLOURS[0], "path_effects": add_halo(2.0)}
+    right.add_patch(Rectangle((num_cells // 2, num_cells // 2), 1, 1, fill=False, **result_part))
+    for ax in (left, middle, right):
+        ax.grid(True, color="0.7", linewidth=0.6)
+        ax.tick_params(labelsize=7)
+    left.set_title(f"proposal on the map, {num_cells} × {num_cells} parts", fontsize=9)
+    middle.set_title("one part: mean of 2 × 2 points", fontsize=9)
     right.set_title(f"after RoIAlign: {num_cells} × {num_cells} cells", fontsize=9)
+    handles, labels = [], []
+    for ax, first in ((left, 0), (middle, 1)):  # the part has its entry from the left panel
+        ax_handles, ax_labels = ax.get_legend_handles_labels()
+        handles += ax_handles[first:]
+        labels += ax_labels[first:]
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
 
 

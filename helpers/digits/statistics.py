@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from jaxtyping import Float64, Int64
+from torchvision.ops import box_iou
 
 PERCENTAGES = (5, 50, 95)
 """Quantiles that describe a distribution, %."""
@@ -56,3 +58,19 @@ def measure_layout(
 def summarise_layout(measures: Mapping[str, Float64[np.ndarray, " _"]]) -> dict[str, tuple[float, float, float]]:
     """Return the 5, 50 and 95 % quantiles of each quantity, in the form of `SVHN_LAYOUT`."""
     return {name: tuple(np.percentile(values, PERCENTAGES).tolist()) for name, values in measures.items()}
+
+
+def measure_overlaps(owners: Int64[np.ndarray, " N"], boxes: Float64[np.ndarray, "N 4"]) -> Float64[np.ndarray, " _"]:
+    """Return for each image with at least two boxes the largest IoU of two of them.
+
+    Args:
+        owners: row of the image of each box.
+        boxes: (x1, y1, x2, y2), pixels of their images.
+    """
+    largest = []
+    for image in np.unique(owners):
+        boxes_of_image = torch.from_numpy(boxes[owners == image])
+        if len(boxes_of_image) > 1:
+            iou = box_iou(boxes_of_image, boxes_of_image).fill_diagonal_(0)
+            largest.append(iou.max().item())
+    return np.array(largest, np.float64)

@@ -18,7 +18,7 @@ from helpers.digits.anchors import (
     STRIDES,
     AnchorSet,
     Resize,
-    fit_anchors,
+    cluster_anchors,
     measure_best_iou,
 )
 
@@ -117,7 +117,7 @@ def test_fitting_recovers_the_sizes_and_ratios_of_the_boxes():
     ratio = torch.tensor([1.0, 2.5])[torch.randint(2, (400,), generator=generator)]
     size = size * (1 + 0.04 * torch.randn(400, generator=generator))
     sides = torch.stack([size / ratio.sqrt(), size * ratio.sqrt()], dim=1)
-    fitted = fit_anchors(torch.cat([torch.zeros(400, 2), sides], 1), torch.full((400, 2), 800), 2, 2)
+    fitted = cluster_anchors(torch.cat([torch.zeros(400, 2), sides], 1), torch.full((400, 2), 800), 2, 2)
     assert [size for (size,) in fitted.sizes] == pytest.approx([100, 300], rel=0.03)
     assert fitted.ratios == pytest.approx((1.0, 2.5), rel=0.03)
 
@@ -126,7 +126,7 @@ def test_fitted_anchors_have_a_higher_mean_iou_than_any_named_set():
     boxes, sizes = draw_boxes(3, count=400)
     means = [
         measure_best_iou(boxes, sizes, anchors).mean()
-        for anchors in (REPORT_ANCHORS, DEFAULT_ANCHORS, FITTED_ANCHORS, fit_anchors(boxes, sizes))
+        for anchors in (REPORT_ANCHORS, DEFAULT_ANCHORS, FITTED_ANCHORS, cluster_anchors(boxes, sizes))
     ]
     assert means == sorted(means)
     assert means[-1] > means[-2] + 0.01

@@ -26,7 +26,7 @@ from helpers.digits.figures import (
     update_reading,
 )
 from helpers.digits.statistics import SVHN_LAYOUT, measure_layout
-from helpers.plotting import PREDICTION_COLOUR, TRUTH_COLOUR
+from helpers.plotting import COLOURS, PREDICTION_COLOUR, TRUTH_COLOUR
 
 
 def build_item(width=90):
@@ -69,7 +69,8 @@ def build_measures(seed, count=200):
 
 
 def test_every_quantity_has_a_panel_with_a_curve_per_set_references_and_readable_ticks():
-    figure = plot_layouts({"drawn": build_measures(0), "real": build_measures(1, 50)}, SVHN_LAYOUT["train"])
+    references = {"drawn": SVHN_LAYOUT["train"], "real": SVHN_LAYOUT["test"]}
+    figure = plot_layouts({"drawn": build_measures(0), "real": build_measures(1, 50)}, references)
     assert [ax.get_xlabel() for ax in figure.axes] == [
         "image width (px)",
         "image height (px)",
@@ -78,15 +79,16 @@ def test_every_quantity_has_a_panel_with_a_curve_per_set_references_and_readable
         "height / width",
         "box height / image height",
     ]
-    for ax, expected in zip(figure.axes, SVHN_LAYOUT["train"].values(), strict=True):
+    for ax, *expected in zip(figure.axes, *(SVHN_LAYOUT[split].values() for split in ("train", "test")), strict=True):
         assert len(ax.patches) == 2
-        assert [line.get_xdata()[0] for line in ax.lines] == list(expected)
+        assert [line.get_xdata()[0] for line in ax.lines] == [*expected[0], *expected[1]]
+        assert [line.get_color() for line in ax.lines] == [COLOURS[0]] * 3 + [COLOURS[1]] * 3
         assert ax.get_xscale() == "log"
         assert 1 <= len(ax.get_xticks()) <= 12
         labels = [label.get_text() for label in ax.get_xticklabels()]
         assert labels == [f"{tick:g}" for tick in ax.get_xticks()]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["drawn", "real", "5, 50 and 95 % of SVHN's train split"]
+    assert labels == ["drawn", "real", "5, 50 and 95 % of SVHN, same split"]
 
 
 def test_every_curve_has_the_sum_1_for_any_size_of_its_set():
@@ -114,6 +116,7 @@ def test_anchors_are_drawn_in_the_pixels_of_the_resized_image():
     all_shapes, best, digit = (find_boxes(lines) for lines in ax.collections)
     assert (all_shapes, best, digit) == (shapes.tolist(), [shapes[1].tolist()], [box.tolist()])
     assert ax.get_title() == "t"
+    assert ax.get_legend_handles_labels()[1] == ["anchor shapes", "best anchor shape", "box of the digit"]
     update_anchors((40, 90), box / 2, shapes[:1], shapes[0], ax, "half")
     assert ax.images[0].get_extent() == [0, 90, 40, 0]
     assert [find_boxes(lines) for lines in ax.collections] == [[shapes[0].tolist()]] * 2 + [[(box / 2).tolist()]]
@@ -132,7 +135,8 @@ def test_training_has_four_losses_and_cocos_metrics_except_those_without_true_bo
         row |= {f"valid_{name}": 0.2 for name in losses}
     losses_panel, *metrics = plot_training(history).axes
     assert [len(ax.lines) for ax in metrics] == [5, 5]
-    assert [line.get_label() for line in losses_panel.lines][:2] == ["objectness, train", "objectness, valid"]
+    assert [line.get_label() for line in losses_panel.lines][:2] == ["RPN objectness, train", "RPN objectness, valid"]
+    assert [line.get_label() for line in losses_panel.lines][2:4] == ["RPN offsets, train", "RPN offsets, valid"]
     assert losses_panel.lines[1].get_ydata().tolist() == [0.2, 0.2]
 
 
@@ -167,7 +171,10 @@ def test_a_reading_has_truth_and_detections_in_their_colours_with_their_digits()
         PREDICTION_COLOUR.lower(),
     )
     assert [lines.get_linestyle()[0][1] is None for lines in (true, predicted)] == [True, False]
-    assert [text.get_text() for text in ax.texts] == ["0"]
+    (label,) = ax.texts
+    assert label.get_text() == "0"
+    ax.figure.canvas.draw()
+    assert label.get_window_extent().y1 < ax.transData.transform((0, boxes[0, 3] + 1))[1]  # below the box
 
 
 def test_an_updated_reading_shows_an_image_of_another_size_with_its_boxes():

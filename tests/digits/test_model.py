@@ -20,6 +20,7 @@ from helpers.digits.model import (
     SmallPyramid,
     Thresholds,
     build_digit_rcnn,
+    count_multiplications,
     detect,
 )
 
@@ -148,6 +149,14 @@ def test_the_pyramid_has_strides_4_and_8_and_one_level_per_level_of_the_anchors(
     network = build(replace(SMALL, anchors=anchors)).eval()
     assert network.rpn.head.cls_logits.out_channels == 4
     assert len(detect(network, draw_batch()[0])) == 2
+
+
+def test_multiplications_of_a_proposal_are_those_of_the_layers_and_the_first_stage_grows_with_the_image():
+    square, wide = (count_multiplications(SMALL, size) for size in ((64, 64), (64, 128)))
+    # Two full layers (16 channels of 7 × 7 cells to 256 units, 256 to 256), then 11 classes and 4 offsets for each.
+    assert square["one proposal"] == 16 * 49 * 256 + 256 * 256 + 256 * 55 == wide["one proposal"]
+    assert wide["first stage"] == 2 * square["first stage"]
+    assert square["weights"] == sum(parameter.numel() for parameter in build(SMALL).parameters())
 
 
 def test_an_image_without_digits_gives_finite_losses_and_gradients():

@@ -41,10 +41,15 @@ def test_roi_align_of_a_ramp_is_the_ramp_at_the_middles_of_the_parts():
     assert pooled[6] == pytest.approx(pooled[0])
 
 
-def test_a_proposal_is_drawn_with_its_parts_and_four_points_in_each():
+def test_a_proposal_is_drawn_with_its_parts_and_one_part_with_its_four_points():
     figure = plot_roi_align(np.eye(12, dtype=np.float32), (3.0, 2.0, 10.0, 9.0))
-    left, right = figure.axes
-    (points,) = left.collections
-    assert len(points.get_offsets()) == 4 * 49
+    left, middle, right = figure.axes
+    (points,) = middle.collections
+    # The parts are cells of 1 × 1; the fourth row and column is the middle one.
+    assert points.get_offsets().tolist() == [[6.25, 5.25], [6.75, 5.25], [6.25, 5.75], [6.75, 5.75]]
+    assert [ax.patches[-1].get_bbox().bounds for ax in (left, middle)] == [(6, 5, 1, 1)] * 2
+    assert right.patches[0].get_bbox().bounds == (3, 3, 1, 1)
     assert len(left.lines) == 2 * 6
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["proposal", "one part", "sampled point"]
     assert right.images[0].get_array().shape == (7, 7)

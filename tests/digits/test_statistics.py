@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from helpers.digits.dataset import DigitDataset
-from helpers.digits.statistics import SVHN_LAYOUT, measure_layout, summarise_layout
+from helpers.digits.statistics import SVHN_LAYOUT, measure_layout, measure_overlaps, summarise_layout
+
+
+def test_the_overlap_of_an_image_is_the_largest_iou_of_two_of_its_boxes():
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 5, 5], [5, 0, 15, 10], [40, 0, 50, 10], [0, 0, 10, 10], [10, 0, 20, 10]])
+    # In image 0 the first and the third box share 50 of 150 px; image 1 has one box; the boxes of image 2 only touch.
+    overlaps = measure_overlaps(np.array([0, 0, 0, 1, 2, 2]), boxes.astype(float))
+    assert overlaps.tolist() == pytest.approx([1 / 3, 0])
 
 
 def test_quantities_by_hand():
