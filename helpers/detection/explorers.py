@@ -117,7 +117,9 @@ def explore_looks() -> Explorer:
         look = describe_look(seed, config)
         texts = _place_texts(look.boxes, [f"{share:.2f}" for share in look.visibility], width=21)
         heading.set_text(f"scene {seed}: palette {palette}, texture {texture}, noise {noise:g}")
-        title = f"true boxes with visibilities\nignored (below {visibility:.2f}): {look.ignored.sum()} objects"
+        title = (
+            f"true boxes with visibilities\nignored (visibility below {visibility:.2f}): {look.ignored.sum()} objects"
+        )
         update_scene(look.image, look.boxes, NO_BOX, truth, title, hatched=look.ignored, crossed=NO_ROW, texts=texts)
         num_evaluated = (~look.ignored).sum()
         title = f"detected: {look.num_right} of {num_evaluated} objects\nwrong detections: {look.is_wrong.sum()}"
