@@ -379,8 +379,10 @@ def plot_data_flow() -> Axes:
     handles = []
     for kind, text in kinds.items():
         handles.append(Patch(facecolor=BLOCK_COLOURS[kind], edgecolor="0.35", label=text))
-    ax.figure.set_figheight(ax.figure.get_figheight() + 0.35)
-    ax.figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    figure = ax.figure
+    assert isinstance(figure, Figure)
+    figure.set_figheight(figure.get_figheight() + 0.35)  # inches, for the legend
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return ax
 
 
