@@ -286,7 +286,7 @@ class Records:
         if not bad.any():
             return
         count = int(bad.sum())
-        others = f" ({count} of {len(bad)} records are so)" if count > 1 else ""
+        others = f" ({count} of {len(bad)} records fail this check)" if count > 1 else ""
         row = int(bad.argmax())
         self.refuse_row(row, describe(row), remedy, others)
 

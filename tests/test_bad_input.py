@@ -342,7 +342,7 @@ def test_of_many_broken_records_the_first_is_named_and_all_are_counted(folder):
     message = refused(read_boxes, folder, "coco", edit(COCO, set_all("annotations", category_id=0)))
     count = len(json.loads((folder / COCO).read_text())["annotations"])
     assert "annotation 1 (record 1)" in message
-    assert f"({count} of {count} records are so)" in message
+    assert f"({count} of {count} records fail this check)" in message
 
 
 def test_of_many_broken_images_the_first_is_named_and_all_are_counted(folder):

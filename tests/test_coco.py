@@ -279,7 +279,7 @@ def test_boxes_that_are_shares_of_the_image_are_refused(box_file, tmp_path, dial
     message = (
         r"record 1\): bbox \[0\.0166667, .*\]: no box exceeds 1: shares of the image's sides, not pixels; scale them"
     )
-    with pytest.raises(DatasetError, match=rf"{message} \(3 of 3 records are so\)"):
+    with pytest.raises(DatasetError, match=rf"{message} \(3 of 3 records fail this check\)"):
         coco.read_boxes(path, dialect, NAMES, clip=clip)
 
 

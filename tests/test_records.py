@@ -139,7 +139,7 @@ def test_an_integer_may_be_written_with_a_decimal_point(tmp_path):
 def test_of_many_bad_records_the_first_is_named_and_all_are_counted(tmp_path):
     table = Records(tmp_path, "digit", ROWS)
     table.refuse([False, False], str, "nothing")
-    with pytest.raises(DatasetError, match=r"digit 1 \(record 1\): 0 \(2 of 2 records are so\). Remedy: do this"):
+    with pytest.raises(DatasetError, match=r"digit 1 \(record 1\): 0 \(2 of 2 records fail this check\). Remedy: do"):
         table.refuse([True, True], str, "do this")
     with pytest.raises(DatasetError, match=r"digit 7 \(record 2\): id 7 is already that of record 1"):
         Records(tmp_path, "digit", ROWS[1:] * 2).require_unique("id")

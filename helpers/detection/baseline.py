@@ -23,9 +23,9 @@ from helpers.detection.dataset import PADDING, ShapeDetectionDataset
 Rules = Literal["area", "outline", "shape"]
 """What a detector knows besides the colour; each entry includes the ones before it."""
 OUTLINES = ((2, 2, 2, 2), (2, 2, 2, 2), (3, 3, 3, 2))
-"""Width in pixels of the outline around the fill of each class: left, top, right, bottom."""
+"""Width in pixels of the outline around the coloured inside of each class: left, top, right, bottom."""
 FILL_SHARES = (math.pi / 4, 1.0, 0.5)
-"""Share of its box that a circle, a square and a triangle fill."""
+"""Share of its box that a complete circle, square and triangle cover."""
 SMALLEST_SIZES = (16, 48, 96)
 """Smallest size in pixels of a complete shape of each class."""
 
@@ -74,7 +74,7 @@ def detect_by_colour(image: UInt8[np.ndarray, "H W 3"], rules: Rules = "shape") 
         x1, y1, x2, y2 = region.box
         if rules != "area":
             left, top, right, bottom = OUTLINES[region.label] if rules == "shape" else (2, 2, 2, 2)
-            # A true box ends where the last pixel of the outline begins, one pixel before the end of the shape.
+            # A true box is one pixel smaller than its shape, so the last pixel of the outline is not added.
             x1, y1, x2, y2 = x1 - left, y1 - top, x2 - 1 + right, y2 - 1 + bottom
         boxes.append((x1, y1, x2, y2))
         if rules == "shape":
@@ -85,10 +85,14 @@ def detect_by_colour(image: UInt8[np.ndarray, "H W 3"], rules: Rules = "shape") 
 
 
 def estimate_completeness(region: Region, width: int, height: int) -> float:
-    """Return a score from 0 to 1 that is 1 for a complete shape, whose box is square and not too small.
+    """Return a score from 0 to 1 that is high for a complete shape: its box is square and not too small.
 
-    It is the shorter side of the box divided by the longer one, times min(1, size / smallest size of the class), where
-    size is that of a complete shape with as many pixels.
+    The score is the shorter side of the box divided by the longer one, times min(1, size / smallest size of the class).
+    Here size is the side of a complete shape with as many pixels: a circle covers pi / 4 of its box, so a circle of
+    size s has pi / 4 * s ** 2 pixels.
+
+    Example: the smallest circle has size 16. Its region, without the outline, has 137 pixels, so size is
+    (137 / (pi / 4)) ** 0.5 = 13.2. The score of this complete circle is 13.2 / 16 = 0.83.
     """
     size = math.sqrt(region.num_pixels / FILL_SHARES[region.label])
     return min(width, height) / max(width, height) * min(1.0, size / SMALLEST_SIZES[region.label])
@@ -111,6 +115,6 @@ def classify_by_colour(dataset: ShapeDetectionDataset) -> Int[Tensor, "M N"]:
     three shapes covers its centre. Padding rows keep the label `PADDING`.
     """
     x, y = ((dataset.boxes[..., :2] + dataset.boxes[..., 2:]) / 2).long().unbind(dim=-1)
-    images = torch.arange(len(dataset), device=x.device)[:, None]
-    strongest = dataset.images[images, y, x].int().argmax(dim=-1)
+    rows = torch.arange(len(dataset), device=x.device)[:, None]  # [M, 1]: all N objects of a row have the same image
+    strongest = dataset.images[rows, y, x].int().argmax(dim=-1)  # of the three channels of one pixel per object
     return strongest.where(dataset.labels != PADDING, PADDING)

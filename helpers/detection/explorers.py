@@ -98,10 +98,11 @@ def describe_look(seed: int, config: SceneConfig) -> LookDescription:
 
 def explore_looks() -> Explorer:
     """Return controls for the look of a scene above its true boxes and the detections of the colour baseline."""
-    figure = Figure(figsize=(6.4, 3.7), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     truth, colours = figure.subplots(1, 2)
     plot_scene(truth, "ignored", TRUTH_COLOUR)
     plot_legend(plot_scene(colours, "ignored"))
+    heading = figure.suptitle(" ", fontsize=10)
     controls = {
         "seed": IntSlider(641, min=641, max=680, description="scene (seed)"),
         "num_objects": IntSlider(4, min=1, max=8, description="objects"),
@@ -115,9 +116,13 @@ def explore_looks() -> Explorer:
         config = SceneConfig(palette, texture, noise, visibility, num_objects=(num_objects, num_objects))
         look = describe_look(seed, config)
         texts = _place_texts(look.boxes, [f"{share:.2f}" for share in look.visibility], width=21)
-        title = f"truth and visibility, {look.ignored.sum()} below {visibility:.2f}"
+        heading.set_text(f"scene {seed}: palette {palette}, texture {texture}, noise {noise:g}")
+        title = (
+            f"true boxes with visibilities\nignored (visibility below {visibility:.2f}): {look.ignored.sum()} objects"
+        )
         update_scene(look.image, look.boxes, NO_BOX, truth, title, hatched=look.ignored, crossed=NO_ROW, texts=texts)
-        title = f"by colour: {look.num_right} of {(~look.ignored).sum()} detected, {look.is_wrong.sum()} wrong"
+        num_evaluated = (~look.ignored).sum()
+        title = f"detected: {look.num_right} of {num_evaluated} objects\nwrong detections: {look.is_wrong.sum()}"
         update_scene(look.image, NO_BOX, look.predicted_boxes, colours, title, hatched=NO_ROW, crossed=look.is_wrong)
 
     frame_values = {

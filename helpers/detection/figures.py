@@ -16,14 +16,15 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from helpers.average_precision import Detections
 from helpers.detection.anchors import ANCHOR_SCALES
 from helpers.detection.metrics import PrecisionRecall
 from helpers.detection.scenes import CLASS_NAMES, MAX_IOU, SIZE_RANGES
-from helpers.diagrams import Block, draw_network
+from helpers.diagrams import BLOCK_COLOURS, Block, draw_network
 from helpers.plotting import (
     CLASS_COLOURS,
     COLOURS,
@@ -105,6 +106,14 @@ def plot_boxes(
     return ax
 
 
+def make_box_handles(prediction: str = "detection", truth: str = "true box") -> list[Line2D]:
+    """Return the handles of a legend of true boxes (solid) and predicted boxes (dashed), with these texts."""
+    true_line = Line2D([], [], color=TRUTH_COLOUR, linestyle=TRUTH_STYLE, linewidth=1.6, label=truth)
+    predicted_line = Line2D([], [], color=PREDICTION_COLOUR, linestyle=PREDICTION_STYLE, linewidth=1.6)
+    predicted_line.set_label(prediction)
+    return [true_line, predicted_line]
+
+
 # True boxes
 
 
@@ -140,12 +149,13 @@ def plot_misread_boxes(
     true_boxes: Float[np.ndarray, "N 4"],
     misread_boxes: Float[np.ndarray, "N 4"],
     ax: Axes,
+    title: str = "",
 ) -> Axes:
     """Draw an image with its true boxes (solid) and the same boxes read in the wrong format (dashed).
 
     The axes include the part of the misread boxes that lies outside the image.
     """
-    plot_framed_image(image, ax)
+    plot_framed_image(image, ax, title)
     plot_boxes(true_boxes, ax, colour=TRUTH_COLOUR, style=TRUTH_STYLE)
     plot_boxes(misread_boxes, ax, colour=PREDICTION_COLOUR, style=PREDICTION_STYLE)
     right, bottom = np.maximum(image.shape[1::-1], misread_boxes[:, 2:].max(axis=0)) + 4
@@ -337,7 +347,7 @@ def plot_precision_recall(
 
 
 def plot_data_flow() -> Axes:
-    """Draw the way of the data of detection, from random numbers to a measured detector."""
+    """Draw the way of the data of detection, from random numbers to a measured detector, above a legend."""
     blocks = {
         "stream": Block("random numbers\nseed 641", 0.0, 0.5, "data"),
         "layout": Block("lay out:\nclass, size, box", 1.9, 0.5, "step"),
@@ -347,7 +357,7 @@ def plot_data_flow() -> Axes:
         "file": Block("annotation file:\nboxes, visibility", 5.7, 0.0, "data"),
         "reader": Block("reader: checks\nthe format", 7.6, 0.0, "step"),
         "detector": Block("detector", 7.6, 1.0, "layer"),
-        "metric": Block("AP", 9.5, 0.5, "step"),
+        "metric": Block("metric: average\nprecision (AP)", 9.5, 0.5, "step"),
     }
     arrows = [
         ("stream", "layout"),
@@ -360,7 +370,20 @@ def plot_data_flow() -> Axes:
         ("detector", "metric"),
         ("reader", "metric"),
     ]
-    return draw_network(blocks, arrows)
+    ax = draw_network(blocks, arrows)
+    kinds = {
+        "data": "data",
+        "step": "fixed computation",
+        "layer": "detector: rules of colour in lesson 1, a network in lesson 3",
+    }
+    handles = []
+    for kind, text in kinds.items():
+        handles.append(Patch(facecolor=BLOCK_COLOURS[kind], edgecolor="0.35", label=text))
+    figure = ax.figure
+    assert isinstance(figure, Figure)
+    figure.set_figheight(figure.get_figheight() + 0.35)  # inches, for the legend
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    return ax
 
 
 def plot_statistics(
@@ -416,11 +439,11 @@ def _plot_pair_iou(pair_iou: Float[np.ndarray, " pairs"], ax: Axes) -> None:
 
 
 def _plot_visibility(visibility: Float[np.ndarray, " N"], labels: Int[np.ndarray, " N"], ax: Axes) -> None:
-    """Draw the cumulative distribution of the visibility of each class."""
-    shares = np.linspace(0, 0.995, 200)  # at 1 every curve jumps to 100 %
+    """Draw the cumulative distribution of the visibility of each class; at 1 every curve jumps to 100 %."""
+    shares = np.linspace(0, 1, 201)
     for label, (name, colour) in enumerate(zip(CLASS_NAMES, CLASS_COLOURS, strict=True)):
         below = (visibility[labels == label] <= shares[:, None] + 1e-6).mean(axis=1)
-        ax.plot(shares, below, color=colour, label=name)
-    ax.set(xlabel="visibility", ylabel="objects with at most this visibility", xlim=(-0.02, 1), ylim=(0, 0.62))
+        ax.plot(shares, below, color=colour, label=name, drawstyle="steps-post")
+    ax.set(xlabel="visibility", ylabel="objects with at most this visibility", xlim=(-0.02, 1.02), ylim=(0, 1.03))
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.legend(loc="upper left")

@@ -381,7 +381,7 @@ def oracle_detections(
     """Return the detections of a perfect detector: the true box of every object above `minimum_visibility`.
 
     The score is the visibility of the object. With `nms_threshold`, detections of one class suppress each other as
-    those of a detector do; the result is the upper bound that this threshold sets for any detector.
+    those of a detector do; the result shows what this threshold costs a detector whose boxes are exact.
     """
     is_detected = (dataset.labels != PADDING) & (dataset.visibility > minimum_visibility)
     oracle = []

@@ -82,9 +82,19 @@ def plot_examples(
     return figure
 
 
-def plot_exchange(images: UInt8[np.ndarray, "2 H W"], points: Float[np.ndarray, "2 5 2"], axes: Sequence[Axes]) -> None:
-    """Draw the upper body of a figure as annotated and with its hands exchanged, and count the differing pixels."""
-    titles = ("as annotated", f"hands exchanged:\n{(images[0] != images[1]).sum()} pixels differ")
+def plot_exchange(
+    images: UInt8[np.ndarray, "2 H W"], points: Float[np.ndarray, "2 5 2"], axes: Sequence[Axes], name: str
+) -> None:
+    """Draw the upper body of a figure as annotated and with its hands exchanged, and count the differing pixels.
+
+    Args:
+        images: of the figure with both annotations.
+        points: both annotations.
+        axes: one for each annotation.
+        name: of the look, at the start of both titles.
+    """
+    num_differing = (images[0] != images[1]).sum()
+    titles = (f"{name}:\nas annotated", f"{name}, hands exchanged:\n{num_differing} pixels differ")
     x, y = points[0, 0]
     for ax, image, image_points, title in zip(axes, images, points, titles, strict=True):
         plot_points(image, image_points, ax, title)

@@ -108,6 +108,14 @@ def test_a_half_covered_shape_is_scored_as_less_complete():
     assert estimate_completeness(Region(1, (0, 0, 30, 60), 1800), 30, 60) == pytest.approx(0.5 * 1800**0.5 / 48)
 
 
+def test_the_smallest_complete_circle_has_the_score_of_the_example():
+    canvas = Image.fromarray(WHITE)
+    ImageDraw.Draw(canvas).ellipse((92, 92, 108, 108), fill=(255, 0, 0), outline=(0, 0, 0), width=2)
+    (region,) = find_regions(np.array(canvas))
+    assert region.num_pixels == 137
+    assert estimate_completeness(region, 16, 16) == pytest.approx(0.83, abs=0.005)
+
+
 def test_where_colour_carries_no_class_the_ap50_is_below_0_2():
     metrics = evaluate_baseline(ShapeDetectionDataset.draw(100, seed=0, config=SceneConfig(palette="shared")))
     assert 0 < metrics["ap50"] < 0.2

@@ -6,12 +6,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from matplotlib.patches import FancyBboxPatch
 
 from helpers.detection.baseline import detect_by_colour
 from helpers.detection.boxes import compute_iou
 from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.detection.figures import (
     SMALLEST_PART,
+    make_box_handles,
     place_texts,
     plot_data_flow,
     plot_detections,
@@ -25,7 +27,7 @@ from helpers.detection.figures import (
 )
 from helpers.detection.metrics import Detections, PrecisionRecall, explain_failures
 from helpers.paths import ROOT
-from helpers.plotting import PREDICTION_COLOUR, TRUTH_COLOUR
+from helpers.plotting import PREDICTION_COLOUR, PREDICTION_STYLE, TRUTH_COLOUR, TRUTH_STYLE
 
 NO_DETECTION = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
 
@@ -129,10 +131,19 @@ def test_each_true_box_has_its_text_at_its_centre_and_only_the_filled_are_hatche
 
 def test_a_misread_box_is_shown_as_far_as_it_reaches():
     image, true_boxes = np.full((224, 224, 3), 255, np.uint8), np.array([[42.0, 102.0, 120.0, 180.0]])
-    ax = plot_misread_boxes(image, true_boxes, np.array([[42.0, 102.0, 162.0, 282.0]]), plt.figure().add_subplot())
+    misread_boxes = np.array([[42.0, 102.0, 162.0, 282.0]])
+    ax = plot_misread_boxes(image, true_boxes, misread_boxes, plt.figure().add_subplot(), "a box")
+    assert ax.get_title() == "a box"
     assert [bool(patch.get_path_effects()) for patch in ax.patches[1:]] == [True, True]  # the frame is the first
     assert ax.get_xlim()[1] >= 224
     assert ax.get_ylim()[0] >= 282
+
+
+def test_the_legend_of_boxes_has_the_colours_and_styles_of_truth_and_prediction():
+    true_line, predicted_line = make_box_handles("misread box")
+    assert (true_line.get_label(), predicted_line.get_label()) == ("true box", "misread box")
+    assert (true_line.get_color(), true_line.get_linestyle()) == (TRUTH_COLOUR, TRUTH_STYLE)
+    assert (predicted_line.get_color(), predicted_line.get_linestyle()) == (PREDICTION_COLOUR, PREDICTION_STYLE)
 
 
 def test_every_object_is_counted_once_in_the_bars_of_its_class():
@@ -148,7 +159,14 @@ def test_the_data_flow_starts_at_random_numbers_and_ends_at_the_metric():
     ax = plot_data_flow()
     texts = {text.get_text(): text.get_position() for text in ax.texts if text.get_text()}
     assert min(texts, key=lambda text: texts[text][0]) == "random numbers\nseed 641"
-    assert max(texts, key=lambda text: texts[text][0]) == "AP"
+    assert max(texts, key=lambda text: texts[text][0]) == "metric: average\nprecision (AP)"
+
+
+def test_the_legend_of_the_data_flow_explains_the_colour_of_every_block():
+    ax = plot_data_flow()
+    (legend,) = ax.figure.legends
+    blocks = {patch.get_facecolor() for patch in ax.patches if isinstance(patch, FancyBboxPatch)}
+    assert {handle.get_facecolor() for handle in legend.legend_handles} == blocks
 
 
 def test_the_statistics_count_every_image_every_object_and_every_pair():
@@ -175,6 +193,8 @@ def test_the_statistics_count_every_image_every_object_and_every_pair():
         is_class = dataset.labels == label
         expected = (dataset.visibility[is_class] <= 1e-6).float().mean().item()
         assert line.get_ydata()[0] == pytest.approx(expected)
+        assert line.get_ydata()[-1] == 1
+    assert visibility.get_ylim()[1] > 1
 
 
 @pytest.mark.parametrize("name", ["figures", "anchor_figures", "scale_figures", "receptive_field_figures"])

@@ -79,8 +79,10 @@ def test_the_title_of_exchanged_hands_has_the_number_of_differing_pixels(scenes,
     points = np.stack([scenes[5].points, scenes[5].points[[0, 2, 1, 3, 4]]])
     images = np.stack([paint_figure(figure_points, FigureConfig(tellable_hands=tellable)) for figure_points in points])
     _, axes = plt.subplots(1, 2)
-    plot_exchange(images, points, list(axes))
-    num_pixels = int(axes[1].get_title().split()[2])
+    plot_exchange(images, points, list(axes), "mitten")
+    assert axes[0].get_title() == "mitten:\nas annotated"
+    assert axes[1].get_title().startswith("mitten, hands exchanged:\n")
+    num_pixels = int(axes[1].get_title().splitlines()[1].split()[0])
     assert num_pixels == (images[0] != images[1]).sum()
     assert (num_pixels > 0) == tellable
     assert axes[0].get_legend_handles_labels()[1] == ["head", "left hand", "right hand"]

@@ -20,7 +20,7 @@ from scipy import ndimage
 from torch import Tensor"""
 
 
-def detect_by_colour(
+def detect_regions(
     image: UInt8[np.ndarray, "H W 3"],
 ) -> tuple[Float[Tensor, "N 4"], Float[Tensor, " N"], Int[Tensor, " N"]]:
     """Return one detection per connected region of red (circle), green (square) or blue (triangle) pixels.
@@ -56,7 +56,7 @@ def detect_by_colour(
 
 
 def draw_colour_cases(generator: torch.Generator) -> list[Case]:
-    """Return the cases of `detect_by_colour`."""
+    """Return the cases of `detect_regions`."""
     seeds = torch.randint(10_000, (3,), generator=generator).tolist()
     one = [("green", 2, 1, 5, 3)]
     three = [("red", 1, 2, 8, 7), ("green", 10, 3, 18, 15), ("blue", 20, 5, 29, 9)]
@@ -115,7 +115,7 @@ def _to_columns(rows: list) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _change_boxes(image: np.ndarray, change: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    boxes, scores, labels = detect_by_colour(image)
+    boxes, scores, labels = detect_regions(image)
     return change(boxes), scores, labels
 
 
@@ -155,12 +155,12 @@ def _pure_colours_only(image: np.ndarray) -> tuple:
 
 
 def _labels_from_1(image: np.ndarray) -> tuple:
-    boxes, scores, labels = detect_by_colour(image)
+    boxes, scores, labels = detect_regions(image)
     return boxes, scores, labels + 1
 
 
 def _blue_first(image: np.ndarray) -> tuple:
-    return detect_by_colour(image[..., ::-1])
+    return detect_regions(image[..., ::-1])
 
 
 def _colours_together(image: np.ndarray) -> tuple:
@@ -187,38 +187,38 @@ def _small_regions_dropped(image: np.ndarray) -> tuple:
 
 
 def _scored_by_area(image: np.ndarray) -> tuple:
-    boxes, _, labels = detect_by_colour(image)
+    boxes, _, labels = detect_regions(image)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
     return boxes, areas / (image.shape[0] * image.shape[1]), labels
 
 
 def _labels_before_scores(image: np.ndarray) -> tuple:
-    boxes, scores, labels = detect_by_colour(image)
+    boxes, scores, labels = detect_regions(image)
     return boxes, labels, scores
 
 
 def _flat_nothing(image: np.ndarray) -> tuple:
-    boxes, scores, labels = detect_by_colour(image)
+    boxes, scores, labels = detect_regions(image)
     return boxes if len(boxes) else torch.tensor([]), scores, labels
 
 
 def _crash_on_nothing(image: np.ndarray) -> tuple:
-    boxes, scores, labels = detect_by_colour(image)
+    boxes, scores, labels = detect_regions(image)
     return torch.stack(list(boxes)), scores, labels
 
 
 COLOUR = Definition(
-    name="detect_by_colour",
+    name="detect_regions",
     number="1.3",
     title="A detector of colour alone",
     purpose=(
         "A detector without any training shows how much of the task colour alone can solve. It is the first row of "
-        "the table below the task."
+        "the table in the next section."
     ),
     points=3,
     difficulty=2,
     minutes=(20, 30),
-    reference=detect_by_colour,
+    reference=detect_regions,
     imports=IMPORTS,
     draw_cases=draw_colour_cases,
     workload=Case("data", "one scene", (641,), driver="colour_baseline.detect_in_scene"),

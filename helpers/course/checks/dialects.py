@@ -202,7 +202,13 @@ TO_CORNERS = Definition(
     name="to_corners",
     number="1.1",
     title="From [x, y, width, height] to corners",
-    purpose="COCO's files hold a corner and a size, and the lessons compute with two corners.",
+    purpose=(
+        "COCO's files hold a corner and a size, and the lessons compute with two corners.\n\n"
+        'In the first line of the function, `Float[Tensor, "N 4"]` means: a tensor of floats with N rows and 4 '
+        "columns. The check below has groups of cases: examples computed *by hand*, *borders* and empty input, "
+        "*shapes* of tensors, *laws* (properties that hold for every input), *pairs* (this function after `to_coco`, "
+        "which must return the input), and random *data*."
+    ),
     points=1,
     difficulty=1,
     minutes=(5, 10),

@@ -33,7 +33,7 @@ def to_coco(function: Function) -> dict[str, Function]:
     return {}
 
 
-def detect_by_colour(function: Function) -> dict[str, Function]:
+def detect_regions(function: Function) -> dict[str, Function]:
     """Return the replacement of the workbook's detector of colour alone, a row of lesson 1's table."""
 
     def replacement(image: np.ndarray) -> Detections:

@@ -46,7 +46,7 @@ def test_files_stay_the_workbooks():
 
 
 def test_the_detector_of_colour_alone_is_the_workbooks(dataset):
-    replacement = replace("detect_by_colour", colour_baseline.detect_by_colour)
+    replacement = replace("detect_regions", colour_baseline.detect_regions)
     for image in dataset.images.numpy():
         detections, expected = replacement(image), baseline.detect_regions(image)
         assert all(map(torch.equal, detections, expected))
@@ -54,7 +54,7 @@ def test_the_detector_of_colour_alone_is_the_workbooks(dataset):
 
 
 def test_a_detector_that_returns_lists_is_understood():
-    detections = replace("detect_by_colour", lambda image: ([], [], []))(np.zeros((2, 2, 3), np.uint8))
+    detections = replace("detect_regions", lambda image: ([], [], []))(np.zeros((2, 2, 3), np.uint8))
     assert [column.shape for column in detections] == [(0, 4), (0,), (0,)]
 
 
