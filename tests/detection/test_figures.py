@@ -6,7 +6,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-
 from matplotlib.patches import Rectangle
 
 from helpers.detection.baseline import detect_by_colour
