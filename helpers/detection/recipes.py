@@ -125,7 +125,7 @@ def leave_one_out(width: int, epochs: int) -> dict[str, Recipe]:
 
 
 def list_changes(recipe: Recipe, baseline: Recipe) -> list[dict[str, str]]:
-    """Return a row per setting in which two recipes differ: "setting", "before" (of `baseline`) and "after", in words."""
+    """Return a row per setting in which `recipe` differs: "setting", "before" (in `baseline`) and "after", in words."""
     settings = []
     for values in (baseline, recipe):
         parts = {name: value for name, value in vars(values).items() if name not in ("training", "inference")}
