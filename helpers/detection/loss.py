@@ -125,7 +125,7 @@ def compute_mined_objectness(batch: MatchedBatch) -> Float[Tensor, ""]:
 def compute_quality_objectness(
     batch: MatchedBatch, positives: Int[Tensor, "B P"], iou: Float[Tensor, "B P"]
 ) -> Float[Tensor, ""]:
-    """Return the quality focal loss of the objectness: the sum over all anchors, per number of positive ones.
+    """Return the quality focal loss: the sum over all anchors, divided by the number of positive ones.
 
     The target q of a positive anchor is the IoU of its predicted box with its object, and 0 for background. An anchor
     with the objectness p has the loss (q - p)² · binary cross-entropy(p, q). Ignored anchors have none. The weight
