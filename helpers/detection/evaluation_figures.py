@@ -29,6 +29,9 @@ from helpers.plotting import (
     plot_framed_image,
 )
 
+HIT_COLOUR, FALSE_ALARM_COLOUR = COLOURS[2], COLOURS[1]
+NUMBER_SIZE = 12
+"""Pixels of the image that a number at the corner of a box takes at most."""
 MARGIN = 12
 """Pixels around an image in which boxes and numbers that leave it are drawn."""
 
@@ -79,8 +82,11 @@ def plot_ranked_detections(
     ranks: Sequence[int],
     ax: Axes | None = None,
     title: str = "",
+    is_hit: Bool[np.ndarray, " D"] | None = None,
 ) -> Axes:
-    """Draw true boxes (solid) and detections (dashed), each detection with its rank at its upper left corner.
+    """Draw true boxes (solid) and detections (dashed), each detection with its rank at a corner.
+
+    The rank is at the upper left corner, or at another one where the rank of an earlier box would be covered.
 
     Args:
         image: bytes.
@@ -89,13 +95,25 @@ def plot_ranked_detections(
         ranks: of the detections, counted from 1 over all images.
         ax: a new one if `None`.
         title: above the image.
+        is_hit: whether each detection is a hit (green number) or a false alarm (orange); without it numbers are black.
     """
     ax = plot_framed_image(fade(image, 0.4), ax, title, margin=MARGIN)
     plot_boxes(true_boxes, ax, colour=TRUTH_COLOUR, style=TRUTH_STYLE)
     plot_boxes(boxes, ax, colour=PREDICTION_COLOUR, style=PREDICTION_STYLE)
-    for (x1, y1, _, _), rank in zip(boxes, ranks, strict=True):
-        _write_number(rank, (x1, y1), ax, colour=PREDICTION_COLOUR, is_filled=True)
+    places: list[tuple[float, float]] = []
+    for row, ((x1, y1, x2, y2), rank) in enumerate(zip(boxes, ranks, strict=True)):
+        colour = PREDICTION_COLOUR
+        if is_hit is not None:
+            colour = HIT_COLOUR if is_hit[row] else FALSE_ALARM_COLOUR
+        corners = [(x1, y1), (x2, y1), (x1, y2), (x2, y2)]
+        places.append(next((corner for corner in corners if not _is_near(corner, places)), (x1, y1)))
+        _write_number(rank, places[-1], ax, colour=colour, is_filled=True)
     return ax
+
+
+def _is_near(corner: tuple[float, float], places: Sequence[tuple[float, float]]) -> bool:
+    """Return whether a number at `corner` would cover one of those at `places`."""
+    return any(max(abs(corner[0] - x), abs(corner[1] - y)) < NUMBER_SIZE for x, y in places)
 
 
 def _write_number(number: int, corner: tuple[float, float], ax: Axes, colour: str, is_filled: bool) -> None:
@@ -124,19 +142,20 @@ def plot_curve_steps(
     envelope = precision_envelope(precision)
     ax.stairs(envelope, edges, baseline=0, fill=True, color=COLOURS[0], alpha=0.15, label="area under the envelope: AP")
     ax.stairs(envelope, edges, baseline=None, color=COLOURS[0], linewidth=1.2, label="envelope")
-    ax.plot(recall, precision, color="0.5", linewidth=1, linestyle=":")
+    ax.plot(recall, precision, color="0.4", linewidth=1.2, linestyle=":", label="curve")
     for name, marker, rows in (("hit", "o", is_hit), ("false alarm", "X", ~is_hit)):
-        colour = COLOURS[2] if name == "hit" else COLOURS[1]
+        colour = HIT_COLOUR if name == "hit" else FALSE_ALARM_COLOUR
         ax.plot(recall[rows], precision[rows], marker, color=colour, markersize=8, label=name)
     for number, place in enumerate(zip(recall, precision, strict=True), start=1):
-        ax.annotate(str(number), place, xytext=(7, 4), textcoords="offset points", fontsize=9)
+        offset = (7, 4) if is_hit[number - 1] else (-15, -3)  # the curve leaves a false alarm to the right
+        ax.annotate(str(number), place, xytext=offset, textcoords="offset points", fontsize=9)
     ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.12))
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
 
 
 def plot_losses(history: Sequence[Mapping[str, float]], ax: Axes, title: str = "") -> Axes:
-    """Draw the training loss and the validation loss of each epoch.
+    """Draw the training loss and the loss on the selection scenes of each epoch.
 
     Args:
         history: one row per epoch, with "loss" and "validation_loss". A log of an older version lacks the second.
@@ -145,7 +164,7 @@ def plot_losses(history: Sequence[Mapping[str, float]], ax: Axes, title: str = "
     """
     epochs = [row["epoch"] for row in history]
     marker = "o" if len(epochs) < 15 else None
-    for name, label, style in (("loss", "training", "-"), ("validation_loss", "validation", "--")):
+    for name, label, style in (("loss", "training", "-"), ("validation_loss", "selection", "--")):
         losses = [row.get(name, float("nan")) for row in history]
         ax.plot(epochs, losses, style, marker=marker, label=label)
     ax.set(xlabel="epoch", ylabel="loss", title=title)

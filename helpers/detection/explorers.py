@@ -333,7 +333,9 @@ def explore_suppression(dataset: ShapeDetectionDataset, candidates: Candidates) 
             crossed=above.is_wrong,
             texts=_place_texts(boxes[:MOST_TEXTS], texts, width=31),
         )
-        title = f"AP@0.5 {everything.ap:.3f}, above score {score:.2f}: {above.ap:.3f}"
+        title = (
+            f"{nms} NMS, τ {nms_threshold:.2f}\nAP@0.5 {everything.ap:.3f}, from score {score:.2f} on: {above.ap:.3f}"
+        )
         update_curves(everything.curves, above.curves, precision, title)
 
     frame_values = {

@@ -182,6 +182,7 @@ def plot_detections(
     detections: Detections,
     ax: Axes | None = None,
     title: str = "",
+    is_missed: Bool[np.ndarray, " N"] | None = None,
 ) -> Axes:
     """Draw an image with its true boxes (solid) and detections (dashed) with class initial and score.
 
@@ -191,8 +192,13 @@ def plot_detections(
         detections: all are drawn; apply the score threshold first (`Detections.above`).
         ax: a new one if `None`.
         title: above the image.
+        is_missed: which true boxes are hatched.
     """
     ax = plot_framed_image(image, ax, title, margin=TEXT_MARGIN)
+    if is_missed is not None:
+        for x1, y1, x2, y2 in true_boxes[is_missed]:
+            hatched: dict[str, Any] = {"fill": False, "edgecolor": TRUTH_COLOUR, "hatch": "///", "linewidth": 0}
+            ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **hatched))
     plot_boxes(true_boxes, ax, colour=TRUTH_COLOUR, style=TRUTH_STYLE)
     boxes = detections.boxes.numpy()
     plot_boxes(boxes, ax, colour=PREDICTION_COLOUR, style=PREDICTION_STYLE)

@@ -125,7 +125,7 @@ def compute_mined_objectness(batch: MatchedBatch) -> Float[Tensor, ""]:
 def compute_quality_objectness(
     batch: MatchedBatch, positives: Int[Tensor, "B P"], iou: Float[Tensor, "B P"]
 ) -> Float[Tensor, ""]:
-    """Return the quality focal loss of the objectness, summed over all anchors, per positive anchor.
+    """Return the quality focal loss: the sum over all anchors, divided by the number of positive ones.
 
     The target q of a positive anchor is the IoU of its predicted box with its object, and 0 for background. An anchor
     with the objectness p has the loss (q - p)² · binary cross-entropy(p, q). Ignored anchors have none. The weight
@@ -139,7 +139,7 @@ def compute_quality_objectness(
     Source: Li et al. 2020, "Generalized focal loss" (arXiv:2006.04388).
     """
     logits = batch.predictions[..., 4].float()
-    target = torch.where(batch.is_real, iou.detach(), 0.0)
+    target = torch.where(batch.is_real, iou.detach(), 0.0)  # is_real is False in padded rows: these add 0 to anchor 0
     quality = torch.zeros_like(logits).scatter_add_(1, positives.clamp(min=0).long(), target)
     weight = (quality - logits.detach().sigmoid()).square_().mul_(batch.index != IGNORED)
     losses = F.binary_cross_entropy_with_logits(logits, quality, weight, reduction="sum")

@@ -100,10 +100,12 @@ def soft_nms(
     kept_shares = torch.exp(-(compute_iou(boxes, boxes) / threshold).pow(4))
     kept_shares = torch.where(labels.unsqueeze(-1) == labels.unsqueeze(-2), kept_shares, 1.0)
     image = torch.arange(len(scores), device=scores.device)
-    open_scores, final_scores = scores.clone(), torch.zeros_like(scores)
+    lowered = scores.clone()  # lowered so far, of all boxes
+    final_scores = torch.zeros_like(scores)
+    is_selected = torch.zeros_like(scores, dtype=torch.bool)
     for _ in range(min(num_rounds, scores.shape[1])):
-        best = open_scores.argmax(dim=1)
-        final_scores[image, best] = open_scores[image, best].clamp(min=0)
-        open_scores = open_scores * kept_shares[image, best]
-        open_scores[image, best] = -1.0
+        best = lowered.masked_fill(is_selected, -1.0).argmax(dim=1)  # no box is selected twice, also among scores of 0
+        final_scores[image, best] = lowered[image, best]
+        is_selected[image, best] = True
+        lowered = lowered * kept_shares[image, best]
     return final_scores

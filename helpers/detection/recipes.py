@@ -124,6 +124,21 @@ def leave_one_out(width: int, epochs: int) -> dict[str, Recipe]:
     }
 
 
+def list_changes(recipe: Recipe, baseline: Recipe) -> list[dict[str, str]]:
+    """Return a row per setting in which `recipe` differs: "setting", "before" (in `baseline`) and "after", in words."""
+    settings = []
+    for values in (baseline, recipe):
+        parts = {name: value for name, value in vars(values).items() if name not in ("training", "inference")}
+        settings.append(parts | vars(values.training) | vars(values.inference))
+    before, after = settings
+    rows = []
+    for name, value in after.items():
+        if value != before[name]:
+            row = {"setting": name.replace("_", " "), "before": describe(before[name]), "after": describe(value)}
+            rows.append(row)
+    return rows
+
+
 def describe(value: Any) -> str:
     """Return a part of a recipe in words: of a configuration, the fields that differ from its defaults."""
     if not is_dataclass(value) or isinstance(value, type):

@@ -32,6 +32,20 @@ def test_each_detection_has_its_rank_at_its_upper_left_corner():
     assert [(text.get_text(), text.get_position()) for text in ax.texts] == [("3", (15, 10)), ("7", (100, 100))]
 
 
+def test_a_rank_that_would_cover_another_is_at_the_next_corner():
+    ax = plot_ranked_detections(IMAGE, BOXES[:0], BOXES, [1, 2, 3])
+    assert [text.get_position() for text in ax.texts] == [(10, 10), (65, 10), (100, 100)]
+
+
+def test_the_numbers_of_hits_and_false_alarms_have_the_colours_of_the_curve():
+    is_hit = np.array([True, False])
+    ax = plot_ranked_detections(IMAGE, BOXES[:1], BOXES[1:], [1, 2], is_hit=is_hit)
+    colours = [to_hex(text.get_bbox_patch().get_facecolor()) for text in ax.texts]
+    curve = plot_curve_steps(np.array([1.0, 1.0]), np.array([1.0, 0.5]), is_hit)
+    markers = {line.get_label(): to_hex(line.get_color()) for line in curve.lines}
+    assert colours == [markers["hit"], markers["false alarm"]]
+
+
 def test_the_area_under_the_envelope_is_the_average_precision():
     recall, precision = np.array([0.5, 0.5, 1.0]), np.array([1.0, 0.5, 2 / 3])
     ax = plot_curve_steps(recall, precision, np.array([True, False, True]))
@@ -46,6 +60,7 @@ def test_both_losses_are_drawn_and_a_log_without_validation_loss_has_no_point():
     history = [{"epoch": 1, "loss": 3.0}, {"epoch": 2, "loss": 2.0, "validation_loss": 2.5}]
     ax = plot_losses(history, plt.figure().add_subplot(), title="tuned")
     trained, validated = ax.lines
+    assert [line.get_label() for line in ax.lines] == ["training", "selection"]
     assert list(trained.get_ydata()) == [3.0, 2.0]
     assert np.isnan(validated.get_ydata()[0])
     assert validated.get_ydata()[1] == 2.5

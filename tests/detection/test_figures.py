@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from helpers.detection.baseline import detect_by_colour
 from helpers.detection.boxes import compute_iou
@@ -81,6 +81,14 @@ def test_the_text_of_a_detection_is_its_class_initial_and_score():
     detections = Detections(torch.tensor([[50.0, 50, 90, 90]]), torch.tensor([0.934]), torch.tensor([2]))
     ax = plot_detections(image, np.zeros((0, 4)), detections)
     assert [text.get_text() for text in ax.texts] == ["t 0.93"]
+
+
+def test_missed_objects_are_hatched():
+    image = np.full((224, 224, 3), 255, np.uint8)
+    boxes = np.array([[10.0, 10, 60, 60], [100, 100, 160, 160]])
+    ax = plot_detections(image, boxes, NO_DETECTION, is_missed=np.array([False, True]))
+    hatched = [patch.get_xy() for patch in ax.patches if isinstance(patch, Rectangle) and patch.get_hatch()]
+    assert hatched == [(100, 100)]
 
 
 @pytest.mark.parametrize("is_missed", [True, False])

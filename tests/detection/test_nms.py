@@ -48,6 +48,14 @@ def test_soft_suppression_of_two_boxes_by_hand():
     torch.testing.assert_close(soft_nms(boxes, scores, torch.tensor([[1, 2]]), 0.5, 100), scores)
 
 
+def test_a_selected_box_keeps_its_score_when_all_others_have_none_left():
+    # At the threshold 0.1 equal boxes keep exp(-10000) = 0 of their scores; each further round selects one of them.
+    boxes = torch.tensor([[[0.0, 0, 10, 10]] * 5])
+    scores = torch.tensor([[0.9, 0.8, 0.7, 0.6, 0.5]])
+    expected = torch.tensor([[0.9, 0, 0, 0, 0]])
+    torch.testing.assert_close(soft_nms(boxes, scores, torch.ones(1, 5, dtype=torch.int64), 0.1, 100), expected)
+
+
 def test_soft_suppression_of_a_batch_is_that_of_its_images():
     boxes, scores, labels = draw_candidates()
     together = soft_nms(boxes, scores, labels, 0.5, 60)

@@ -7,7 +7,16 @@ from dataclasses import fields, replace
 
 from helpers.detection.model import UNDILATED, Dilations
 from helpers.detection.nms import InferenceConfig
-from helpers.detection.recipes import ASSIGNMENT, TUNED, Recipe, ablation, ablation_controls, describe, leave_one_out
+from helpers.detection.recipes import (
+    ASSIGNMENT,
+    TUNED,
+    Recipe,
+    ablation,
+    ablation_controls,
+    describe,
+    leave_one_out,
+    list_changes,
+)
 
 
 def test_the_assignment_has_exactly_the_values_of_the_handout():
@@ -72,3 +81,13 @@ def test_every_variant_of_leave_one_out_lacks_one_change_of_tuned():
         ["fresh_scenes"],
     ]
     assert variants["without fresh scenes"].fresh_scenes is None
+
+
+def test_the_changes_between_two_recipes_are_listed_by_setting_in_words():
+    assert list_changes(TUNED, TUNED) == []
+    training = replace(ASSIGNMENT.training, learning_rate=8e-3)
+    dilated = replace(ASSIGNMENT, training=training, dilations=Dilations(block3=2, block4=3, heads=(3, 4, 4)))
+    assert list_changes(dilated, ASSIGNMENT) == [
+        {"setting": "dilations", "before": "plain", "after": "block3 2, block4 3, heads (3, 4, 4)"},
+        {"setting": "learning rate", "before": "0.001", "after": "0.008"},
+    ]
