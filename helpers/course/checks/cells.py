@@ -19,7 +19,7 @@ from helpers.course.checks.definition import Definition
 
 INTRODUCTION = (
     "Write `{name}` in the cell below. Its docstring is the contract. The check below it takes seconds; once it has "
-    "passed, the lessons use your function."
+    "passed, the lessons use your function wherever they need it."
 )
 
 
