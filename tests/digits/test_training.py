@@ -41,7 +41,7 @@ TINY = replace(
         anchors=FITTED_ANCHORS.on_one_level().scaled_to(RESIZE),
         num_proposals=(50, 50),
         num_regions=16,
-        width=4,
+        width=8,
         pyramid_width=8,
         head_width=16,
     ),
