@@ -18,7 +18,7 @@ from helpers.course.submissions import Submission
 from helpers.course.views import Views
 from tests.course.tiny import make_notebook
 
-QUICK = Limits(cell=3.0, memory=1.5e9, lesson=60.0)
+QUICK = Limits(cell=10.0, memory=1.5e9, lesson=60.0)
 
 TASKS = {  # number -> solution, check
     1: ("first = 1", 'assert first > 0, "first is too small"\n{}assert first == 1, "first is not one"\n{}'),
