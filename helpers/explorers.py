@@ -19,6 +19,7 @@ from ipywidgets import FloatSlider, Image, IntSlider, Layout, SelectionSlider, T
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from helpers import plotting
 from helpers.explorer_frames import (
     MOST_FRAMES,
     FrameControl,
@@ -75,12 +76,8 @@ class Explorer(VBox):
     def _repr_mimebundle_(self, **options: object) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the widget, and for a saved notebook its picture, and the name of its fragment as metadata."""
         data = dict(super()._repr_mimebundle_(**options) or {})
-        picture = PIL.Image.open(io.BytesIO(self._picture.value)).convert("RGB")
-        buffer = io.BytesIO()
-        picture.quantize(SAVED_COLOURS, method=PIL.Image.Quantize.MEDIANCUT, dither=PIL.Image.Dither.NONE).save(
-            buffer, format="PNG", optimize=True
-        )
-        data["image/png"] = base64.b64encode(buffer.getvalue()).decode()
+        picture = PIL.Image.open(io.BytesIO(self._picture.value))
+        data["image/png"] = base64.b64encode(plotting.encode_png(picture, SAVED_COLOURS)).decode()
         data["text/plain"] = f"Explorer: {', '.join(control.description for control in self._controls.values())}"
         return data, {"explorer": self._name} if self._name else {}
 

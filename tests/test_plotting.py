@@ -1,9 +1,12 @@
 """Style, grids, curves, comparisons and tables for the figures of every package."""
 
+import io
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from PIL import Image
 
 from helpers import plotting
 
@@ -152,3 +155,13 @@ def test_logarithmic_ticks_stand_at_the_given_values_and_nowhere_else(name):
 def test_a_logarithmic_tick_at_zero_is_refused():
     with pytest.raises(ValueError, match="no place for 0: its ticks must be positive"):
         plotting.use_log_ticks(plt.figure().add_subplot().xaxis, [0, 1])
+
+
+def test_a_png_has_few_colours_and_shows_white_through_what_is_transparent():
+    pixels = np.zeros((40, 60, 4), dtype=np.uint8)
+    pixels[..., :3] = np.random.default_rng(0).integers(0, 256, (40, 60, 3))
+    pixels[:, :30, 3] = 255
+    saved = Image.open(io.BytesIO(plotting.encode_png(Image.fromarray(pixels), 16)))
+    assert saved.size == (60, 40)
+    assert len(saved.getcolors()) <= 16
+    assert (np.asarray(saved.convert("RGB"))[:, 30:] == 255).all()

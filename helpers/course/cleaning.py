@@ -9,6 +9,8 @@ import re
 from nbformat import NotebookNode
 from PIL import Image
 
+from helpers import plotting
+
 WIDGET = "application/vnd.jupyter.widget-view+json"
 COLOURS = 256  # of a saved figure: a third of the bytes of millions of colours, and no difference that an eye sees
 _TQDM_CLOCK = re.compile(r"\[\d\d:\d\d[<,]")
@@ -45,9 +47,6 @@ def clean(notebook: NotebookNode) -> NotebookNode:
 
 def _reduce_colours(picture: str) -> str:
     """Return a PNG picture, in base64 as notebooks hold it, with at most `COLOURS` colours; never a larger one."""
-    image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGBA")
-    on_white = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    buffer = io.BytesIO()
-    on_white.quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
-    reduced = base64.b64encode(buffer.getvalue()).decode()
+    image = Image.open(io.BytesIO(base64.b64decode(picture)))
+    reduced = base64.b64encode(plotting.encode_png(image, COLOURS)).decode()
     return min(picture, reduced, key=len)
