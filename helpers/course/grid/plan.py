@@ -201,6 +201,7 @@ def run_jobs(client: Client, grid: Grid, jobs: Sequence[Job]) -> Generator[tuple
                     completed.add(repeated)
                     continue
                 reason = f"{job.stem}: cannot be copied from {outcome.host}, {type(error).__name__}: {error}"
+            del future  # Dask keeps the outcome on its worker no longer, else it repeats the run if that worker dies
             if not reason and not grid.is_finished(job):
                 reason = f"{job.stem}: finished on {outcome.host}, but its files are not complete on this host"
             yield job, reason

@@ -238,6 +238,25 @@ def test_two_hosts_share_a_grid_and_a_failure_costs_only_its_own_run(cluster, ru
     assert cli.main(["grid", *map(str, grid), "--scheduler", "tcp://127.0.0.1:1"]) == 0
 
 
+def test_the_death_of_a_worker_repeats_no_finished_run(runs, tmp_path, monkeypatch):
+    def execute(job):
+        """Finish with an error at once for seed 1, and for seed 2 when the test allows it."""
+        seed = job.parameters["seed"]
+        wait_until(lambda: seed == 1 or (tmp_path / "go on").exists())
+        return worker.Outcome(f"seed {seed}", "here", {})
+
+    monkeypatch.setattr(worker, "execute", execute)
+    grid = plan.plan_grid(write_notebook(tmp_path), ["seed=1,2"])
+    options = {"n_workers": 1, "threads_per_worker": 2, "dashboard_address": None}
+    with Client(processes=False, **options) as client:
+        outcomes = plan.run_jobs(client, grid, grid.jobs)
+        job, reason = next(outcomes)
+        assert reason == "seed 1"
+        wait_until(lambda: not [key for key in client.futures if job.name in key], "the scheduler forgets it", 30)
+        (tmp_path / "go on").touch()
+        assert [reason for _, reason in outcomes] == ["seed 2"]
+
+
 def test_a_full_disk_fails_its_run_with_the_reason_and_keeps_what_was_written(cluster, runs, tmp_path):
     texts = ["profile=smoke", "mode=fill,finish", "seed=2"]
     path = write_notebook(tmp_path)
