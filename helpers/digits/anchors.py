@@ -109,8 +109,9 @@ def measure_best_iou(
     best = torch.zeros(len(boxes))
     for shapes, stride in zip(anchors.build_generator().cell_anchors, strides, strict=True):
         num_cells = (padded + stride - 1) // stride  # rounded up
-        # Pixels between two anchors, as in torchvision; below the stride where cells overhang the image. `flip` turns
-        # (height, width) into (x, y), the order of the boxes.
+        # Pixels between two anchors, as in torchvision: less than the stride if the stride does not divide the side.
+        # Example: a side of 608 and a stride of 64 give 608 / 64 = 9.5, so 10 cells, and 608 // 10 = 60 pixels.
+        # `flip` turns (height, width) into (x, y), the order of the boxes.
         step = (padded // num_cells).flip(1)
         last_cell = num_cells.flip(1) - 1
         nearest = torch.minimum((centres / step).round().clamp(min=0), last_cell) * step

@@ -222,6 +222,16 @@ def update_anchors(
     ax.set_title(title, fontsize=9)
 
 
+def enlarge_middle(box: Float[np.ndarray, " 4"], ax: Axes, half_side: float) -> None:
+    """Show only the square around the middle of `box` in the axes of `plot_anchors`.
+
+    Args:
+        half_side: distance from the middle to the edge of the square, pixels of the resized image.
+    """
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    ax.set(xlim=(x - half_side, x + half_side), ylim=(y + half_side, y - half_side))
+
+
 # Training
 
 

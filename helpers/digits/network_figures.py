@@ -127,7 +127,10 @@ def plot_roi_align(
     shares = np.array([0.25, 0.75])
     points_x, points_y = np.meshgrid(part_x + part_width * shares, part_y + part_height * shares)
     middle.scatter(points_x, points_y, s=30, color=COLOURS[1], zorder=4, label="sampled point")
-    half = 0.9 * max(part_width, part_height)
+    columns, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    centre_style = {"linestyle": "none", "marker": "+", "color": "black", "markersize": 7}
+    middle.plot(columns.ravel(), rows.ravel(), label="centre of a cell", **centre_style)
+    half = 1.2 * max(part_width, part_height)
     centre_x, centre_y = part_x + part_width / 2, part_y + part_height / 2
     middle.set(xlim=(centre_x - half, centre_x + half), ylim=(centre_y + half, centre_y - half))
     right.imshow(pool_proposal(feature_map, box, num_cells), extent=(0, num_cells, num_cells, 0), **limits)
@@ -150,7 +153,7 @@ def plot_roi_align(
         ax_handles, ax_labels = ax.get_legend_handles_labels()
         handles += ax_handles[first:]
         labels += ax_labels[first:]
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure
 
 

@@ -9,6 +9,7 @@ from helpers.average_precision import TWELVE
 from helpers.digits.figures import (
     AVERAGE_PRECISIONS,
     AVERAGE_RECALLS,
+    enlarge_middle,
     plot_anchors,
     plot_augmentations,
     plot_confusions,
@@ -117,6 +118,8 @@ def test_anchors_are_drawn_in_the_pixels_of_the_resized_image():
     assert (all_shapes, best, digit) == (shapes.tolist(), [shapes[1].tolist()], [box.tolist()])
     assert ax.get_title() == "t"
     assert ax.get_legend_handles_labels()[1] == ["anchor shapes", "best anchor shape", "box of the digit"]
+    enlarge_middle(box, ax, half_side=5)
+    assert (ax.get_xlim(), ax.get_ylim()) == ((15, 25), (35, 25))
     update_anchors((40, 90), box / 2, shapes[:1], shapes[0], ax, "half")
     assert ax.images[0].get_extent() == [0, 90, 40, 0]
     assert [find_boxes(lines) for lines in ax.collections] == [[shapes[0].tolist()]] * 2 + [[(box / 2).tolist()]]

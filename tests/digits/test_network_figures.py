@@ -51,5 +51,5 @@ def test_a_proposal_is_drawn_with_its_parts_and_one_part_with_its_four_points():
     assert right.patches[0].get_bbox().bounds == (3, 3, 1, 1)
     assert len(left.lines) == 2 * 6
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["proposal", "one part", "sampled point"]
+    assert labels == ["proposal", "one part", "sampled point", "centre of a cell"]
     assert right.images[0].get_array().shape == (7, 7)
