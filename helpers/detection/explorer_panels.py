@@ -37,6 +37,8 @@ MOST_TEXTS = 10
 CHEQUER = 0.95
 """Grey of every second cell, so that neighbouring cells can be distinguished."""
 IGNORED_GREY = 0.6
+LEAST_OPACITY = 0.25
+"""Of a predicted box: with a lower one its dashes cannot be seen."""
 SHADOW = LinearSegmentedColormap.from_list("shadow", [(0, 0, 0, 0), (0, 0, 0, 1)])
 """Colour map of a sensitivity over an image: transparent at 0, black at 1."""
 
@@ -184,10 +186,10 @@ def plot_cell(ax: Axes, colour: str) -> Axes:
     extent = (0, IMAGE_SIZE, IMAGE_SIZE, 0)
     ax.imshow(np.zeros((1, 1)), cmap=SHADOW, vmin=0, vmax=1, extent=extent)
     add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 1.2, "truth")
-    add_outlines(ax, colour, "-", 2.2, "receptive field of the cell")
-    add_outlines(ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.8, "predicted box, paler with lower objectness")
+    add_outlines(ax, colour, "-", 2.2, "receptive field")
+    add_outlines(ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.8, "predicted box (paler: lower objectness)")
     _add_marker(ax, "+", "black", "place")
-    ax.fill([], [], color="0.2", label="changes its objectness")
+    ax.fill([], [], color="0.2", label="changes objectness")
     ax.set(xlim=(-2, IMAGE_SIZE + 2), ylim=(IMAGE_SIZE + 2, -2))
     return ax
 
@@ -203,6 +205,7 @@ def update_cell(
     *,
     objectness: float,
     place: tuple[float, float],
+    side: float = IMAGE_SIZE,
 ) -> None:
     """Show a cell of one level in the panel of `plot_cell`.
 
@@ -214,8 +217,9 @@ def update_cell(
         field: the square of the receptive field, pixels.
         ax: the panel.
         title: above the image.
-        objectness: from 0 to 1: the opacity of the predicted box.
+        objectness: from 0 to 1: the opacity of the predicted box, at least `LEAST_OPACITY`.
         place: (x, y) in pixels, marked by a cross.
+        side: of the square around `place` that is shown, moved into the image, pixels.
     """
     background, shadow = ax.images
     background.set_data(fade(image, 0.3))
@@ -227,9 +231,13 @@ def update_cell(
     _set_boxes(truth, true_boxes)
     _set_boxes(field_lines, field[None])
     _set_boxes(prediction, predicted_box[None])
-    prediction.set_alpha(objectness)
+    prediction.set_alpha(max(objectness, LEAST_OPACITY))
     x, y = place
     ax.lines[0].set_data([x], [y])
+    left = min(max(x - side / 2, 0), IMAGE_SIZE - side)
+    top = min(max(y - side / 2, 0), IMAGE_SIZE - side)
+    margin = 2 * side / IMAGE_SIZE
+    ax.set(xlim=(left - margin, left + side + margin), ylim=(top + side + margin, top - margin))
     ax.set_title(title, fontsize=9)
 
 

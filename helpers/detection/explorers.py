@@ -48,6 +48,8 @@ from helpers.plotting import LEVEL_COLOURS, TRUTH_COLOUR
 
 NO_BOX = np.zeros((0, 4), np.float32)
 NO_ROW = np.zeros(0, bool)
+ENLARGED_SIDE = 64.0
+"""Of the part of the image that the explorer of cells shows for level 0, pixels."""
 TEXT_HEIGHT = 11.0
 """Height of a text in pixels of the image, for an image drawn 3 inches wide."""
 
@@ -402,16 +404,18 @@ def explore_cells(detectors: Mapping[str, Detector], dataset: ShapeDetectionData
         detectors: by their names, with anchors on the same levels.
         dataset: the images.
     """
-    figure = Figure(figsize=(8.2, 3.3), layout="constrained")
+    figure = Figure(figsize=(8.2, 3.45), layout="constrained")
     axes = figure.subplots(1, 3)
     for ax, colour in zip(axes, LEVEL_COLOURS, strict=False):
         plot_cell(ax, colour)
-    plot_legend(axes[0])
+    plot_legend(*axes)
     controls = {
         "network": ToggleButtons(options=tuple(detectors), description="network"),
         "image": IntSlider(0, min=0, max=len(dataset) - 1, description="image"),
-        "x": IntSlider(114, min=2, max=IMAGE_SIZE - 2, step=4, description="x (px)"),
-        "y": IntSlider(114, min=2, max=IMAGE_SIZE - 2, step=4, description="y (px)"),
+        "x": IntSlider(
+            162, min=2, max=IMAGE_SIZE - 2, step=4, description="x (px)"
+        ),  # inside a square of val's image 0
+        "y": IntSlider(162, min=2, max=IMAGE_SIZE - 2, step=4, description="y (px)"),
     }
 
     @functools.lru_cache(maxsize=200)  # 0.2 MB each: a step to the next fine cell mostly stays in the same coarse one
@@ -423,6 +427,7 @@ def explore_cells(detectors: Mapping[str, Detector], dataset: ShapeDetectionData
         for level, (ax, stride) in enumerate(zip(axes, STRIDES, strict=True)):
             cell = describe(network, image, level, y // stride, x // stride)
             width = cell.field[2] - cell.field[0]
+            name = f"level {level}, enlarged" if level == 0 else f"level {level}"
             update_cell(
                 example.image,
                 example.boxes,
@@ -430,9 +435,10 @@ def explore_cells(detectors: Mapping[str, Detector], dataset: ShapeDetectionData
                 cell.sensitivity,
                 cell.field,
                 ax,
-                f"level {level}: {width:.0f} px wide, objectness {cell.objectness:.2f}",
+                f"{name}\nfield {width:.0f} px wide, objectness {cell.objectness:.2f}",
                 objectness=cell.objectness,
                 place=(x, y),
+                side=ENLARGED_SIDE if level == 0 else IMAGE_SIZE,
             )
 
     places = (18, 66, 114, 162, 210)

@@ -24,10 +24,13 @@ def rank_channels(features: Float[Tensor, "M C h w"], concepts: Bool[Tensor, "M 
     """
     values = features.movedim(1, -1).flatten(0, 2).cpu().numpy()  # [cells, C]
     belongs = concepts.movedim(1, -1).flatten(0, 2).cpu().numpy().T.astype(np.float64)  # [K, cells]
-    inside = belongs.sum(axis=1, keepdims=True)
+    inside = belongs.sum(axis=1, keepdims=True)  # [K, 1], number of cells
     outside = belongs.shape[1] - inside
-    ranks = rankdata(values, axis=0)
-    return (belongs @ ranks - inside * (inside + 1) / 2) / (inside * outside)
+    ranks = rankdata(values, axis=0)  # [cells, C]; 1 is the lowest value
+    # If the inside cells have the lowest values, their ranks are 1 to `inside`. Each rank above that is one pair of an
+    # inside and an outside cell in which the inside cell is higher.
+    lowest_sum = inside * (inside + 1) / 2
+    return (belongs @ ranks - lowest_sum) / (inside * outside)
 
 
 def colour_features(features: Float[Tensor, "M C h w"]) -> Float[np.ndarray, "M h w 3"]:

@@ -138,6 +138,7 @@ def plot_receptive_field(
     *,
     colour: str,
     title: str = "",
+    side: int | None = None,
 ) -> Axes:
     """Draw a faded image, the sensitivity of one cell to its pixels, and the cell's receptive fields.
 
@@ -149,6 +150,7 @@ def plot_receptive_field(
         ax: where to draw.
         colour: of the level.
         title: above the image.
+        side: of the square around `centre` that is shown, moved into the image, pixels; `None` shows the whole image.
     """
     plot_faded_image(image, ax, title)
     height, width = image.shape[:2]
@@ -156,8 +158,13 @@ def plot_receptive_field(
     paint[..., 3] = np.clip(sensitivity / np.quantile(sensitivity[sensitivity > 0], 0.99), 0, 1)
     ax.imshow(paint, extent=(0, width, height, 0))
     y, x = centre
-    for side, style in zip(widths, ("-", "--"), strict=True):
-        corner = (x + 0.5 - side / 2, y + 0.5 - side / 2)
-        ax.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=colour, linestyle=style, linewidth=2))
+    for field_width, style in zip(widths, ("-", "--"), strict=True):
+        corner = (x + 0.5 - field_width / 2, y + 0.5 - field_width / 2)
+        outline: dict[str, Any] = {"fill": False, "edgecolor": colour, "linestyle": style, "linewidth": 2}
+        ax.add_patch(Rectangle(corner, field_width, field_width, **outline))
     ax.plot(x + 0.5, y + 0.5, "+", color=colour, markersize=8, markeredgewidth=2)
+    if side is not None:
+        left = min(max(x - side / 2, 0), width - side)
+        top = min(max(y - side / 2, 0), height - side)
+        ax.set(xlim=(left - 1, left + side + 1), ylim=(top + side + 1, top - 1))  # a line on the border stays whole
     return ax

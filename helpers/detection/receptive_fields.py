@@ -52,8 +52,8 @@ def compute_path_weights(dilations: Dilations) -> Float[Tensor, "L S S"]:
     Law: the shares of a level add up to 1.
     """
     span = max(compute_receptive_fields(dilations))
-    size = 32 * math.ceil(span / 32)  # holds the widest receptive field, and its middle is that of a cell on each level
-    first = size // 2 - span // 2
+    size = 32 * math.ceil(span / 32)  # of the image: pixel size // 2 is a multiple of 16, so a field is centred on it
+    first = size // 2 - span // 2  # [first, first + span) is the widest field
     weights = []
     for paths in _count_paths(dilations, size):
         shown = paths[first : first + span, first : first + span]
@@ -160,9 +160,10 @@ def measure_sensitivity(model: MultiScaleDetector, objects: Objects, level: int)
     cells = find_middle_cells(objects.boxes, level)
     pixels = prepare_images(objects.images).requires_grad_()
     level_map = model.heads[level](model.features(pixels)[level]).unflatten(1, (model.num_anchors, -1))
-    outputs = level_map[torch.arange(len(cells)), :, :, cells[:, 0], cells[:, 1]]
-    (gradient,) = torch.autograd.grad(outputs[:, :, 4].sum(), pixels)
-    sensitivity = gradient.abs().sum(dim=1)
+    outputs = level_map[torch.arange(len(cells)), :, :, cells[:, 0], cells[:, 1]]  # [N, A, 5 + classes]
+    objectness = outputs[:, :, 4]  # before the sigmoid; channels 0 to 3 are the box offsets
+    (gradient,) = torch.autograd.grad(objectness.sum(), pixels)  # [N, 3, H, W]
+    sensitivity = gradient.abs().sum(dim=1)  # [N, H, W]
     total = sensitivity.sum(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(sensitivity.dtype).tiny)
     return CellSensitivity(cells * STRIDES[level], sensitivity / total, outputs.detach())
 

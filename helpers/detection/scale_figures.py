@@ -20,6 +20,8 @@ from helpers.detection.scenes import CLASS_NAMES
 from helpers.plotting import CLASS_COLOURS, LEVEL_COLOURS, image_grid, plot_image
 
 COCO_SIZES = ("small", "medium", "large")
+ZERO_STEP = 0.04
+"""Distance of the rows below 0 in which zeros are drawn, one row per level."""
 
 
 def plot_scale_performance(
@@ -32,7 +34,8 @@ def plot_scale_performance(
 ) -> Figure:
     """Draw the objectness of each level (left) and the level of the detection (right) against the object's size.
 
-    Left: a dot per object and level, and the means of each group as lines. Right: stacked bars of the shares of objects
+    Left: a dot per object and level, and the means of each group as lines; zeros are drawn below 0, in one row per
+    level, so that the levels do not hide each other. Right: stacked bars of the shares of objects
     that each level detects, and in grey the share that no level detects.
 
     Args:
@@ -50,17 +53,25 @@ def plot_scale_performance(
     for ax in (left, right):
         use_size_axis(ax)
         mark_class_sizes(ax, 1.03)
-    left.set(ylabel="highest objectness on the object", ylim=(-0.02, 1))
+    lowest = -ZERO_STEP * (len(objectness) + 1)
+    left.axhspan(lowest, 0, color="0.94", linewidth=0)
+    left.text(1.01, lowest / 2, "zeros", transform=left.get_yaxis_transform(), fontsize=8, va="center")
+    left.set(ylabel="highest objectness on the object", ylim=(lowest, 1))
     right.set(ylabel="objects detected", ylim=(0, 1))
     right.yaxis.set_major_formatter(PercentFormatter(1))
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
+def _lower_zeros(values: Float[np.ndarray, " K"], level: int) -> Float[np.ndarray, " K"]:
+    """Return `values` with each 0 replaced by the level's row below 0."""
+    return np.where(values == 0, -ZERO_STEP * (level + 1), values)
+
+
 def _plot_objectness(sizes: Float[np.ndarray, " N"], objectness: Float[np.ndarray, "L N"], ax: Axes) -> None:
     """Draw a dot per object and level."""
     for level, values in enumerate(objectness):
-        ax.scatter(sizes, values, s=8, alpha=0.3, linewidths=0, color=LEVEL_COLOURS[level])
+        ax.scatter(sizes, _lower_zeros(values, level), s=8, alpha=0.3, linewidths=0, color=LEVEL_COLOURS[level])
 
 
 def _plot_mean_objectness(
@@ -73,7 +84,7 @@ def _plot_mean_objectness(
     for label in range(len(CLASS_NAMES)):
         is_class = labels == label
         for level, values in enumerate(means):
-            ax.plot(edges[is_class].mean(axis=1), values[is_class], color=LEVEL_COLOURS[level])
+            ax.plot(edges[is_class].mean(axis=1), _lower_zeros(values[is_class], level), color=LEVEL_COLOURS[level])
 
 
 def _plot_detecting_levels(edges: Float[np.ndarray, "G 2"], shares: Float[np.ndarray, "_rows G"], ax: Axes) -> None:

@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 from helpers.detection.explorer_panels import (
     CHEQUER,
     IGNORED_GREY,
+    LEAST_OPACITY,
     MOST_TEXTS,
     plot_cell,
     plot_curves,
@@ -114,7 +115,10 @@ def test_a_box_is_as_opaque_as_its_objectness_and_the_sensitivity_is_black():
     assert predicted.get_alpha() == 0.25
     assert read_boxes(field) == [[90, 90, 123, 123]]
     assert ax.images[1].get_array()[100, 98:101].tolist() == [0, 0, 1]
+    style = {"objectness": 0.01, "place": (10, 100), "side": 56}
     update_cell(IMAGE, BOXES, BOXES[0], 0 * sensitivity, BOXES[1], ax, "", **style)
+    assert predicted.get_alpha() == LEAST_OPACITY
+    assert (ax.get_xlim(), ax.get_ylim()) == ((-0.5, 56.5), (128.5, 71.5))
     assert not ax.images[1].get_array().any()  # a cell whose objectness no pixel changes
 
 

@@ -58,3 +58,11 @@ def test_a_receptive_field_is_centred_on_its_pixel_in_theory_and_in_effect():
     assert (theory.get_xy(), theory.get_width(), theory.get_linestyle()) == ((8, 4), 9, "-")
     assert (effect.get_xy(), effect.get_width(), effect.get_linestyle()) == ((10, 6), 5, "--")
     assert ax.images[-1].get_array()[..., 3].sum() == 1
+    assert (ax.get_xlim(), ax.get_ylim()) == ((-1, 33), (33, -1))
+
+
+def test_the_shown_part_around_a_receptive_field_stays_inside_the_image():
+    image, sensitivity = np.full((32, 32, 3), 255, np.uint8), np.ones((32, 32))
+    ax = plt.figure().add_subplot()
+    plot_receptive_field(image, sensitivity, (4, 20), (9, 5), ax, colour="blue", side=16)
+    assert (ax.get_xlim(), ax.get_ylim()) == ((11, 29), (17, -1))

@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.colors import to_rgba
 
 from helpers.detection.scale_figures import (
+    ZERO_STEP,
     plot_features,
     plot_objectness_histograms,
     plot_scale_performance,
@@ -21,6 +22,8 @@ def test_every_object_is_a_dot_per_level_and_every_group_a_stack_of_bars():
     figure = plot_scale_performance(sizes, objectness, edges, np.array([0, 1, 2]), objectness[:, 1:], shares)
     left, right = figure.axes
     assert [len(dots.get_offsets()) for dots in left.collections] == [4, 4, 4]
+    zeros = [sorted({y for y in dots.get_offsets()[:, 1].tolist() if y < 0}) for dots in left.collections]
+    assert zeros == [[-ZERO_STEP], [-2 * ZERO_STEP], [-3 * ZERO_STEP]]  # the levels do not hide each other
     bars = [(bar.get_x(), bar.get_y(), bar.get_height(), bar.get_facecolor()) for bar in right.patches]
     assert [bar for bar in bars if bar[2]] == [
         (16, 0, 1, to_rgba(LEVEL_COLOURS[0])),
