@@ -276,7 +276,8 @@ def plot_failures(
 ) -> Figure:
     """Draw the figure of each failure in a column, with the heatmap's prediction above and the regression's below.
 
-    A predicted point inside the disc is correct; the text in each panel is the cause of the failure.
+    The disc lies around the point that the title names. A prediction of this point inside the disc is correct. The text
+    in each panel is the cause of the failure.
 
     Args:
         heatmap: points predicted by the heatmap method for all M images, (x, y) pixels.
@@ -291,8 +292,9 @@ def plot_failures(
             ax = plot_prediction(
                 images[image], true[image], predicted[image], axes[row * len(failures) + column], title
             )
-            style = {"color": COLOURS[6], "alpha": 0.7, "linewidth": 0, "label": "correct within"}
-            ax.add_patch(Circle(true[image, point], radii[image], **style))
+            style = {"facecolor": to_rgba(COLOURS[6], 0.3), "edgecolor": COLOURS[6], "linewidth": 2}
+            disc = Circle(true[image, point], radii[image], zorder=3.5, label="correct: inside this disc", **style)
+            ax.add_patch(disc)  # above the truth's white edge, which would hide a small disc
             ax.text(0.5, 0.02, cause or "correct", ha="center", va="bottom", fontsize=8, transform=ax.transAxes)
             if column == 0:
                 _label_row(ax, ("heatmap", "regression")[row])
