@@ -235,7 +235,8 @@ def plot_prediction(
         Rectangle((0, 0), 1, 1, fill=False, edgecolor="0.8", linewidth=0.8, clip_on=False, transform=ax.transAxes)
     )
     pairs = np.stack([true, predicted])  # [2, K, 2]
-    ax.plot(pairs[..., 0], pairs[..., 1], color=PREDICTION_COLOUR, linestyle=PREDICTION_STYLE, linewidth=1)
+    lines = ax.plot(pairs[..., 0], pairs[..., 1], color=PREDICTION_COLOUR, linestyle=PREDICTION_STYLE, linewidth=1)
+    lines[0].set_label("joins truth and prediction of one name")
     rings = ax.scatter(*true.T, s=34, facecolors="none", edgecolors=TRUTH_COLOUR, linewidths=1.6, zorder=3)
     crosses = ax.scatter(*predicted.T, s=26, marker="x", color=PREDICTION_COLOUR, linewidths=1.4, zorder=4)
     for markers, label in ((rings, "truth"), (crosses, "prediction")):
@@ -262,7 +263,7 @@ def plot_predictions(
             ax = plot_prediction(images[index], true[index], points[index], axes[row * len(indices) + column], title)
             if column == 0:
                 _label_row(ax, name)
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
@@ -298,7 +299,7 @@ def plot_failures(
             ax.text(0.5, 0.02, cause or "correct", ha="center", va="bottom", fontsize=8, transform=ax.transAxes)
             if column == 0:
                 _label_row(ax, ("heatmap", "regression")[row])
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
