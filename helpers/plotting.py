@@ -161,14 +161,19 @@ def plot_history(
 def plot_variants(values: Mapping[str, Sequence[float]], ax: Axes | None = None, xlabel: str = "") -> Axes:
     """Draw one row per variant: a dot per seed, a bar at their mean, and the mean as a number beside the last dot.
 
+    The figure gets one legend, below its panels.
+
     Args:
         values: for each variant one number per seed.
     """
-    ax = ax or plt.figure(figsize=(6.5, 0.36 * len(values) + 0.9)).add_subplot()
+    ax = ax or plt.figure(figsize=(6.5, 0.36 * len(values) + 1.2)).add_subplot()
     for row, numbers in enumerate(values.values()):
         mean = float(np.mean(numbers))
-        ax.plot(numbers, [row] * len(numbers), "o", color=COLOURS[0], markersize=5, alpha=0.6)
-        ax.plot([mean, mean], [row - 0.3, row + 0.3], color=COLOURS[1], linewidth=2.5)
+        (dots,) = ax.plot(numbers, [row] * len(numbers), "o", color=COLOURS[0], markersize=5, alpha=0.6)
+        (bar,) = ax.plot([mean, mean], [row - 0.3, row + 0.3], color=COLOURS[1], linewidth=2.5)
+        if row == 0:
+            dots.set_label("one seed")
+            bar.set_label("mean of the seeds, with its value")
         place = {"xytext": (8, 0), "textcoords": "offset points"}
         ax.annotate(f"{mean:.3f}", (max(numbers), row), **place, va="center", fontsize=9)
     ax.margins(x=0.16)  # room for the numbers
@@ -176,6 +181,8 @@ def plot_variants(values: Mapping[str, Sequence[float]], ax: Axes | None = None,
     ax.set_ylim(len(values) - 0.5, -0.5)
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.set_xlabel(xlabel)
+    if not ax.figure.legends:  # a second panel has the same dots and bars
+        ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return ax
 
 

@@ -69,6 +69,14 @@ def test_variants_are_drawn_top_down_with_a_dot_per_seed_and_their_mean():
     assert [text.get_text() for text in ax.texts] == ["0.600", "0.800"]
 
 
+def test_two_panels_of_variants_share_one_legend():
+    figure, axes = plt.subplots(1, 2)
+    for ax in axes:
+        plotting.plot_variants({"plain": [0.5, 0.7], "better": [0.8, 0.8]}, ax)
+    assert len(figure.legends) == 1
+    assert [text.get_text() for text in figure.legends[0].texts] == ["one seed", "mean of the seeds, with its value"]
+
+
 def test_a_table_aligns_its_numbers_under_their_names():
     table = plotting.format_table({"plain": {"AP": 0.5, "AP@.5": 0.75}, "a longer one": {"AP": 0.25, "AP@.5": 1.0}})
     head, first, second = table.splitlines()

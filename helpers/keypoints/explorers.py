@@ -75,7 +75,8 @@ def describe_codec(
 
 def explore_codec() -> Explorer:
     """Return sliders for sigma, resolution, decoder, noise and the position of the point, above its map."""
-    figure = Figure(figsize=(7.2, 3.9), layout="constrained")
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    figure.suptitle("Explorer: heatmap of one point, whole (left) and enlarged (right)", fontsize=11)
     whole, near = figure.subplots(1, 2)
     controls = {
         "sigma": FloatSlider(2.0, min=0.5, max=4.0, step=0.25, description="σ (cells)"),
@@ -114,7 +115,7 @@ def explore_stages(
         maps: of all images at every stage.
         stages: name of each stage.
     """
-    figure = Figure(figsize=(9.5, 2.3), layout="constrained")
+    figure = Figure(figsize=(9.5, 2.6), layout="constrained")
     axes = list(figure.subplots(1, maps.shape[2], squeeze=False).flat)
     plot_maps(images[0], maps[0, 0], axes, POINT_LABELS)
     controls = {
@@ -126,7 +127,9 @@ def explore_stages(
 
     def draw(stage: int, image: int) -> None:
         update_maps(images[image], maps[stage, image], axes)
+        figure.suptitle(f"Explorer: predicted maps of figure {image}, {stages[stage]}", fontsize=11)
 
+    draw(0, 0)
     return join(figure, controls, draw, frame_values, text)
 
 

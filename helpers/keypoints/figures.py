@@ -235,7 +235,8 @@ def plot_prediction(
         Rectangle((0, 0), 1, 1, fill=False, edgecolor="0.8", linewidth=0.8, clip_on=False, transform=ax.transAxes)
     )
     pairs = np.stack([true, predicted])  # [2, K, 2]
-    ax.plot(pairs[..., 0], pairs[..., 1], color=PREDICTION_COLOUR, linestyle=PREDICTION_STYLE, linewidth=1)
+    lines = ax.plot(pairs[..., 0], pairs[..., 1], color=PREDICTION_COLOUR, linestyle=PREDICTION_STYLE, linewidth=1)
+    lines[0].set_label("joins truth and prediction of one name")
     rings = ax.scatter(*true.T, s=34, facecolors="none", edgecolors=TRUTH_COLOUR, linewidths=1.6, zorder=3)
     crosses = ax.scatter(*predicted.T, s=26, marker="x", color=PREDICTION_COLOUR, linewidths=1.4, zorder=4)
     for markers, label in ((rings, "truth"), (crosses, "prediction")):
@@ -262,7 +263,7 @@ def plot_predictions(
             ax = plot_prediction(images[index], true[index], points[index], axes[row * len(indices) + column], title)
             if column == 0:
                 _label_row(ax, name)
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
@@ -276,7 +277,8 @@ def plot_failures(
 ) -> Figure:
     """Draw the figure of each failure in a column, with the heatmap's prediction above and the regression's below.
 
-    A predicted point inside the disc is correct; the text in each panel is the cause of the failure.
+    The disc lies around the point that the title names. A prediction of this point inside the disc is correct. The text
+    in each panel is the cause of the failure.
 
     Args:
         heatmap: points predicted by the heatmap method for all M images, (x, y) pixels.
@@ -291,12 +293,13 @@ def plot_failures(
             ax = plot_prediction(
                 images[image], true[image], predicted[image], axes[row * len(failures) + column], title
             )
-            style = {"color": COLOURS[6], "alpha": 0.7, "linewidth": 0, "label": "correct within"}
-            ax.add_patch(Circle(true[image, point], radii[image], **style))
+            style = {"facecolor": to_rgba(COLOURS[6], 0.3), "edgecolor": COLOURS[6], "linewidth": 2}
+            disc = Circle(true[image, point], radii[image], zorder=3.5, label="correct: inside this disc", **style)
+            ax.add_patch(disc)  # above the truth's white edge, which would hide a small disc
             ax.text(0.5, 0.02, cause or "correct", ha="center", va="bottom", fontsize=8, transform=ax.transAxes)
             if column == 0:
                 _label_row(ax, ("heatmap", "regression")[row])
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 

@@ -96,9 +96,9 @@ def local_soft_argmax(
 ) -> Float[Tensor, "B K 2"]:
     """Return the mean position of the 5 × 5 cells around each peak, weighted by a softmax of their logarithms.
 
-    The temperature (0.65 / σ)² sharpens a Gaussian of any sigma to one of 0.65 cells, which fits into the window. Where
-    the window does not fit into the map, the mean of the remaining cells would lie too far inwards, and the result of
-    `dark` is returned instead.
+    The logarithms are multiplied by (σ / 0.65)² before the softmax. This factor makes a Gaussian of any sigma as narrow
+    as one of 0.65 cells, which fits into the window. Where the window does not fit into the map, the mean of the
+    remaining cells would lie too far inwards, and the result of `dark` is returned instead.
 
     Args:
         sigma: of the Gaussians that the network was trained on, cells.

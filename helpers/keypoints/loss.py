@@ -110,10 +110,17 @@ class KeypointLoss(nn.Module):
     def compute_point_losses(
         self, predictions: Float[Tensor, "B K *output"], points: Float[Tensor, "B K 2"]
     ) -> Float[Tensor, "B K"]:
-        """Return the loss of each point, from outputs that `normalize` has returned."""
+        """Return the loss of each point.
+
+        Args:
+            predictions: returned by `normalize`: probabilities for "dsnt", log-probabilities for "simcc", else the
+                outputs of the network.
+            points: true points, (x, y) in pixels.
+        """
         if self.kind == "dsnt" and isinstance(self.codec, DSNTCodec):
-            cells = points * (self.codec.size / IMAGE_SIZE)
-            distances = (find_expectations(predictions) - cells).norm(dim=-1) * (2 / self.codec.size)
+            cells = points * (self.codec.size / IMAGE_SIZE)  # [B, K, 2], in cells of the map
+            distances = (find_expectations(predictions) - cells).norm(dim=-1)  # [B, K]
+            distances = distances * (2 / self.codec.size)  # from cells to halves of the image's side, as in the paper
             return distances + jensen_shannon_divergence(predictions, cells)
         targets = self.codec.encode(points)
         match self.kind:
@@ -122,14 +129,14 @@ class KeypointLoss(nn.Module):
             case "l1":
                 losses = (predictions - targets).abs()
             case "laplace":
-                coordinates, scales = predictions.chunk(2, dim=-1)
+                coordinates, scales = predictions.chunk(2, dim=-1)  # [B, K, 2] each
                 scales = scales.clamp(min=SMALLEST_SCALE)
                 losses = (coordinates - targets).abs() / scales + (2 * scales).log()
             case "simcc":
                 losses = F.kl_div(predictions, targets, reduction="none").sum(-1)
             case _:
                 raise ValueError(f"loss is {self.kind!r}; choose one of {', '.join(get_args(Loss))}")
-        return losses.flatten(2).mean(-1)
+        return losses.flatten(2).mean(-1)  # [B, K]: the mean over the cells of a map, or over x and y
 
 
 def jensen_shannon_divergence(p: Float[Tensor, "B K h w"], points: Float[Tensor, "B K 2"]) -> Float[Tensor, "B K"]:

@@ -189,9 +189,13 @@ def best_expected_pck(
     """Return the highest expected PCK of any method, at each threshold separately.
 
     Let r = threshold · size. If the hands are at most 2r apart, their middle is within r of both, and it is always
-    correct. Otherwise no position is within r of both, and none is correct more often than in half of the cases. So the
-    best expected PCK is `random_assignment_pck` at twice the threshold. No single prediction reaches it at every
-    threshold: at small ones, the middle is correct for neither hand.
+    correct. Otherwise no position is within r of both, and none is correct more often than in half of the cases.
+
+    `random_assignment_pck` at twice the threshold gives these two numbers. If the hands are at most 2r apart, exchanged
+    hands are correct as well: the mean is 1. Otherwise exchanged hands are wrong: the mean of 1 and 0 is 1/2.
+
+    No single prediction reaches the best expected PCK at every threshold: at small ones, the middle is correct for
+    neither hand.
     """
     return random_assignment_pck(true, 2 * np.asarray(thresholds))
 
