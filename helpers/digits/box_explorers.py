@@ -64,11 +64,15 @@ def explore_losses() -> Explorer:
         "height": FloatSlider(1.0, min=0.3, max=2, step=0.05, description="height ×"),
     }
     options = [(LOSS_LABELS[loss].split(" /")[0], number) for number, loss in enumerate(BOX_LOSSES)]
-    buttons = ToggleButtons(options=options, value=1, description="arrows of")
+    first = BOX_LOSSES.index("giou")  # IoU would have no arrows at the start
+    buttons = ToggleButtons(options=options, value=first, description="arrows of")
 
     def describe(loss: int, **position: float) -> tuple[PairDescription, str]:
         description = describe_pair(**position)
-        return description, f"IoU {description.iou:.2f}; arrows: {options[loss][0]}"
+        name = options[loss][0]
+        has_gradient = (abs(description.gradients[loss]) > 1e-6).any()
+        arrows = f"arrows: {name} loss" if has_gradient else f"no arrows: the {name} loss has no gradient"
+        return description, f"IoU of the two boxes: {description.iou:.2f}\n{arrows}"
 
     def draw(loss: int, **position: float) -> None:
         description, title = describe(loss, **position)
@@ -76,8 +80,8 @@ def explore_losses() -> Explorer:
         update_bars(description.losses, loss_ax)
         update_bars(np.linalg.norm(description.gradients, axis=1), gradient_ax)
 
-    description, title = describe(1, **{name: slider.value or 0.0 for name, slider in sliders.items()})
-    plot_pair(np.array(TRUE_BOX), description.predicted, description.gradients[1], pair_ax, title, 2.4)
+    description, title = describe(first, **{name: slider.value or 0.0 for name, slider in sliders.items()})
+    plot_pair(np.array(TRUE_BOX), description.predicted, description.gradients[first], pair_ax, title, 2.4)
     plot_bars(description.losses, BOX_LOSSES, loss_ax, "loss", limit=3.0)
     plot_bars(
         np.linalg.norm(description.gradients, axis=1), BOX_LOSSES, gradient_ax, "length of the gradient", limit=3.0

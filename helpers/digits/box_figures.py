@@ -71,7 +71,10 @@ def plot_scenarios(
         slopes.set_xlabel(labels[scenario])
     axes[1, 0].set_ylabel("loss")
     axes[2, 0].set_ylabel("slope of the loss")
-    figure.legend(*axes[1, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(LOSS_STYLES))
+    lines, names = axes[1, 0].get_legend_handles_labels()
+    boxes = [axes[0, 0].patches[-1], axes[0, 0].patches[0]]
+    names += ["true box", "predicted box"]
+    figure.legend([*lines, *boxes], names, loc="outside upper center", ncols=len(names))
     return figure
 
 
@@ -85,19 +88,22 @@ def plot_descents(
     figure = plt.figure(figsize=(2.6 * len(paths), 5.2))
     panels = figure.subplot_mosaic([[*paths], ["overlap"] * len(paths)], height_ratios=(1, 1.05))
     all_boxes = np.concatenate([true[None], *(path[list(shown)] for path in paths.values())])
+    strengths = np.linspace(0.3, 1.0, len(shown))
     for loss, path in paths.items():
         ax = panels[loss]
         _frame_boxes(all_boxes, ax)
-        for number, step in enumerate(shown):
-            strength = 0.25 + 0.75 * (number + 1) / len(shown)
+        for step, strength in zip(shown, strengths, strict=True):
             _add_box(path[step], ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.3, strength)
+            ax.patches[-1].set_label(f"box after {step} steps" if step else "start")
         _add_box(true, ax, TRUTH_COLOUR, TRUTH_STYLE, 2.0)
+        ax.patches[-1].set_label("true box")
         ax.set_title(LOSS_LABELS[loss].split(" /")[0])
         colour, line, width = LOSS_STYLES[loss]
         label = LOSS_LABELS[loss].split(" /")[0]
         panels["overlap"].plot(overlaps[loss], color=colour, linestyle=line, linewidth=width, label=label)
     panels["overlap"].set(xlabel="step", ylabel="IoU with the truth", xlim=(0, None), ylim=(-0.03, 1.03))
     panels["overlap"].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    panels[list(paths)[-1]].legend(loc="center left", bbox_to_anchor=(1.05, 0.5))
     return figure
 
 
@@ -108,16 +114,33 @@ def plot_pulls(
 ) -> Figure:
     """Draw a true and a predicted box once per loss, with an arrow at each side along the negative gradient.
 
+    A number at each arrow is the length of the gradient at this side.
+
     Args:
         gradients: gradient of each loss by (x1, y1, x2, y2); the arrows are `PULL_SCALE` times as long.
     """
-    figure, axes = plt.subplots(1, len(gradients), figsize=(2.6 * len(gradients), 2.4), squeeze=False)
+    figure, axes = plt.subplots(1, len(gradients), figsize=(2.9 * len(gradients), 3.0), squeeze=False)
     all_gradients = np.array(list(gradients.values()))
     for ax, (loss, gradient) in zip(axes.flat, gradients.items(), strict=True):
         title = LOSS_LABELS[loss] if gradient.any() else f"{LOSS_LABELS[loss]}: no gradient"
         plot_pair(true, predicted, PULL_SCALE * gradient, ax, title, 0.0)
+        _label_sides(predicted, gradient, ax)
         _frame_boxes(np.concatenate([[true, predicted], predicted - PULL_SCALE * all_gradients]), ax)
+    names = ["hull", "true box", "predicted box"]  # in the order of `plot_pair`
+    figure.legend(axes[0, 0].patches, names, loc="outside lower center", ncols=len(names))
     return figure
+
+
+def _label_sides(box: Float[np.ndarray, " 4"], gradient: Float[np.ndarray, " 4"], ax: Axes) -> None:
+    """Write the length of the gradient at each side of a box, beside the arrow of `plot_pulls`; none near 0."""
+    (x1, y1, x2, y2), (middle_x, middle_y) = box, (box[:2] + box[2:]) / 2
+    places = [(x1, middle_y, "right", "bottom"), (middle_x, y1, "left", "bottom")]
+    places += [(x2, middle_y, "left", "bottom"), (middle_x, y2, "left", "top")]
+    for (x, y, horizontal, vertical), component in zip(places, gradient, strict=True):
+        if abs(component) >= 0.005:  # a smaller one has no visible arrow
+            offset = (-4 if horizontal == "right" else 4, 4 if vertical == "bottom" else -4)  # points
+            style = {"ha": horizontal, "va": vertical, "fontsize": 8, "color": COLOURS[0]}
+            ax.annotate(f"{abs(component):.2f}", (x, y), offset, textcoords="offset points", **style)
 
 
 def draw_loss_stages() -> Axes:

@@ -40,5 +40,5 @@ def test_every_slider_moves_the_picture_and_moves_it_back(description, value):
 def test_the_arrows_change_with_the_chosen_loss():
     box = explore_losses()
     before = read_picture(box)
-    find_control(box, "arrows of").value = BOX_LOSSES.index("giou")
+    find_control(box, "arrows of").value = BOX_LOSSES.index("smooth-l1")
     assert (read_picture(box) != before).any()

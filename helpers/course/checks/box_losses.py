@@ -57,7 +57,7 @@ def diou_loss(boxes: Float[Tensor, "N 4"], others: Float[Tensor, "N 4"]) -> Floa
     Returns:
         N losses from 0 (equal boxes) to 2.
     """
-    iou = _compute_paired_iou(boxes, others)
+    iou = _compute_paired_iou(boxes, others)  # [N]: IoU of the two boxes in each row
     x1, y1, x2, y2 = boxes.unbind(1)
     other_x1, other_y1, other_x2, other_y2 = others.unbind(1)
     enclosing_width = torch.maximum(x2, other_x2) - torch.minimum(x1, other_x1)
@@ -106,7 +106,7 @@ def ciou_loss(boxes: Float[Tensor, "N 4"], others: Float[Tensor, "N 4"]) -> Floa
     other_angle = torch.atan((other_x2 - other_x1) / (other_y2 - other_y1))
     v = 4 / math.pi**2 * (angle - other_angle) ** 2
     with torch.no_grad():
-        iou = _compute_paired_iou(boxes, others)
+        iou = _compute_paired_iou(boxes, others)  # [N]: IoU of the two boxes in each row
         alpha = v / (1 - iou + v + 1e-7)
     return loss + alpha * v
 
