@@ -88,8 +88,8 @@ def estimate_completeness(region: Region, width: int, height: int) -> float:
     """Return a score from 0 to 1 that is high for a complete shape: its box is square and not too small.
 
     The score is the shorter side of the box divided by the longer one, times min(1, size / smallest size of the class).
-    Here size is the side of a complete shape with as many pixels: a circle covers pi / 4 of its box, so a circle of
-    size s has pi / 4 * s ** 2 pixels.
+    Here size is that of a complete shape of this class with the same number of pixels as the region: a circle covers
+    pi / 4 of its box, so a circle of size s has pi / 4 * s ** 2 pixels.
 
     Example: the smallest circle has size 16. Its region, without the outline, has 137 pixels, so size is
     (137 / (pi / 4)) ** 0.5 = 13.2. The score of this complete circle is 13.2 / 16 = 0.83.
@@ -113,8 +113,12 @@ def classify_by_colour(dataset: ShapeDetectionDataset) -> Int[Tensor, "M N"]:
 
     Law: with the handout's palette the class is right for every object that no other object covers, because each of the
     three shapes covers its centre. Padding rows keep the label `PADDING`.
+
+    Shape letters: M images, N places for objects in each.
     """
-    x, y = ((dataset.boxes[..., :2] + dataset.boxes[..., 2:]) / 2).long().unbind(dim=-1)
+    centres = (dataset.boxes[..., :2] + dataset.boxes[..., 2:]) / 2  # [M, N, 2]
+    x, y = centres.long().unbind(dim=-1)  # [M, N] each: column and row of the centre's pixel
     rows = torch.arange(len(dataset), device=x.device)[:, None]  # [M, 1]: all N objects of a row have the same image
-    strongest = dataset.images[rows, y, x].int().argmax(dim=-1)  # of the three channels of one pixel per object
+    pixels = dataset.images[rows, y, x]  # [M, N, 3]: red, green and blue of one pixel per object
+    strongest = pixels.int().argmax(dim=-1)  # [M, N]
     return strongest.where(dataset.labels != PADDING, PADDING)

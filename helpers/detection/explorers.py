@@ -118,7 +118,9 @@ def explore_looks() -> Explorer:
         config = SceneConfig(palette, texture, noise, visibility, num_objects=(num_objects, num_objects))
         look = describe_look(seed, config)
         texts = _place_texts(look.boxes, [f"{share:.2f}" for share in look.visibility], width=21)
-        heading.set_text(f"scene {seed}: palette {palette}, texture {texture}, noise {noise:g}")
+        colours_of_shapes = "handout's palette (class)" if palette == "class" else "shared palette"
+        look_of_scene = f"{colours_of_shapes}, texture {texture}, noise {noise:g} (grey levels)"
+        heading.set_text(f"Scene {seed}, and the detector with shape and size rules\n{look_of_scene}")
         title = (
             f"true boxes with visibilities\nignored (visibility below {visibility:.2f}): {look.ignored.sum()} objects"
         )

@@ -114,6 +114,12 @@ def make_box_handles(prediction: str = "detection", truth: str = "true box") -> 
     return [true_line, predicted_line]
 
 
+def make_truth_handles(hatched: str) -> list[Line2D | Patch]:
+    """Return the handles of a legend of true boxes and of hatched true boxes, which have the text `hatched`."""
+    hatched_box = Patch(facecolor="white", edgecolor=TRUTH_COLOUR, hatch="////", label=hatched)
+    return [make_box_handles()[0], hatched_box]
+
+
 # True boxes
 
 

@@ -14,6 +14,7 @@ from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.detection.figures import (
     SMALLEST_PART,
     make_box_handles,
+    make_truth_handles,
     place_texts,
     plot_data_flow,
     plot_detections,
@@ -152,6 +153,12 @@ def test_the_legend_of_boxes_has_the_colours_and_styles_of_truth_and_prediction(
     assert (true_line.get_label(), predicted_line.get_label()) == ("true box", "misread box")
     assert (true_line.get_color(), true_line.get_linestyle()) == (TRUTH_COLOUR, TRUTH_STYLE)
     assert (predicted_line.get_color(), predicted_line.get_linestyle()) == (PREDICTION_COLOUR, PREDICTION_STYLE)
+
+
+def test_the_legend_of_true_boxes_names_the_hatched_boxes():
+    true_line, hatched_box = make_truth_handles("invisible")
+    assert (true_line.get_label(), true_line.get_color()) == ("true box", TRUTH_COLOUR)
+    assert (hatched_box.get_label(), hatched_box.get_hatch()) == ("invisible", "////")
 
 
 def test_every_object_is_counted_once_in_the_bars_of_its_class():

@@ -206,8 +206,8 @@ TO_CORNERS = Definition(
         "COCO's files hold a corner and a size, and the lessons compute with two corners.\n\n"
         'In the first line of the function, `Float[Tensor, "N 4"]` means: a tensor of floats with N rows and 4 '
         "columns. The check below has groups of cases: examples computed *by hand*, *borders* and empty input, "
-        "*shapes* of tensors, *laws* (properties that hold for every input), *pairs* (this function after `to_coco`, "
-        "which must return the input), and random *data*."
+        "*shapes* of tensors, *laws* (properties that hold for every input), *pairs* (`to_coco` of task 1.2, applied "
+        "to the result of this function, must return the input), and random *data*."
     ),
     points=1,
     difficulty=1,
