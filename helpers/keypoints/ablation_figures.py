@@ -37,31 +37,39 @@ MARGIN = 14
 
 
 def draw_heatmap_net() -> Axes:
-    """Draw the heatmap network with 128 cells, its loss and its decoding; sizes are channels × rows × columns."""
-    columns = {128: 0.0, 64: 1.95, 32: 3.9, 16: 5.85, 8: 7.8}
-    blocks = {"image": Block("image\n1 × 128 × 128", columns[128], 2.2, "data")}
-    for number, (channels, size) in enumerate(((32, 64), (64, 32), (128, 16)), start=1):
-        blocks[f"block {number}"] = Block(f"block {number}\n{channels} × {size} × {size}", columns[size], 2.2)
-    blocks["block 4"] = Block("block 4\n256 × 8 × 8", columns[8], 1.55)
-    for number, (channels, size) in enumerate(((128, 16), (64, 32), (32, 64), (16, 128)), start=1):
-        blocks[f"stage {number}"] = Block(f"stage {number}\n{channels} × {size} × {size}", columns[size], 0.9)
-    blocks["maps"] = Block("1 × 1 convolution\n5 maps, n × n", columns[128], -0.35, "head")
-    blocks["loss"] = Block("training:\nsquared error", columns[64], -0.35, "step")
-    blocks["target"] = Block("5 target maps\nGaussians of width σ", columns[32], -0.35, "data", width=1.6)
-    blocks["decoder"] = Block("decoding:\nargmax, DARK, …", columns[128], -1.35, "step")
-    blocks["points"] = Block("5 points\n(x, y) in pixels", columns[64], -1.35, "data")
+    """Draw the heatmap network with 128 cells, its loss and its decoding; sizes are channels × rows × columns.
+
+    A skip connection joins the output of a stage, where both maps are concatenated, and not the stage itself.
+    """
+    step, width = 2.1, 1.3  # inches from stage to stage, and of a block
+    stages = {1: 3 * step, 2: 2 * step, 3: step, 4: 0.0}  # x of each centre; concatenations are halfway between stages
+    blocks = {"image": Block("image\n1 × 128 × 128", -0.5 * step, 2.2, "data", width=width)}
+    for number, size in enumerate(("32 × 64 × 64", "64 × 32 × 32", "128 × 16 × 16", "256 × 8 × 8"), start=1):
+        blocks[f"block {number}"] = Block(f"block {number}\n{size}", (number - 0.5) * step, 2.2, width=width)
+    for number, size in enumerate(("128 × 16 × 16", "64 × 32 × 32", "32 × 64 × 64", "16 × 128 × 128"), start=1):
+        blocks[f"stage {number}"] = Block(f"stage {number}\n{size}", stages[number], 0.9, width=width)
+    for number in (1, 2, 3):
+        blocks[f"joined {number}"] = Block("concat", stages[number] - 0.5 * step, 0.9, "step", width=0.5, height=0.3)
+    blocks["maps"] = Block("1 × 1 convolution\n5 maps, n × n", stages[4], -0.35, "head")
+    blocks["loss"] = Block("training:\nsquared error", stages[3], -0.35, "step")
+    blocks["target"] = Block("5 target maps\nGaussians of width σ", stages[2], -0.35, "data", width=1.6)
+    blocks["decoder"] = Block("decoding:\nargmax, DARK, …", stages[4], -1.35, "step")
+    blocks["points"] = Block("5 points\n(x, y) in pixels", stages[3], -1.35, "data")
     arrows = [
         ("image", "block 1"),
         ("block 1", "block 2"),
         ("block 2", "block 3"),
         ("block 3", "block 4"),
         ("block 4", "stage 1"),
-        ("stage 1", "stage 2"),
-        ("stage 2", "stage 3"),
-        ("stage 3", "stage 4"),
-        ("block 3", "stage 1", "skip"),
-        ("block 2", "stage 2", "skip"),
-        ("block 1", "stage 3", "skip"),
+        ("stage 1", "joined 1"),
+        ("joined 1", "stage 2"),
+        ("stage 2", "joined 2"),
+        ("joined 2", "stage 3"),
+        ("stage 3", "joined 3"),
+        ("joined 3", "stage 4"),
+        ("block 3", "joined 1", "skip"),
+        ("block 2", "joined 2", "skip"),
+        ("block 1", "joined 3", "skip"),
         ("stage 4", "maps", "n = 128"),
         ("maps", "loss"),
         ("target", "loss"),
@@ -157,8 +165,9 @@ def plot_skips(
 ) -> Figure:
     """Draw the maps of one image by several networks: one row per network, one column per point.
 
-    All maps have the same colours, from 0 (transparent) to 1. A ring is around the true point and a square around the
-    decoded one, so that the map inside stays visible. Panels are cut to the figure.
+    The colours of a panel reach from 0 (transparent) to the peak of its map, which its title names, so that low peaks
+    are visible. A ring is around the true point and a square around the decoded one, so that the map inside stays
+    visible. Panels are cut to the figure.
 
     Args:
         true: (x, y) pixels.
@@ -169,14 +178,14 @@ def plot_skips(
     figure, axes = image_grid(len(maps) * num_points, columns=num_points, size=2.5)
     height, width = image.shape
     (x, y), reach = (true.min(axis=0) + true.max(axis=0)) / 2, MARGIN + np.ptp(true, axis=0).max() / 2
-    ring = {"marker": "o", "edgecolors": TRUTH_COLOUR, "linewidths": 1.6, "label": "truth"}
+    ring = {"marker": "o", "edgecolors": TRUTH_COLOUR, "linewidths": 1.2, "label": "truth"}
     square = {"marker": "s", "edgecolors": PREDICTION_COLOUR, "linewidths": 1.2, "label": "decoded"}
     for row, (name, network_maps) in enumerate(maps.items()):
         for point, heatmap in enumerate(network_maps):
             ax = axes[row * num_points + point]
             title = f"{POINT_LABELS[point]}, peak {heatmap.max():.2f}"
             plot_image(fade(image, FADED / 2), ax, title)
-            ax.imshow(heatmap, cmap=HEAT_COLOURS, vmin=0, vmax=1, extent=(0, width, height, 0))
+            ax.imshow(heatmap, cmap=HEAT_COLOURS, vmin=0, vmax=max(heatmap.max(), 1e-6), extent=(0, width, height, 0))
             ax.scatter(*true[point], s=300, facecolors="none", zorder=3, **ring)
             ax.scatter(*decoded[name][point], s=560, facecolors="none", zorder=4, **square)
             ax.set(xlim=(x - reach, x + reach), ylim=(y + reach, y - reach))
@@ -185,7 +194,8 @@ def plot_skips(
         first = axes[row * num_points]
         first.text(-0.06, 0.5, name, rotation=90, ha="right", va="center", fontsize=10, transform=first.transAxes)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, markerscale=0.5)
+    title = "colours of each panel: from 0 to the peak in its title"
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, markerscale=0.5, title=title)
     return figure
 
 

@@ -220,6 +220,7 @@ def explore_rows(rows: Sequence[Row]) -> Explorer:
             ax.title.set_fontsize(9)
         update_row_curves(np.stack([row_a.pck, row_b.pck]), curves)
         lines = [f"A  {a}", f"B  {b}", "", f"{'':21}{'A':>8}{'B':>8}"]  # full names, which a slider would cut
+        lines.append(f"{'decoder':21}{row_a.decoder:>8}{row_b.decoder:>8}")
         for label in SHOWN_COLUMNS:
             lines.append(f"{label:21}{_format(row_a.numbers[label])}{_format(row_b.numbers[label])}")
         text.set_text("\n".join(lines))

@@ -106,9 +106,11 @@ def local_soft_argmax(
     Source: Bulat et al. 2021, "Subpixel Heatmap Regression", https://arxiv.org/abs/2111.02360.
     """
     offsets = torch.arange(-WINDOW_RADIUS, WINDOW_RADIUS + 1, device=maps.device)
-    logs = _gather_windows(maps, peaks, WINDOW_RADIUS).clamp(min=LOG_FLOOR).log()
-    weights = (logs * (sigma / SHARP_SIGMA) ** 2).flatten(-2).softmax(-1).view_as(logs)
-    means = torch.stack([(weights.sum(axis) * offsets).sum(-1) for axis in (-2, -1)], dim=-1)
+    logs = _gather_windows(maps, peaks, WINDOW_RADIUS).clamp(min=LOG_FLOOR).log()  # [B, K, 5, 5]
+    weights = (logs * (sigma / SHARP_SIGMA) ** 2).flatten(-2).softmax(-1).view_as(logs)  # of each window, sum 1
+    mean_x = (weights.sum(-2) * offsets).sum(-1)  # the sum over the rows is one weight per column
+    mean_y = (weights.sum(-1) * offsets).sum(-1)  # the sum over the columns is one weight per row
+    means = torch.stack([mean_x, mean_y], dim=-1)
     return torch.where(_fits(maps, peaks, WINDOW_RADIUS), peaks + 0.5 + means, dark(maps, peaks))
 
 
@@ -158,7 +160,8 @@ def _fits(maps: Float[Tensor, "B K h w"], peaks: Int[Tensor, "B K 2"], radius: i
 
 def find_expectations(probabilities: Float[Tensor, "B K h w"]) -> Float[Tensor, "B K 2"]:
     """Return the mean position under each map, in cells; each map must sum to 1."""
-    column_sums, row_sums = probabilities.sum(-2), probabilities.sum(-1)
+    column_sums = probabilities.sum(-2)  # [B, K, w]
+    row_sums = probabilities.sum(-1)  # [B, K, h]
     x = (column_sums * (torch.arange(column_sums.shape[-1], device=column_sums.device) + 0.5)).sum(-1)
     y = (row_sums * (torch.arange(row_sums.shape[-1], device=row_sums.device) + 0.5)).sum(-1)
     return torch.stack([x, y], dim=-1)

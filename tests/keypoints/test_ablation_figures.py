@@ -77,7 +77,7 @@ def test_maps_of_each_network_are_a_row_with_the_true_and_the_decoded_point():
     for number, ax in enumerate(figure.axes):
         name, point = ("with", "without")[number // 5], number % 5
         assert ax.get_title().endswith(f"peak {maps[name].max():.2f}")
-        assert ax.images[1].get_clim() == (0, 1)
+        assert ax.images[1].get_clim() == (0, maps[name].max())
         ring, square = ax.collections
         assert ring.get_offsets()[0].tolist() == true[point].tolist()
         assert square.get_offsets()[0].tolist() == decoded[name][point].tolist()
