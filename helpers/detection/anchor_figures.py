@@ -21,7 +21,7 @@ from helpers.detection.figures import CLASS_MARKERS, mark_class_sizes, plot_boxe
 from helpers.detection.matching import IGNORED
 from helpers.detection.scenes import CLASS_NAMES, SIZE_RANGES
 from helpers.diagrams import Block, draw_network
-from helpers.plotting import CLASS_COLOURS, LEVEL_COLOURS, TRUTH_COLOUR, TRUTH_STYLE, fade, plot_framed_image
+from helpers.plotting import CLASS_COLOURS, LEVEL_COLOURS, TRUTH_COLOUR, TRUTH_STYLE, plot_framed_image
 
 
 def plot_target_assignment(ax: Axes | None = None) -> Axes:
@@ -36,10 +36,10 @@ def plot_target_assignment(ax: Axes | None = None) -> Axes:
         "offsets": Block("offsets to the true\nboxes (task 2.3)", 7.0, 1.7, "step", width=1.45),
         "mining": Block("hard-negative\nmining (task 2.7)", 7.0, 0.85, "step", width=1.45),
         "loss": Block("loss\n(lesson 3)", 9.1, 0.425, "data", width=1.0),
-        "maps": Block("maps of the network\n(lesson 3)", 0, 0, "data", width=1.5),
-        "predictions": Block("one prediction per\nanchor (task 2.5)", 1.75, 0, "step", width=1.45),
-        "boxes": Block("boxes from offsets\n(task 2.4)", 3.9, -0.6, "step", width=1.45),
-        "detections": Block("detections\n(lesson 3)", 9.1, -0.6, "data", width=1.0),
+        "maps": Block("maps of the network\n(lesson 3)", 3.75, -0.35, "data", width=1.5),
+        "predictions": Block("one prediction per\nanchor (task 2.5)", 5.6, -0.35, "step", width=1.45),
+        "boxes": Block("boxes from offsets\n(task 2.4)", 7.35, -1.1, "step", width=1.45),
+        "detections": Block("detections\n(lesson 3)", 9.1, -1.1, "data", width=1.0),
     }
     arrows = [
         ("anchors", "iou"),
@@ -52,6 +52,7 @@ def plot_target_assignment(ax: Axes | None = None) -> Axes:
         ("offsets", "loss"),
         ("mining", "loss"),
         ("maps", "predictions"),
+        ("predictions", "mining"),
         ("predictions", "loss"),
         ("predictions", "boxes"),
         ("boxes", "detections"),
@@ -77,7 +78,6 @@ def plot_anchors(
 
 
 def plot_match_map(
-    image: UInt8[np.ndarray, "H W 3"],
     index: Int[np.ndarray, "h w"],
     true_boxes: Float[np.ndarray, "N 4"],
     labels: Int[np.ndarray, " N"],
@@ -86,31 +86,37 @@ def plot_match_map(
     colour: str,
     title: str = "",
     part: tuple[float, float, float, float] | None = None,
+    image_size: int = 224,
 ) -> Axes:
     """Draw which cells of one level have a positive anchor, and the class of the object that it is matched to.
 
     A cell with a positive anchor is coloured and has the marker of its object's class. A cell without one is grey if
-    one of its anchors is ignored, otherwise transparent.
+    one of its anchors is ignored, otherwise white. Thin lines are the borders of the cells. The image is not drawn,
+    because its outlines would look like grey cells.
 
     Args:
-        image: drawn faded below the cells.
         index: of `match_cells`, as rows and columns.
         true_boxes: in pixels.
         labels: class of each box.
         ax: where to draw.
         colour: of the level.
-        title: above the image.
+        title: above the map.
         part: the square (x1, y1, x2, y2) of the image that is shown, in pixels; all of it if `None`.
+        image_size: height and width of the image in pixels.
     """
-    plot_framed_image(fade(image, 0.1), ax, title)  # paler than elsewhere, so that a grey outline is no ignored cell
-    height, width = image.shape[:2]
-    x1, y1, x2, y2 = part or (0, 0, width, height)
-    zoom = height / (y2 - y1)
-    stride = height / len(index)
+    plot_framed_image(np.full((image_size, image_size, 3), 255, np.uint8), ax, title)
+    x1, y1, x2, y2 = part or (0, 0, image_size, image_size)
+    zoom = image_size / (y2 - y1)
+    stride = image_size / len(index)
     paint = np.zeros((*index.shape, 4))
     paint[index == IGNORED] = to_rgba("0.45", 0.55)
     paint[index >= 0] = to_rgba(colour)
-    ax.imshow(paint, extent=(0, width, height, 0))
+    ax.imshow(paint, extent=(0, image_size, image_size, 0))
+    borders = np.arange(len(index) + 1) * stride
+    ends = np.full_like(borders, image_size)
+    border_style: dict[str, Any] = {"color": "0.5", "linewidth": 0.5, "zorder": 1}
+    ax.plot([0 * ends, ends], [borders, borders], **border_style)
+    ax.plot([borders, borders], [0 * ends, ends], **border_style)
     ax.fill([], [], color="0.45", alpha=0.55, label="ignored anchor, but no positive one")
     for row in np.argsort(labels):
         rows, columns = np.nonzero(index == row)

@@ -34,8 +34,8 @@ def compute_guaranteed_iou(
 
     The worst position is half a stride from the nearest cell centre, both across and down. The best anchor at the worst
     position gives the guaranteed IoU. If each stride is twice the one before, one position is the worst for all levels
-    at once: a corner of a coarse cell is also a corner of finer cells. With other strides an object may have a higher
-    IoU than this at every position.
+    at once: a corner of a coarse cell is also a corner of finer cells. With other strides the result is only a lower
+    bound: there may be no position with so low an IoU.
 
     Args:
         sizes: sides of the objects in pixels.

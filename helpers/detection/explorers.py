@@ -202,7 +202,7 @@ def describe_matching(
 
 def explore_matching() -> Explorer:
     """Return controls for an object, the anchors and the thresholds above the anchors matched to the object."""
-    figure = Figure(figsize=(8.2, 3.3), layout="constrained")
+    figure = Figure(figsize=(8.2, 3.5), layout="constrained")
     axes = figure.subplots(1, 3)
     for ax, colour in zip(axes, LEVEL_COLOURS, strict=False):
         plot_matching(ax, colour)
@@ -220,9 +220,9 @@ def explore_matching() -> Explorer:
         box = np.array([x - size / 2, y - size / 2, x + size / 2, y + size / 2])
         levels = describe_matching(x, y, size, name, positive_from, negative_to)
         for number, (ax, level) in enumerate(zip(axes, levels, strict=True)):
-            positive = f"{level.num_positive} positive (≥ {positive_from:.2f})"
-            ignored = f"{level.num_ignored} ignored (> {negative_to:.2f})"
-            title = f"level {number}: best IoU {level.best_iou:.2f}\n{positive}, {ignored}"
+            positive = f"{level.num_positive} anchors positive (IoU ≥ {positive_from:.2f})"
+            ignored = f"{level.num_ignored} anchors ignored (IoU > {negative_to:.2f})"
+            title = f"level {number}: best IoU {level.best_iou:.2f}\n{positive}\n{ignored}"
             update_matching(box, level.best_anchor, level.cells, ax, title, colour=LEVEL_COLOURS[number])
 
     frame_values = {

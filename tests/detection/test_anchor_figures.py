@@ -18,25 +18,25 @@ from helpers.detection.matching import BACKGROUND, IGNORED
 
 
 def test_every_cell_of_a_match_map_is_painted_by_its_match_and_marked_with_the_class_of_its_object():
-    image = np.full((224, 224, 3), 255, np.uint8)
     index = np.array([[1, IGNORED], [BACKGROUND, 0]])
     boxes = np.array([[112.0, 112.0, 224.0, 224.0], [0.0, 0.0, 112.0, 112.0]])
-    ax = plot_match_map(image, index, boxes, np.array([2, 0]), plt.figure().add_subplot(), colour="blue")
+    ax = plot_match_map(index, boxes, np.array([2, 0]), plt.figure().add_subplot(), colour="blue")
     paint = ax.images[-1]
     assert paint.get_extent() == [0, 224, 224, 0]
     assert paint.get_array()[0, 0].tolist() == paint.get_array()[1, 1].tolist() == [0, 0, 1, 1]
     assert paint.get_array()[..., 3].tolist() == [[1, 0.55], [0, 1]]
     markers = [dots.get_offsets().tolist() for dots in ax.collections if len(dots.get_offsets())]
     assert markers == [[[56, 56]], [[168, 168]]]  # the circle's cell, then the triangle's
+    borders = {tuple(line.get_xdata()) for line in ax.lines}
+    assert borders >= {(0, 0), (112, 112), (224, 224)}  # vertical borders of the cells
     names = ["ignored anchor, but no positive one", "positive anchor: circle", "positive anchor: triangle"]
     assert ax.get_legend_handles_labels()[1] == names
 
 
 def test_a_part_of_a_match_map_is_enlarged_with_its_markers():
-    image = np.full((224, 224, 3), 255, np.uint8)
     index = np.full((56, 56), BACKGROUND)
     index[6, 9] = 0
-    arguments = image, index, np.array([[28.0, 16.0, 52.0, 40.0]]), np.array([0])
+    arguments = index, np.array([[28.0, 16.0, 52.0, 40.0]]), np.array([0])
     whole = plot_match_map(*arguments, plt.figure().add_subplot(), colour="blue")
     part = plot_match_map(*arguments, plt.figure().add_subplot(), colour="blue", part=(20, 8, 76, 64))
     assert (part.get_xlim(), part.get_ylim()) == ((20, 76), (64, 8))

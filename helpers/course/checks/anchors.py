@@ -25,7 +25,8 @@ def generate_anchors(
     anchor of each size of the level. Anchors may reach beyond the image: they are neither clipped nor rounded.
 
     The order within a level is: row by row, in a row column by column, in a cell size by size. (All cells with the
-    first size, then all cells with the second size, is accepted too. Task 2.5 must then use that order.)
+    first size, then all cells with the second size, is accepted too. Task 2.5 must then use that order, and the lessons
+    sort your anchors and predictions cell by cell.)
 
     Example: one level of 2 x 3 cells with the sizes 2 and 4, in an image of 12 pixels. A cell is 6 pixels high and 4
     wide, so the centre of the first cell is x = 2, y = 3. Its anchors are (1, 2, 3, 4) and (0, 1, 4, 5). The next cell
@@ -329,7 +330,7 @@ ANCHORS = Definition(
     workload=Case("data", "the handout's three levels", HANDOUT, driver="anchors.describe_levels"),
     calls=10,
     hints=(
-        "Take the example to paper: where are the six centres? Write x and y of each.",
+        "Take the example of the docstring to paper (2 x 3 cells): where are the six centres? Write x and y of each.",
         "The centre of column j is (j + 0.5) cells from the left border, and a cell is image_size / w pixels wide. "
         "Rows have a height of their own: image_size / h.",
         "Loops are enough: for each row, for each column, for each size append [x - size / 2, y - size / 2, "

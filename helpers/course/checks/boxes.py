@@ -573,7 +573,8 @@ ENCODE = Definition(
     workload=Case("data", "40000 anchors and their objects", (40_000,), driver="boxes.time_rows"),
     calls=3,
     hints=(
-        "Compute the example on paper. What are the centre and the size of the box, and of the anchor?",
+        "Compute the example of the docstring on paper. What are the centre and the size of the box, and of the "
+        "anchor?",
         "Shifts: difference of the centres, over the size of the anchor. Sizes: logarithm of a ratio.",
         "What is log(0)? Raise the ratio to a tiny positive number before the logarithm: `.clamp(min=...)`.",
     ),

@@ -24,9 +24,9 @@ def match_anchors_to_targets(
     ignores it. Without targets every anchor is negative. Two cases are not tested: an IoU of exactly `neg_threshold`,
     and two targets of the same IoU.
 
-    You may also force the best anchor of a target that has no positive anchor ("low-quality match"), if their IoU is
-    above 0, and if the anchor is not positive already. A forced anchor is positive, not negative, and matched to the
-    target that forces it.
+    You may also force a match for a target that has no positive anchor ("low-quality match"): the anchor of highest IoU
+    with this target becomes positive, is not negative, and is matched to this target. Two conditions hold: this IoU is
+    above 0, and the anchor is not already positive for another target.
 
     `compute_iou(boxes, others)` is imported for you: after task 2.2 it is your own.
 
@@ -298,8 +298,8 @@ MATCHING = Definition(
     workload=Case("data", "12348 anchors and 5 objects", (12348, 5), driver="matching.time_matching"),
     calls=1600,
     hints=(
-        "Take the example and write the table of IoU on paper: a row for each anchor, a column for each target. Which "
-        "numbers of a row decide about its anchor?",
+        "Take the example of the docstring and write the table of IoU on paper: a row for each anchor, a column for "
+        "each target. Which numbers of a row decide about its anchor?",
         "The maximum of each row decides between positive, ignored and negative. The position of the maximum is the "
         "target. What is the maximum of a row without columns?",
         "`highest_iou, best_target = compute_iou(anchors, target_boxes).max(dim=1)`. Write labels and boxes through "
