@@ -84,9 +84,11 @@ def plot_ranked_detections(
     title: str = "",
     is_hit: Bool[np.ndarray, " D"] | None = None,
 ) -> Axes:
-    """Draw true boxes (solid) and detections (dashed), each detection with its rank at a corner.
+    """Draw true boxes (thick, solid) and detections (thin, dashed), each detection with its rank at a corner.
 
-    The rank is at the upper left corner, or at another one where the rank of an earlier box would be covered.
+    The detections are above the true boxes and have no white edges, so that both are visible where they coincide. The
+    rank is at the upper left corner. Where it would cover the rank of an earlier box, it is beside or above this
+    corner, or at another corner.
 
     Args:
         image: bytes.
@@ -98,14 +100,15 @@ def plot_ranked_detections(
         is_hit: whether each detection is a hit (green number) or a false alarm (orange); without it numbers are black.
     """
     ax = plot_framed_image(fade(image, 0.4), ax, title, margin=MARGIN)
-    plot_boxes(true_boxes, ax, colour=TRUTH_COLOUR, style=TRUTH_STYLE)
-    plot_boxes(boxes, ax, colour=PREDICTION_COLOUR, style=PREDICTION_STYLE)
+    plot_boxes(true_boxes, ax, colour=TRUTH_COLOUR, style=TRUTH_STYLE, width=3.2)
+    plot_boxes(boxes, ax, colour=PREDICTION_COLOUR, style=PREDICTION_STYLE, width=1.2, has_halo=False)
     places: list[tuple[float, float]] = []
     for row, ((x1, y1, x2, y2), rank) in enumerate(zip(boxes, ranks, strict=True)):
         colour = PREDICTION_COLOUR
         if is_hit is not None:
             colour = HIT_COLOUR if is_hit[row] else FALSE_ALARM_COLOUR
-        corners = [(x1, y1), (x2, y1), (x1, y2), (x2, y2)]
+        near = [(x1 - NUMBER_SIZE / 2, y1), (x1, y1 - NUMBER_SIZE / 2), (x1 - NUMBER_SIZE, y1), (x1, y1 - NUMBER_SIZE)]
+        corners = [(x1, y1), *near, (x2, y1), (x1, y2), (x2, y2)]
         places.append(next((corner for corner in corners if not _is_near(corner, places)), (x1, y1)))
         _write_number(rank, places[-1], ax, colour=colour, is_filled=True)
     return ax

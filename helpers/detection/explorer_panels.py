@@ -16,7 +16,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb, to_rgba_a
 from matplotlib.legend import Legend
 from matplotlib.legend_handler import HandlerTuple
 
-from helpers.detection.figures import CLASS_MARKERS
+from helpers.detection.figures import CLASS_MARKERS, MISSED_WIDTH
 from helpers.detection.metrics import PrecisionRecall
 from helpers.detection.scenes import CLASS_NAMES, IMAGE_SIZE
 from helpers.plotting import (
@@ -46,19 +46,28 @@ SHADOW = LinearSegmentedColormap.from_list("shadow", [(0, 0, 0, 0), (0, 0, 0, 1)
 # Scenes
 
 
-def plot_scene(ax: Axes, hatched: str, text_colour: str = PREDICTION_COLOUR) -> Axes:
+def plot_scene(ax: Axes, hatched: str, text_colour: str = PREDICTION_COLOUR, is_framed: bool = False) -> Axes:
     """Draw a panel for an image with its true boxes (solid) and predicted boxes (dashed).
 
     Args:
         ax: the panel.
         hatched: legend text of a hatched object.
         text_colour: background of all texts.
+        is_framed: whether these objects get thick outlines in place of hatches, so that overlapping ones can be
+            counted.
     """
     _plot_frame(ax)
-    style: dict[str, Any] = {"facecolors": (1, 1, 1, 0.7), "edgecolors": TRUTH_COLOUR, "linewidths": 0}
-    ax.add_collection(PolyCollection([], label=hatched, hatch="////", **style), autolim=False)
+    if is_framed:
+        add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, MISSED_WIDTH, hatched)
+    else:
+        style: dict[str, Any] = {"facecolors": (1, 1, 1, 0.7), "edgecolors": TRUTH_COLOUR, "linewidths": 0}
+        ax.add_collection(PolyCollection([], label=hatched, hatch="////", **style), autolim=False)
     add_outlines(ax, TRUTH_COLOUR, TRUTH_STYLE, 1.6, "truth")
     add_outlines(ax, PREDICTION_COLOUR, PREDICTION_STYLE, 1.6, "detection")
+    if is_framed:
+        missed, _, predictions = ax.collections
+        missed.set_zorder(2.1)  # above the thin outlines of the true boxes
+        predictions.set_zorder(2.2)
     _add_marker(ax, "x", PREDICTION_COLOUR, "wrong")
     background = {"facecolor": text_colour, "edgecolor": "none", "pad": 1.0, "alpha": 0.85}
     for _ in range(MOST_TEXTS):
@@ -85,14 +94,16 @@ def update_scene(
         predicted_boxes: in pixels.
         ax: the panel.
         title: above the image.
-        hatched: true boxes to hatch, such as ignored or missed objects.
+        hatched: true boxes to hatch or to draw thick, such as ignored or missed objects.
         crossed: predicted boxes to cross out, such as false positives.
         texts: (x, y) of the middle in pixels, and the text; only the first `MOST_TEXTS` are shown.
     """
     ax.images[0].set_data(image)
     filled, truth, predictions = ax.collections
-    assert isinstance(filled, PolyCollection)
-    filled.set_verts(list(outline_boxes(true_boxes[hatched])))
+    if isinstance(filled, PolyCollection):
+        filled.set_verts(list(outline_boxes(true_boxes[hatched])))
+    else:
+        _set_boxes(filled, true_boxes[hatched])
     _set_boxes(truth, true_boxes)
     _set_boxes(predictions, predicted_boxes)
     crossed_boxes = predicted_boxes[crossed]

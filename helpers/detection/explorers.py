@@ -305,7 +305,7 @@ def explore_suppression(dataset: ShapeDetectionDataset, candidates: Candidates) 
     """
     figure = Figure(figsize=(7.4, 3.7), layout="constrained")
     scene, precision = figure.subplots(1, 2)
-    plot_legend(plot_scene(scene, "missed"))
+    plot_legend(plot_scene(scene, "missed", is_framed=True))
     plot_curves(precision)
     outcomes = {
         (nms, threshold): measure_suppression(dataset, candidates, InferenceConfig(nms, threshold))
@@ -348,7 +348,7 @@ def explore_suppression(dataset: ShapeDetectionDataset, candidates: Candidates) 
         "nms": get_args(Suppression),
         "image": range(min(2, len(dataset))),
     }
-    text = "Remaining detections in one image, with missed objects hatched, and precision-recall curves of all images."
+    text = "Remaining detections in one image, missed objects with thick outlines, and precision-recall curves of all."
     return join(figure, controls, draw, frame_values, text)
 
 

@@ -131,17 +131,23 @@ def compute_quality_objectness(
     with the objectness p has the loss (q - p)² · binary cross-entropy(p, q). Ignored anchors have none. The weight
     (q - p)² is detached: gradients pass through the cross-entropy only, whereas those of the paper pass through both.
 
+    Example: an image has 5 anchors and the positives [1, 3, -1] with the IoUs [0.8, 0.6, 0.3]. The last row is padding.
+    The targets q of the 5 anchors are [0, 0.8, 0, 0.6, 0].
+
     Args:
-        batch: predictions and matches.
-        positives: the positive anchors, padded with -1.
+        batch: predictions [B, A, outputs] and matches. `index` [B, A] is the row of each anchor's object, `BACKGROUND`
+            or `IGNORED`. `is_real` [B, P] is False in the padded rows of `positives`.
+        positives: the numbers of the positive anchors, padded with -1.
         iou: of the predicted box of each positive anchor with the true box.
 
     Source: Li et al. 2020, "Generalized focal loss" (arXiv:2006.04388).
     """
-    logits = batch.predictions[..., 4].float()
-    target = torch.where(batch.is_real, iou.detach(), 0.0)  # is_real is False in padded rows: these add 0 to anchor 0
-    quality = torch.zeros_like(logits).scatter_add_(1, positives.clamp(min=0).long(), target)
-    weight = (quality - logits.detach().sigmoid()).square_().mul_(batch.index != IGNORED)
+    logits = batch.predictions[..., 4].float()  # [B, A]
+    target = torch.where(batch.is_real, iou.detach(), 0.0)  # [B, P], 0 in padded rows
+    anchor = positives.clamp(min=0).long()  # [B, P]; a padded row becomes anchor 0, to which its target adds 0
+    quality = torch.zeros_like(logits).scatter_add_(1, anchor, target)  # [B, A], target q of each anchor
+    is_used = batch.index != IGNORED  # [B, A]
+    weight = (quality - logits.detach().sigmoid()).square_().mul_(is_used)  # [B, A], 0 for ignored anchors
     losses = F.binary_cross_entropy_with_logits(logits, quality, weight, reduction="sum")
     return losses / batch.is_real.sum().clamp(min=1)
 

@@ -97,15 +97,17 @@ def soft_nms(
 
     Source: Bodla et al. 2017, "Soft-NMS" (arXiv:1704.04503).
     """
-    kept_shares = torch.exp(-(compute_iou(boxes, boxes) / threshold).pow(4))
-    kept_shares = torch.where(labels.unsqueeze(-1) == labels.unsqueeze(-2), kept_shares, 1.0)
-    image = torch.arange(len(scores), device=scores.device)
-    lowered = scores.clone()  # lowered so far, of all boxes
+    kept_shares = torch.exp(-(compute_iou(boxes, boxes) / threshold).pow(4))  # [B, K, K], for each pair of boxes
+    is_same_class = labels.unsqueeze(-1) == labels.unsqueeze(-2)  # [B, K, K]
+    kept_shares = torch.where(is_same_class, kept_shares, 1.0)
+    image = torch.arange(len(scores), device=scores.device)  # [B]
+    lowered = scores.clone()  # [B, K], scores so far of all boxes
     final_scores = torch.zeros_like(scores)
     is_selected = torch.zeros_like(scores, dtype=torch.bool)
     for _ in range(min(num_rounds, scores.shape[1])):
-        best = lowered.masked_fill(is_selected, -1.0).argmax(dim=1)  # no box is selected twice, also among scores of 0
-        final_scores[image, best] = lowered[image, best]
+        # [B], in each image the best box that is not selected yet; -1 is below every score, also below 0
+        best = lowered.masked_fill(is_selected, -1.0).argmax(dim=1)
+        final_scores[image, best] = lowered[image, best]  # final: later rounds change `lowered` only
         is_selected[image, best] = True
-        lowered = lowered * kept_shares[image, best]
+        lowered = lowered * kept_shares[image, best]  # the row of the best box in each image: [B, K]
     return final_scores

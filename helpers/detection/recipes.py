@@ -140,9 +140,14 @@ def list_changes(recipe: Recipe, baseline: Recipe) -> list[dict[str, str]]:
 
 
 def describe(value: Any) -> str:
-    """Return a part of a recipe in words: of a configuration, the fields that differ from its defaults."""
+    """Return a part of a recipe in words: of a configuration, the fields that differ from its defaults.
+
+    Scenes always have their number of objects: "plain" would not tell them from the scenes of the train split.
+    """
     if not is_dataclass(value) or isinstance(value, type):
         return str(value)
     default = type(value)()
     changed = [name for name, setting in vars(value).items() if setting != getattr(default, name)]
+    if isinstance(value, SceneConfig) and "num_objects" not in changed:
+        changed.insert(0, "num_objects")
     return ", ".join(f"{name.replace('_', ' ')} {getattr(value, name)}" for name in changed) or "plain"

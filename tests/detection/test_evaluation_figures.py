@@ -32,9 +32,9 @@ def test_each_detection_has_its_rank_at_its_upper_left_corner():
     assert [(text.get_text(), text.get_position()) for text in ax.texts] == [("3", (15, 10)), ("7", (100, 100))]
 
 
-def test_a_rank_that_would_cover_another_is_at_the_next_corner():
+def test_a_rank_that_would_cover_another_is_above_its_corner():
     ax = plot_ranked_detections(IMAGE, BOXES[:0], BOXES, [1, 2, 3])
-    assert [text.get_position() for text in ax.texts] == [(10, 10), (65, 10), (100, 100)]
+    assert [text.get_position() for text in ax.texts] == [(10, 10), (15, -2), (100, 100)]
 
 
 def test_the_numbers_of_hits_and_false_alarms_have_the_colours_of_the_curve():

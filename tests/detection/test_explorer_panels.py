@@ -63,6 +63,14 @@ def test_chosen_boxes_are_hatched_crossed_out_and_written_at():
     assert ax.get_title() == "none"
 
 
+def test_missed_boxes_are_thick_if_framed():
+    ax = plot_scene(build_ax(), "missed", is_framed=True)
+    update_scene(IMAGE, BOXES, BOXES, ax, "", hatched=np.array([False, True]), crossed=NO_ROW)
+    missed, truth, _ = ax.collections
+    assert read_boxes(missed) == BOXES[1:].tolist()
+    assert missed.get_linewidth()[0] > truth.get_linewidth()[0]
+
+
 def test_texts_beyond_the_largest_number_are_left_out():
     ax = plot_scene(build_ax(), "missed")
     texts = [(10, 10, str(number)) for number in range(MOST_TEXTS + 3)]

@@ -6,12 +6,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.patches import FancyBboxPatch
 
 from helpers.detection.baseline import detect_by_colour
 from helpers.detection.boxes import compute_iou
 from helpers.detection.dataset import ShapeDetectionDataset
 from helpers.detection.figures import (
+    MISSED_WIDTH,
     SMALLEST_PART,
     make_box_handles,
     make_truth_handles,
@@ -84,12 +85,13 @@ def test_the_text_of_a_detection_is_its_class_initial_and_score():
     assert [text.get_text() for text in ax.texts] == ["t 0.93"]
 
 
-def test_missed_objects_are_hatched():
+def test_missed_objects_are_thick_and_numbered_from_left_to_right():
     image = np.full((224, 224, 3), 255, np.uint8)
-    boxes = np.array([[10.0, 10, 60, 60], [100, 100, 160, 160]])
-    ax = plot_detections(image, boxes, NO_DETECTION, is_missed=np.array([False, True]))
-    hatched = [patch.get_xy() for patch in ax.patches if isinstance(patch, Rectangle) and patch.get_hatch()]
-    assert hatched == [(100, 100)]
+    boxes = np.array([[100.0, 100, 160, 160], [10, 10, 60, 60], [80, 20, 130, 70]])
+    ax = plot_detections(image, boxes, NO_DETECTION, is_missed=np.array([True, False, True]))
+    thick = [patch.get_xy() for patch in ax.patches if patch.get_linewidth() == MISSED_WIDTH]
+    assert thick == [(80, 20), (100, 100)]
+    assert [(text.get_text(), text.get_position()) for text in ax.texts] == [("1", (80, 70)), ("2", (100, 160))]
 
 
 @pytest.mark.parametrize("is_missed", [True, False])

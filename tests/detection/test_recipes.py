@@ -17,6 +17,7 @@ from helpers.detection.recipes import (
     leave_one_out,
     list_changes,
 )
+from helpers.detection.scenes import SceneConfig
 
 
 def test_the_assignment_has_exactly_the_values_of_the_handout():
@@ -59,6 +60,11 @@ def test_a_configuration_is_described_by_the_fields_that_differ_from_its_default
     assert describe(InferenceConfig(nms="soft", nms_threshold=0.85)) == "nms soft, nms threshold 0.85"
     assert describe(UNDILATED) == "plain"
     assert describe((0.5, 0.3)) == "(0.5, 0.3)"
+
+
+def test_scenes_are_described_by_their_number_of_objects():
+    assert describe(SceneConfig()) == "num objects (2, 5)"
+    assert describe(SceneConfig(num_objects=(7, 7))) == "num objects (7, 7)"
 
 
 def test_every_variant_of_leave_one_out_lacks_one_change_of_tuned():

@@ -74,7 +74,8 @@ def compute_ap(recall: Float[np.ndarray, " D"], precision: Float[np.ndarray, " D
     that the curve does not reach, it is 0. The curve starts at recall 0.
 
     "all-point": the exact area under the envelope, a sum of rectangles.
-    "11-point": the mean of the envelope at the recalls 0, 0.1, 0.2, ..., 1. A recall of 3 / 10 has reached 0.3.
+    "11-point": the mean of the envelope at the recalls 0, 0.1, 0.2, ..., 1. A curve whose recall is 3 / 10 has reached
+    0.3. Beware of rounding: in Python, 3 * 0.1 is 0.30000000000000004, which is more than 3 / 10.
 
     Example: recall [0.5, 0.5, 1] and precision [1, 0.5, 2/3]. The envelope is 1 up to recall 0.5 and 2/3 from there up
     to recall 1. All-point: 0.5 · 1 + 0.5 · 2/3 = 0.8333. 11-point: the recalls 0 to 0.5 have precision 1, and 0.6 to 1

@@ -19,8 +19,8 @@ from helpers.detection.matching import BACKGROUND, hard_negative_mining, match_a
 class DetectionLoss(nn.Module):
     """Losses of a batch: objectness, class and box.
 
-    Match the anchors of all levels to the objects of each image: positive from an IoU of 0.5, negative below 0.3. Then
-    compute three terms from raw outputs:
+    Match the anchors of all levels to the objects of each image: positive from an IoU of 0.5, negative (background) up
+    to 0.3. Then compute three terms from raw outputs:
 
     - `loss_obj`: binary cross-entropy of the objectness logits, with target 1 for positive anchors and 0 for the hard
       negatives, three per positive. All other anchors are ignored.
@@ -31,7 +31,8 @@ class DetectionLoss(nn.Module):
 
     Each term is a mean. You choose its divisor: the number of used anchors or of positive ones, for the whole batch or
     image by image, for all levels together or level by level. The same image twice must give the same loss. An image
-    without objects has no class and box loss, and at most a few hard negatives. No term is ever NaN.
+    without objects has no class and box loss. It has no hard negatives, or a few: your mining may choose some without a
+    positive anchor (task 2.7). No term is ever NaN.
 
     Three functions are imported for you; after their tasks they run your own code:
 
@@ -526,8 +527,8 @@ LOSS = Definition(
     calls=600,
     partners={"generate_anchors": anchor_checks.generate_anchors},
     hints=(
-        "Follow one anchor by hand, the one of row 1, column 2, second scale: which row of the anchors is it? Which "
-        "channels of which cell belong to it?",
+        "Follow one anchor by hand: the second anchor of the cell in row 1, column 2. Which row of the anchors is it? "
+        "Which channels of which cell belong to it?",
         "Flatten each map to [B, h * w * A, 5 + C] in the order of the anchors: separate the channels into [A, 5 + C], "
         "move both axes behind h and w, then join h, w and A. Now anchors and outputs have equal rows, and the masks "
         "of the matching select both.",
@@ -541,7 +542,7 @@ LOSS = Definition(
         Mistake(
             "DL1",
             "maps are flattened anchor by anchor, but the anchors are listed cell by cell",
-            "Follow one anchor by hand: row 0, column 2, second scale must be the same row of both tensors.",
+            "Follow one anchor by hand: the second anchor of row 0, column 2 must be the same row of both tensors.",
             _AnchorMajor,
         ),
         Mistake(
