@@ -35,9 +35,13 @@ def is_statement(cell: NotebookNode) -> bool:
 
 
 def count_words(text: str) -> int:
-    """Return the number of words of a Markdown text, without formulas, code, links' targets and table rules."""
+    """Return the number of words of a Markdown text, without formulas, code, links' targets and table rules.
+
+    A number is one word, whether it is written as a formula or not.
+    """
+    text = re.sub(r"\$([-±]?\d[\d.,]*)\$", r"\1", text)
     text = re.sub(r"\$\$.*?\$\$|\$[^$\n]*\$|```.*?```|`[^`\n]*`|\]\([^)]*\)", " ", text, flags=re.DOTALL)
-    return len(re.findall(r"[^\W_][\w'’-]*", text))
+    return len(re.findall(r"\d[\d.,]*|[^\W_][\w'’-]*", text))
 
 
 def parse(cell: NotebookNode) -> ast.Module:
