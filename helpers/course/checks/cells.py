@@ -41,7 +41,8 @@ def make_cells(definition: Definition) -> list[NotebookNode]:
 def make_text(definition: Definition) -> str:
     """Return the text above the solution cell: title, purpose, effort, and one collapsed block per hint."""
     first, last = definition.minutes
-    effort = f"Difficulty {definition.difficulty} of 5 · {first} to {last} minutes · {definition.points:g} points"
+    points = f"{definition.points:g} point" if definition.points == 1 else f"{definition.points:g} points"
+    effort = f"Difficulty {definition.difficulty} of 5 · {first} to {last} minutes · {points}"
     parts = [f"### Task {definition.number} · {definition.title}", effort]
     if definition.purpose:
         parts.append(definition.purpose)
