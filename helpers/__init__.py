@@ -1,4 +1,4 @@
-"""Modules of the workbook, in three layers: shared modules, packages of the lessons, and the course.
+"""Modules of the workbook, in four layers: shared modules, packages of the lessons, build tasks, and the course.
 
 Shared modules:
     paths, files, records, identity     locations, whole files, checked input, identity of results (without PyTorch)
@@ -10,5 +10,7 @@ Shared modules:
 Packages: `detection`, `keypoints` and `digits` import shared modules and not each other. `handout` draws the
 datasets of the first two.
 
-Course: `course` runs, grades and reports lessons; no lesson imports it. `tests/test_structure.py` proves these rules.
+Build tasks: `tasks` shows a function, checks it, and uses the student's function in its place.
+
+Course: `course` runs, grades and reports lessons; no lesson imports it. `tests/test_structure.py` checks these rules.
 """

@@ -200,6 +200,8 @@ def read_log(path: Path) -> list[Row]:
     _refuse_device(path)
     try:
         history = json.loads(path.read_text(encoding="utf-8"))["history"]
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}; train into its folder first") from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}; {REMEDY}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -15,7 +15,6 @@ A task that hangs or ends its process costs its own points only.
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import signal
 import sys
@@ -23,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +36,7 @@ from helpers.course.exercises import Exercise, Plan, make_plan
 from helpers.course.grades import INTERRUPTED, NOT_HANDED_IN, UNCHANGED, Mark
 from helpers.course.lessons import find_lessons, shorten, show
 from helpers.course.sandbox import DEFAULT_LIMITS, LONGEST_REMARK, AttemptEnded, Limits, Stopped
+from helpers.course.schedule import count_cores
 from helpers.course.student import Lesson
 from helpers.course.submissions import Submission, collect_submissions, find_stubs, make_visible, normalise
 from helpers.course.views import Views
@@ -45,8 +45,6 @@ from helpers.tasks.judging import judge
 
 GRADES = paths.DATA / "grades"
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-
-Jobs = list[tuple[list[Mark], Future[list[Mark]]]]
 
 
 @dataclass(frozen=True)
@@ -231,7 +229,7 @@ def grade_submissions(submissions: Sequence[Submission], grader: Grader) -> list
     has_builds = any(plan.builds for plan in grader.plans)
     parts: list[Plan | None] = [None] * has_builds + [plan for plan in grader.plans if plan.exercises]
     pairs = [(submission, plan) for submission in submissions for plan in parts]
-    pool = ThreadPoolExecutor(os.cpu_count())
+    pool = ThreadPoolExecutor(count_cores())
     futures = [pool.submit(_grade_part, submission, plan, grader) for submission, plan in pairs]
     while not grader.setting.stop.is_set() and wait(futures, timeout=0.2).not_done:
         pass
@@ -284,7 +282,9 @@ def _interrupt() -> None:
 
 
 def grade(folder: Path, numbers: Sequence[str] = (), limits: Limits = DEFAULT_LIMITS) -> bool:
-    """Grade `folder`, write all tables into `GRADES`, print them, and return whether every submission was graded.
+    """Grade `folder`, write all tables into `GRADES`, print them, and return whether grading ran to its end.
+
+    A submission that the grader could not grade has a remark in the tables. The feedback pages are written, too.
 
     Args:
         numbers: of the lessons; none means all that were handed in.

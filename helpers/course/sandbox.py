@@ -204,13 +204,12 @@ def launch(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
 class Process:
     """A program in a sandbox; requests and replies are JSON objects, one per line."""
 
-    def __init__(self, view: View, limits: Limits, stop: threading.Event | None = None, module: str = "") -> None:
+    def __init__(self, view: View, limits: Limits, stop: threading.Event | None = None) -> None:
         """Start the program.
 
         Args:
             view: files that it sees.
-            stop: an event that ends all waiting.
-            module: name of the program; `helpers.tasks.attempt` if empty.
+            stop: an event that ends the waiting for replies.
 
         Raises:
             AttemptEnded: it cannot be started.
@@ -220,7 +219,7 @@ class Process:
         self._mark = uuid4().hex
         self._folder: tempfile.TemporaryDirectory | None = None
         self._waiting = bytearray()
-        program = [sys.executable, "-m", module or "helpers.tasks.attempt"]
+        program = [sys.executable, "-m", "helpers.tasks.attempt"]
         self.copies: list[tuple[str, str]] = []
         try:
             if self.kind == BUBBLEWRAP:

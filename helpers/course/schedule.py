@@ -100,10 +100,14 @@ class Schedule:
         return count + "; ".join(reasons)
 
 
+def count_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def choose_jobs() -> int:
     """Return how many lessons run side by side by default: two if two cores and memory for two are free, else one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 2 if cores >= 2 and psutil.virtual_memory().available >= 2 * LESSON_MEMORY else 1
+    return 2 if count_cores() >= 2 and psutil.virtual_memory().available >= 2 * LESSON_MEMORY else 1
 
 
 def run_lessons(

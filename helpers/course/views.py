@@ -4,7 +4,8 @@
     answers     exercises: the helpers, the data, and the trained models of the lesson
     checks      the instructor's own side of the exercises: the same, and the definitions of the build tasks
 
-The first two hold no solution, no hidden test, no executed notebook and nothing of `helpers/course/`.
+No view holds an executed notebook. The first two hold no hidden test and nothing of `helpers/course/`. The second holds
+the references of the build tasks, because the exercises run on them.
 """
 
 from __future__ import annotations
@@ -38,12 +39,12 @@ class Views:
         """
         self.folder = folder
         shutil.copytree(paths.ROOT / "helpers", folder / "answers", ignore=SECRETS)
-        if compiles:
-            compileall.compile_dir(folder / "answers", quiet=2)
         shutil.copytree(folder / "answers", folder / "functions" / "helpers")
         remove_open_functions(folder / "functions", find_open_functions(definitions))
         shutil.copytree(folder / "answers", folder / "checks")
         shutil.copytree(paths.ROOT / "helpers" / "course", folder / "checks" / "course", ignore=RUBBISH)
+        if compiles:  # after the removal: compiled modules hold the bodies of their functions
+            compileall.compile_dir(folder, quiet=2)
         _copy_font_list(folder / "fonts")
 
     def of_functions(self) -> View:

@@ -24,7 +24,10 @@ SIZE_DIVISOR = 32
 
 @dataclass(frozen=True)
 class Resize:
-    """Resize of torchvision: the shorter side becomes `shorter`, unless the longer side would exceed `longer`."""
+    """Sizes and boxes after torchvision's resize of an image, which `model.build_digit_rcnn` sets and its network does.
+
+    The shorter side becomes `shorter`, unless the longer side would exceed `longer`.
+    """
 
     shorter: int = 800  # pixels
     longer: int = 1333  # pixels
@@ -58,7 +61,11 @@ class AnchorSet:
     scale: float = 1.0  # factor for a smaller input, so that anchors keep their size relative to the image
 
     def scaled_to(self, resize: Resize) -> AnchorSet:
-        """Return the anchors that cover the same share of an image with another resize."""
+        """Return the anchors multiplied by the ratio of the shorter sides of `resize` and `Resize()`.
+
+        They cover the same share of an image where the shorter side decides in both resizes. Wide images, whose longer
+        side is limited, become larger than the factor says if `resize` limits them less.
+        """
         return replace(self, scale=resize.shorter / Resize().shorter)
 
     def on_one_level(self) -> AnchorSet:

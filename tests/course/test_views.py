@@ -1,5 +1,9 @@
 """Views: what the processes of a grading see of the workbook."""
 
+import importlib.util
+import marshal
+from pathlib import Path
+
 import pytest
 
 from helpers import paths
@@ -26,6 +30,17 @@ def test_functions_of_build_tasks_are_empty_in_the_view_of_build_tasks_only(all_
         place = function.module.relative_to("helpers")
         assert function.message in (all_views.folder / "functions" / "helpers" / place).read_text()
         assert function.message not in (all_views.folder / "answers" / place).read_text()
+
+
+def test_no_compiled_module_holds_what_its_source_lacks(tmp_path):
+    Views(tmp_path, list_definitions())
+    compiled_modules = list((tmp_path / "functions").rglob("*.pyc"))
+    assert len(compiled_modules) > 50
+    for path in compiled_modules:
+        source = Path(importlib.util.source_from_cache(str(path)))
+        header, code = path.read_bytes()[:16], marshal.loads(path.read_bytes()[16:])  # PEP 552: a header of 16 bytes
+        assert int.from_bytes(header[12:16], "little") == source.stat().st_size
+        assert code == compile(source.read_bytes(), code.co_filename, "exec", dont_inherit=True)
 
 
 def test_a_run_is_seen_without_its_notebook(tmp_path, monkeypatch, views):

@@ -238,7 +238,10 @@ def fetch(client: Client, future: Future, job: Job, outcome: Outcome) -> None:
         with files.replace_when_complete(folder / path) as partial, open(partial, "wb") as file:
             for offset in range(0, size, PART_BYTES):
                 reply = client.run(worker.read_part, job.name, path, offset, PART_BYTES, workers=addresses[:1])
-                file.write(*cast(dict[str, bytes], reply).values())
+                parts = cast(dict[str, bytes], reply)
+                if not parts:
+                    raise ConnectionError(f"the worker at {addresses[0]} is gone")
+                file.write(parts[addresses[0]])
         os.utime(folder / path, ns=(modified, modified))
     if not outcome.reason:
         for unfinished in folder.rglob("*.unfinished.ipynb"):  # of an earlier attempt
