@@ -51,7 +51,7 @@ def prepare_lesson(lesson: NotebookNode, texts: Mapping[str, str], explorers: Ma
         cell.source = _HIDDEN_TESTS.sub("", cell.source).rstrip()
         options = {}
         if cell.metadata.get("nbgrader", {}).get("solution"):
-            cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
+            cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-cell"]
             options |= {"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"}
         if any(has_picture(output) for output in cell.outputs):
             options["image"] = {"alt": describe_figure(lesson, position, texts)}
@@ -127,8 +127,9 @@ def describe_figure(lesson: NotebookNode, position: int, texts: Mapping[str, str
 
 
 def split_sentences(markdown: str) -> list[str]:
-    """Return the sentences of a text in plain words: without formulas on lines of their own, tables and code."""
-    text = re.sub(r"\$\$.*?\$\$|```.*?```|^\|[^\n]*$", "", markdown, flags=re.DOTALL | re.MULTILINE)
+    """Return the sentences of a text in plain words: without hints, tables, code and displayed formulas."""
+    left_out = r"<details>.*?</details>|\$\$.*?\$\$|```.*?```|^\|[^\n]*$"
+    text = re.sub(left_out, "", markdown, flags=re.DOTALL | re.MULTILINE)
     paragraphs = [_to_plain_text(" ".join(paragraph.split())) for paragraph in re.split(r"\n\s*\n|\n(?=- )", text)]
     return [sentence for paragraph in paragraphs for sentence in _SENTENCE_END.split(paragraph) if sentence]
 

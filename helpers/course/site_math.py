@@ -20,6 +20,7 @@ import pypandoc
 PANDOC_LIMIT = 60  # seconds; the formulas of the workbook take less than two
 PANDOC_API = [1, 23]  # version of pandoc's document type; pandoc refuses documents of another one
 FONT = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSerif.ttf")
+THIN_SPACE = '<mspace width="0.17em"></mspace>'
 DISTANCES: Mapping[str, float] = {
     "SubscriptShiftDown": 0.19,
     "SubscriptTopMax": 0.36,
@@ -77,9 +78,17 @@ def convert_formulas(formulas: Sequence[Formula]) -> list[str]:
 
 
 def _find_mathml(html: str) -> str:
-    """Return the element `math` in a paragraph; the formula's TeX, which it holds a second time, is left out."""
+    """Return the element `math` in a paragraph; the formula's TeX, which it holds a second time, is left out.
+
+    A function's name has a space before an argument without brackets, as in "log 2". The font has no wide braces, so a
+    brace under a term becomes a line, which `site.css` draws.
+    """
     found = re.search(r"<math.*</math>", html, flags=re.DOTALL)
     mathml = re.sub(r"<annotation.*?</annotation>", "", found[0], flags=re.DOTALL) if found else ""
+    mathml = re.sub(r"(<mo>&#8289;</mo></mrow>)(?!(<mrow>)?<mo[^>]*>[(\[{])", rf"\1{THIN_SPACE}", mathml)
+    mathml = re.sub(
+        r'<munder>((?:(?!<munder>).)*?)<mo accent="true">⏟</mo></munder>', r'<mrow class="brace">\1</mrow>', mathml
+    )
     return re.sub(r"<mo>(′+)</mo>", r'<mo class="prime">\1</mo>', mathml)
 
 

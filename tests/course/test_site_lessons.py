@@ -87,7 +87,7 @@ def test_a_solution_is_folded_and_hidden_tests_are_left_out():
     lesson.cells[2].metadata["nbgrader"] = {"solution": True}
     cell = prepare_lesson(lesson, {}, {}).cells[2]
     assert cell.source == "a = 1\nb = 2"
-    assert "hide-input" in cell.metadata.tags
+    assert "hide-cell" in cell.metadata.tags  # source and output: an output can show a solution, too
     assert cell.metadata.mystnb["code_prompt_show"] == "Show the solution"
     assert "HIDDEN" in lesson.cells[2].source  # the lesson itself is not changed
 
