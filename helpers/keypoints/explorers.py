@@ -125,11 +125,12 @@ def explore_stages(
     frame_values = {"stage": range(len(stages)), "image": range(min(len(images), MOST_FRAMES // len(stages)))}
     text = "Heatmaps that the network predicts for the five points of a stick figure, drawn over the figure."
 
+    title = figure.suptitle("", fontsize=11)  # set once: `suptitle` would move it at each call
+
     def draw(stage: int, image: int) -> None:
         update_maps(images[image], maps[stage, image], axes)
-        figure.suptitle(f"Explorer: predicted maps of figure {image}, {stages[stage]}", fontsize=11)
+        title.set_text(f"Explorer: predicted maps of figure {image}, {stages[stage]}")
 
-    draw(0, 0)
     return join(figure, controls, draw, frame_values, text)
 
 
