@@ -246,12 +246,13 @@ def run_study(name: str, num_seeds: int | None = None) -> Path:
         num_seeds: how many seeds to run now (default: all of the study's). Records of further seeds are kept.
 
     Raises:
-        DatasetError: the existing file of results cannot be read.
+        DatasetError: the existing file of results cannot be read, or its trainings used another number format.
     """
     study, path = STUDIES[name], paths.RESULTS / f"{name}.json"
     device = runtime.choose_device()
     runtime.reuse_memory()
     variants = study.variants()
+    _check_precision(path, device)
     with files.hold_lock(FOLDER / f"{name}.lock", f"another process runs study {name}: waiting for it"):
         measure = study.prepare(device)
         for seed in range(num_seeds or study.num_seeds):
@@ -268,6 +269,17 @@ def run_study(name: str, num_seeds: int | None = None) -> Path:
     return path
 
 
+def _check_precision(path: Path, device: torch.device) -> None:
+    """Raise DatasetError if the results in `path` were computed in another number format than this machine's."""
+    precision = _name_precision(device)
+    for run in _read_runs(path):
+        if run["precision"] != precision:
+            raise records.DatasetError(
+                f"{path}: {run['variant']}, seed {run['seed']} was trained in {run['precision']}, this machine trains "
+                f"in {precision}: a comparison needs one of them; go on where {run['precision']} is used"
+            )
+
+
 def _run(measure: Measure, variant: str, recipe: Any, folder: Path, device: torch.device) -> dict[str, Any]:
     """Train and measure one recipe, and return its record."""
     started = time.perf_counter()
@@ -281,12 +293,18 @@ def _run(measure: Measure, variant: str, recipe: Any, folder: Path, device: torc
         "images": measured.num_images,
         "seconds": round(time.perf_counter() - started),
         "device": runtime.describe_device(device),
+        "precision": _name_precision(device),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "commit": _commit(),
         "metrics": _round(measured.metrics),
         "history": [_round(row) for row in measured.history],
     }
+
+
+def _name_precision(device: torch.device) -> str:
+    """Return the number format of the multiplications in a training, such as "bfloat16"."""
+    return str(runtime.choose_precision(device)).removeprefix("torch.")
 
 
 def _round(row: Mapping[str, float]) -> dict[str, float]:

@@ -4,8 +4,9 @@ import json
 from dataclasses import dataclass, field, replace
 
 import pytest
+import torch
 
-from helpers import paths, published
+from helpers import paths, published, records, runtime
 from helpers.course import studies
 from helpers.training import TrainingConfig
 
@@ -87,6 +88,17 @@ def test_a_record_of_another_recipe_is_replaced_and_of_another_variant_removed(s
     assert runs[["variant", "seed", "ap"]].to_numpy().tolist() == [["narrow", 0, 0.3], ["narrow", 1, 0.11]]
 
 
+def test_trainings_in_another_number_format_are_not_mixed(start, monkeypatch):
+    start(Trainer())
+    monkeypatch.setattr(runtime, "choose_precision", lambda device: torch.bfloat16)
+    studies.run_study("test", num_seeds=1)
+    monkeypatch.setattr(runtime, "choose_precision", lambda device: torch.float32)
+    trainer = start(Trainer())
+    with pytest.raises(records.DatasetError, match=r"narrow, seed 0 was trained in bfloat16.* trains in float32"):
+        studies.run_study("test")
+    assert trainer.calls == []
+
+
 def test_a_record_has_the_updates_and_where_it_was_made(start):
     start(Trainer())
     path = studies.run_study("test")
@@ -94,7 +106,7 @@ def test_a_record_has_the_updates_and_where_it_was_made(start):
     assert document["command"] == "workbook study test"
     run = document["runs"][0]
     assert (run["epochs"], run["images"], run["updates"]) == (2, 10, 6)  # two epochs of 4 + 4 + 2 images
-    assert {"device", "torch", "python", "commit", "seconds", "recipe"} <= run.keys()
+    assert {"device", "precision", "torch", "python", "commit", "seconds", "recipe"} <= run.keys()
     histories = published.read_histories("test")
     assert histories[histories.variant == "wide"][["seed", "epoch", "loss"]].to_numpy().tolist() == [
         [0, 1, 1.0],
