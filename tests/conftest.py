@@ -43,9 +43,26 @@ def find_variables() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("WORKBOOK_")}
 
 
+COMPILING = (
+    "tests/course/checks/test_catalogue.py",
+    "tests/course/test_student_copy.py",
+    "tests/test_student_copy.py",
+    "tests/course/test_cli.py",
+)
+"""Files of tests that compile the checks of all tasks. In one process, this is done once."""
+SLOWEST = (*COMPILING, "tests/course/test_site.py", "tests/course/test_grading.py", "tests/course/grid/test_plan.py")
+"""Files that take longest. They come first, so that at the end no process waits for another."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Move the slowest files to the front; the order is the same otherwise."""
+    ranks = {name: rank for rank, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: ranks.get(find_file(item.nodeid), len(ranks)))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Return a scheduler for `--dist loadgroup` in which a group is a lesson and the lesson that loads its models.
+    """Return a scheduler for `--dist loadgroup`, whose groups are those of `find_group`.
 
     The groups of xdist 3.8 have no effect with pytest 9.2: xdist writes them into node ids, which no longer change.
     """
@@ -59,8 +76,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def find_group(nodeid: str) -> str:
-    """Return the number of the lesson whose models a test needs, or the test itself if its parameter is no lesson."""
+    """Return the group of a test. All tests of a group run in one process.
+
+    In a browser it is a lesson with the lesson that loads its models. Otherwise it is a file, or the files that compile
+    the checks.
+    """
     from helpers.course.lessons import LOADS
 
-    number = nodeid.rpartition("[")[2][:2]
-    return LOADS.get(number, number) if number.isdecimal() else nodeid
+    file = find_file(nodeid)
+    if file == "tests/test_browser.py":
+        number = nodeid.rpartition("[")[2][:2]
+        return LOADS.get(number, number)
+    return COMPILING[0] if file in COMPILING else file
+
+
+def find_file(nodeid: str) -> str:
+    """Return the file of a test."""
+    return nodeid.partition("::")[0]

@@ -1,16 +1,13 @@
-"""Small training task, network and training process, shared by the tests of training, checkpoints and CUDA graphs.
-
-As a program, `python -m tests.line FOLDER MOMENT COUNT SAVE_EVERY PAUSE` trains in FOLDER. It kills itself with SIGKILL
-instead of call number COUNT of MOMENT ("step" or "rename"); with COUNT 0 it runs to its end.
-"""
+"""Small training task, network and training process, shared by the tests of training, checkpoints and CUDA graphs."""
 
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from helpers import checkpoints, paths
+from helpers import checkpoints
 from helpers.training import TrainingConfig, train
 
 CONFIG = TrainingConfig(epochs=3, batch_size=4, optimizer="adamw", learning_rate=0.05, weight_decay=0.1, seed=7)
@@ -101,27 +98,51 @@ def kill_after(count: int, function):
     return wrapped
 
 
-def start_process(folder: Path, moment: str = "step", count: int = 0, save_every: float = 0.0, pause: float = 0.0):
-    """Return a process that trains in `folder`; see the module."""
-    command = [sys.executable, "-m", "tests.line", *map(str, (folder, moment, count, save_every, pause))]
-    environment = {**os.environ, "PYTHONPATH": str(paths.ROOT)}
-    return subprocess.Popen(
-        command, cwd=paths.ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+class TrainingProcess:
+    """A process that trains in `folder`.
+
+    It is forked from a server that has imported PyTorch, so it starts in milliseconds. What it prints goes into files
+    beside the folder.
+
+    Args:
+        moment: "step" or "rename"; the process kills itself with SIGKILL instead of call number `count` of it.
+        count: 0 lets the process run to its end.
+        save_every: seconds between two savings.
+        pause: seconds added to each validation.
+    """
+
+    def __init__(
+        self, folder: Path, moment: str = "step", count: int = 0, save_every: float = 0.0, pause: float = 0.0
+    ) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["tests.line"])
+        self._printed, self._errors = (
+            Path(tempfile.mkstemp(dir=folder.parent, suffix=suffix)[1]) for suffix in (".printed", ".errors")
+        )
+        arguments = (folder, moment, count, save_every, pause, self._printed, self._errors)
+        self._process = context.Process(target=train_in_process, args=arguments)
+        self._process.start()
+
+    def kill(self) -> None:
+        """End the process with SIGKILL."""
+        self._process.kill()
+
+    def wait(self) -> tuple[int | None, str, str]:
+        """Return the exit status, minus the number of a signal that ended it, and what the process has printed."""
+        self._process.join(60)
+        return self._process.exitcode, self._printed.read_text(), self._errors.read_text()
 
 
-def main() -> None:
-    """Train in the folder that the command line names."""
-    folder, moment, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    checkpoints.SAVE_EVERY = float(sys.argv[4])
-    task = LineTask(pause=float(sys.argv[5]))
+def train_in_process(
+    folder: Path, moment: str, count: int, save_every: float, pause: float, printed: Path, errors: Path
+) -> None:
+    """Train in `folder`, print the history, and end; see `TrainingProcess`."""
+    sys.stdout, sys.stderr = printed.open("w", buffering=1), errors.open("w", buffering=1)
+    checkpoints.SAVE_EVERY = save_every
+    task = LineTask(pause=pause)
     if moment == "step":
         task.losses = kill_after(count, task.losses)
     else:
         os.replace = kill_after(count, os.replace)
     _, history = run(folder, task=task)
     print(without_seconds(history))
-
-
-if __name__ == "__main__":
-    main()

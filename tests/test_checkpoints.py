@@ -22,7 +22,7 @@ import torch
 
 from helpers import checkpoints, files, paths
 from helpers.checkpoints import BEST, LAST, LOG, CheckpointError, read_log
-from tests.line import CONFIG, LineTask, build_network, run, start_process, without_seconds
+from tests.line import CONFIG, LineTask, TrainingProcess, build_network, run, without_seconds
 
 ALWAYS, SELDOM = 0.0, math.inf
 """Seconds between two savings: after every epoch, or after the last alone."""
@@ -54,9 +54,8 @@ def write_state(path: Path, state: dict) -> None:
 )
 def test_a_run_killed_with_signal_9_ends_with_the_weights_of_one_that_never_was(tmp_path, moment, count, save_every):
     _, expected = run(tmp_path / "whole")
-    killed = start_process(tmp_path / "killed", moment, count, save_every)
-    _, errors = killed.communicate()
-    assert killed.returncode == -signal.SIGKILL, errors
+    status, _, errors = TrainingProcess(tmp_path / "killed", moment, count, save_every).wait()
+    assert status == -signal.SIGKILL, errors
 
     _, history = run(tmp_path / "killed")
 
@@ -304,11 +303,11 @@ def test_a_log_of_other_bytes_or_none_at_all_is_named(tmp_path):
 def test_two_processes_in_one_folder_train_once_and_get_the_same_run(tmp_path):
     _, expected = run(tmp_path / "alone")
     folder = tmp_path / "shared"
-    processes = [start_process(folder, pause=0.5) for _ in range(2)]
-    outputs = [process.communicate() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    assert [printed for printed, _ in outputs] == [f"{without_seconds(expected)}\n"] * 2
-    waiting = [errors for _, errors in outputs if f"{folder}: another process trains in this folder; waiting" in errors]
+    processes = [TrainingProcess(folder, pause=0.5) for _ in range(2)]
+    outputs = [process.wait() for process in processes]
+    assert [status for status, *_ in outputs] == [0, 0], outputs
+    assert [printed for _, printed, _ in outputs] == [f"{without_seconds(expected)}\n"] * 2
+    waiting = [errors for *_, errors in outputs if f"{folder}: another process trains in this folder; waiting" in errors]
     assert len(waiting) == 1
     assert sorted(path.name for path in folder.iterdir()) == sorted((BEST, LAST, LOG))
 
@@ -316,16 +315,16 @@ def test_two_processes_in_one_folder_train_once_and_get_the_same_run(tmp_path):
 def test_a_process_that_waits_goes_on_with_the_run_of_a_killed_one_and_removes_its_leftovers(tmp_path):
     _, expected = run(tmp_path / "alone")
     folder = tmp_path / "shared"
-    first = start_process(folder, pause=0.5)
+    first = TrainingProcess(folder, pause=0.5)
     wait_until(lambda: (folder / LAST).exists())
-    second = start_process(folder)
+    second = TrainingProcess(folder)
     leftover = folder / f".{LAST}.killed.partial"
     leftover.write_text("half")
     time.sleep(0.5)
     assert leftover.exists()  # while the first process runs, the file may be its file
     first.kill()
-    first.communicate()
-    printed, errors = second.communicate()
+    first.wait()
+    _, printed, errors = second.wait()
     assert printed == f"{without_seconds(expected)}\n", errors
     assert sorted(path.name for path in folder.iterdir()) == sorted((BEST, LAST, LOG))
 

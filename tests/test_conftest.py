@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -84,5 +85,19 @@ def test_in_a_browser_a_lesson_and_the_lesson_that_loads_its_models_are_in_one_g
     names = ("03_a", "04_b", "07_c", "08_d", "05_e", "06_f")
     groups = [settings.find_group(f"tests/test_browser.py::test_x[{name}]") for name in names]
     assert groups == ["03", "03", "07", "07", "05", "06"]
-    assert settings.find_group("tests/test_a.py::test_x") == "tests/test_a.py::test_x"
-    assert settings.find_group("tests/test_a.py::test_x[jpeg]") == "tests/test_a.py::test_x[jpeg]"
+
+
+def test_the_tests_of_a_file_are_in_one_group_and_so_are_the_files_that_compile_the_checks(request):
+    settings = request.config.pluginmanager.get_plugin(str(ROOT / "tests" / "conftest.py"))
+    assert settings.find_group("tests/test_a.py::test_x") == "tests/test_a.py"
+    assert settings.find_group("tests/test_a.py::test_x[03_a]") == "tests/test_a.py"
+    assert len({settings.find_group(f"{file}::test_x") for file in settings.COMPILING}) == 1
+    assert all((ROOT / file).is_file() for file in settings.SLOWEST)
+
+
+def test_the_slowest_files_come_first_and_the_order_is_the_same_otherwise(request):
+    settings = request.config.pluginmanager.get_plugin(str(ROOT / "tests" / "conftest.py"))
+    slow = [f"{settings.SLOWEST[0]}::test_{name}" for name in "ab"]
+    items = [SimpleNamespace(nodeid=name) for name in ("tests/b.py::test_x", slow[0], "tests/a.py::test_x", slow[1])]
+    settings.pytest_collection_modifyitems(items)
+    assert [item.nodeid for item in items] == [*slow, "tests/b.py::test_x", "tests/a.py::test_x"]

@@ -186,14 +186,14 @@ def test(context: click.Context, parts: tuple[str, ...]) -> None:
       workbook test style unit
     """
     python = [sys.executable, "-m"]
-    side_by_side = ["-n", "2", "--dist", "loadfile"]
+    groups = ["-n", "2", "--dist", "loadgroup"]  # those of tests/conftest.py
     programs = {
         "style": [[*python, "ruff", "check", "."], [*python, "ruff", "format", "--check", "."]],
         "types": [[*python, "basedpyright"]],
-        "unit": [[*python, "pytest", "tests", "--ignore", "tests/test_browser.py", *side_by_side]],
-        "lessons": [[*python, "pytest", "--nbval", "notebooks", *side_by_side]],
-        # last: it loads what the lessons trained; a group is a lesson with the lessons that load its models
-        "browser": [[*python, "pytest", "-rs", "tests/test_browser.py", "-n", "2", "--dist", "loadgroup"]],
+        "unit": [[*python, "pytest", "tests", "--ignore", "tests/test_browser.py", *groups, "--no-loadscope-reorder"]],
+        "lessons": [[*python, "pytest", "--nbval", "notebooks", "-n", "2", "--dist", "loadfile"]],
+        # last: it loads what the lessons trained
+        "browser": [[*python, "pytest", "-rs", "tests/test_browser.py", *groups]],
     }
     failed = []
     for part in [part for part in PARTS if not parts or part in parts]:

@@ -360,7 +360,7 @@ def test_the_tests_run_style_first_and_the_browser_last_on_two_cores(monkeypatch
     assert lines[:2] == ["ruff check .", "ruff format --check ."]
     assert lines[2:] == [
         "basedpyright",
-        "pytest tests --ignore tests/test_browser.py -n 2 --dist loadfile",
+        "pytest tests --ignore tests/test_browser.py -n 2 --dist loadgroup --no-loadscope-reorder",
         "pytest --nbval notebooks -n 2 --dist loadfile",
         "pytest -rs tests/test_browser.py -n 2 --dist loadgroup",
     ]

@@ -364,9 +364,9 @@ def accepts_an_outsider(port):
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     for wrap in (lambda plain: plain, context.wrap_socket):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=2) as plain:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as plain:
             connection = wrap(plain)
-            connection.settimeout(1)
+            connection.settimeout(0.5)
             received = connection.recv(8)  # a Dask server sends its handshake first
             if received and not received.startswith((b"HTTP", b"\x15")):  # \x15: an alert of TLS
                 return True
