@@ -307,8 +307,8 @@ def test_two_processes_in_one_folder_train_once_and_get_the_same_run(tmp_path):
     outputs = [process.wait() for process in processes]
     assert [status for status, *_ in outputs] == [0, 0], outputs
     assert [printed for _, printed, _ in outputs] == [f"{without_seconds(expected)}\n"] * 2
-    waiting = [errors for *_, errors in outputs if f"{folder}: another process trains in this folder; waiting" in errors]
-    assert len(waiting) == 1
+    message = f"{folder}: another process trains in this folder; waiting"
+    assert sum(message in errors for *_, errors in outputs) == 1
     assert sorted(path.name for path in folder.iterdir()) == sorted((BEST, LAST, LOG))
 
 
