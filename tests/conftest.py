@@ -45,6 +45,7 @@ def find_variables() -> dict[str, str]:
 
 COMPILING = (
     "tests/course/checks/test_catalogue.py",
+    "tests/course/checks/test_cells.py",
     "tests/course/test_student_copy.py",
     "tests/test_student_copy.py",
     "tests/course/test_cli.py",
