@@ -59,6 +59,12 @@ def _ablation_variants() -> dict[str, Any]:
     return steps | recipes.ablation_controls(steps) | recipes.leave_one_out(width=8, epochs=12)
 
 
+def _curve_variants() -> dict[str, Any]:
+    from helpers.detection import recipes
+
+    return {"assignment": recipes.ASSIGNMENT, "tuned": recipes.TUNED}
+
+
 def _prepare_detection(device: torch.device) -> Measure:
     from helpers.detection import metrics, recipes
     from helpers.detection.dataset import ShapeDetectionDataset
@@ -193,6 +199,12 @@ STUDIES = {
         "What is each change from `assignment` to `tuned` worth: added to the changes before it, and left out of all?",
         5,
         _ablation_variants,
+        _prepare_detection,
+    ),
+    "03_curves": Study(
+        "How do the losses develop until the end of the training, each recipe with its own number of epochs?",
+        1,
+        _curve_variants,
         _prepare_detection,
     ),
     "05_representations": Study(

@@ -121,4 +121,5 @@ def test_every_study_has_a_lesson_distinct_recipes_and_a_baseline():
         variants = study.variants()
         assert len(list((paths.ROOT / "notebooks").glob(f"{name[:2]}_*.ipynb"))) == 1
         assert len({str(recipe) for recipe in variants.values()}) == len(variants) > 1
-        assert len({recipe.training.epochs for recipe in variants.values()}) == 1, "the same budget for every variant"
+        if name != "03_curves":  # shows two trainings and compares nothing
+            assert len({recipe.training.epochs for recipe in variants.values()}) == 1, "not the same budget"
