@@ -103,7 +103,7 @@ def train(
     Args:
         identity: everything else that decides the result (data, loss, recipe) as JSON values. A checkpoint of another
             identity is refused.
-        on_epoch_end: called after each epoch with its row and the model.
+        on_epoch_end: called after each epoch with its row and the model; again if a stopped run repeats the epoch.
 
     Raises:
         CheckpointError: `folder` holds another run, or a damaged or incomplete one.
@@ -124,9 +124,9 @@ def train(
             row = run_epoch(model, task, step, optimizer, config, epoch)
             history.append(row)
             bar.set_postfix({"loss": f"{row['loss']:.3f}", task.monitor: f"{row[task.monitor]:.3f}"})
-            checkpoints.note(model, optimizer, history)
-            if on_epoch_end is not None:
+            if on_epoch_end is not None:  # before the epoch is saved: after a kill in between, both are repeated
                 on_epoch_end(row, model)
+            checkpoints.note(model, optimizer, history)
         model.zero_grad(set_to_none=True)  # gradients of a replayed step keep its memory
         model.eval()
         return checkpoints.finish(model, history)

@@ -38,6 +38,16 @@ def same_variables():
     assert after == before
 
 
+@pytest.fixture
+def float32(monkeypatch):
+    """Let networks run in float32: bfloat16, where a CPU multiplies it, changes what a short training reaches."""
+    import torch
+
+    from helpers import runtime
+
+    monkeypatch.setattr(runtime, "choose_precision", lambda device: torch.float32)
+
+
 def find_variables() -> dict[str, str]:
     """Return the environment's variables `WORKBOOK_…`."""
     return {name: value for name, value in os.environ.items() if name.startswith("WORKBOOK_")}

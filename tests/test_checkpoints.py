@@ -126,8 +126,33 @@ def test_of_equally_good_epochs_the_latest_is_the_best(tmp_path):
 
 def test_the_log_can_be_read_after_every_epoch(tmp_path):
     lengths = []
-    run(tmp_path, on_epoch_end=lambda row, model: lengths.append(len(read_log(tmp_path / LOG))))
-    assert lengths == [1, 2, 3]
+    task = LineTask()
+    make_batches = task.batches
+
+    def read_and_make_batches(epoch, *arguments):
+        if epoch > 1:
+            lengths.append(len(read_log(tmp_path / LOG)))
+        return make_batches(epoch, *arguments)
+
+    task.batches = read_and_make_batches
+    run(tmp_path, task=task)
+    assert [*lengths, len(read_log(tmp_path / LOG))] == [1, 2, 3]
+
+
+def test_an_epoch_whose_callback_did_not_end_is_repeated_with_its_callback(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "SAVE_EVERY", ALWAYS)
+    epochs = []
+
+    def interrupt(row, model):
+        epochs.append(row["epoch"])
+        if epochs == [1, 2]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", on_epoch_end=interrupt)
+    _, history = run(tmp_path / "stopped", on_epoch_end=interrupt)
+    assert epochs == [1, 2, 2, 3]
+    assert without_seconds(history) == without_seconds(run(tmp_path / "whole")[1])
 
 
 def test_a_checkpoint_of_other_settings_is_refused_by_name(tmp_path):

@@ -270,10 +270,13 @@ class Process:
         timer = threading.Timer(START_LIMIT, self._kill)
         timer.daemon = True
         timer.start()
+        started = time.monotonic()
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         except OSError:
+            if time.monotonic() - started >= START_LIMIT:
+                raise AttemptEnded(f"its process did not read its inputs within {START_LIMIT:g} s") from None
             raise AttemptEnded(f"its process died{self._read_errors()}") from None
         finally:
             timer.cancel()

@@ -68,7 +68,7 @@ class DetectionLoss(nn.Module):
         """
         batch = _gather_positives(predictions, anchors, index, positives, boxes, labels)
         num_positives = batch.is_real.sum().clamp(min=1)
-        iou, giou = paired_overlap(decode(batch.offsets, batch.own_anchors), batch.own_boxes)
+        iou, giou = paired_overlap(decode(batch.offsets, batch.positive_anchors), batch.matched_boxes)
         class_loss = compute_class_loss(batch)
         if self.box_loss == "smooth-l1":
             box_loss = compute_offset_loss(batch)
@@ -82,8 +82,8 @@ class DetectionLoss(nn.Module):
         return {"loss": loss, "objectness": objectness, "class": class_loss, "box": box_loss}
 
 
-class MatchedBatch(NamedTuple):
-    """The outputs of a batch with what their anchors have to learn."""
+class MatchedPredictions(NamedTuple):
+    """Predictions of a batch with the objects that its positive anchors are matched to."""
 
     predictions: Float[Tensor, "B A outputs"]
     anchors: Float[Tensor, "A 4"]
@@ -93,27 +93,27 @@ class MatchedBatch(NamedTuple):
     is_real: Bool[Tensor, "B P"]  # False where the list of positive anchors is padded
     offsets: Float[Tensor, "B P 4"]  # outputs of the positive anchors
     class_logits: Float[Tensor, "B P C"]
-    own_anchors: Float[Tensor, "B P 4"]  # the positive anchors themselves
-    own_boxes: Float[Tensor, "B P 4"]  # boxes of their objects
-    own_labels: Int[Tensor, "B P"]  # -1 is padding
+    positive_anchors: Float[Tensor, "B P 4"]  # pixels
+    matched_boxes: Float[Tensor, "B P 4"]  # true boxes of their objects
+    matched_labels: Int[Tensor, "B P"]  # -1 is padding
 
 
-def compute_class_loss(batch: MatchedBatch) -> Float[Tensor, ""]:
+def compute_class_loss(batch: MatchedPredictions) -> Float[Tensor, ""]:
     """Return the mean cross-entropy of the positive anchors' classes; 0 without any."""
     num_positives = batch.is_real.sum().clamp(min=1)
-    losses = F.cross_entropy(batch.class_logits.mT, batch.own_labels, ignore_index=PADDING, reduction="sum")
+    losses = F.cross_entropy(batch.class_logits.mT, batch.matched_labels, ignore_index=PADDING, reduction="sum")
     return losses / num_positives
 
 
-def compute_offset_loss(batch: MatchedBatch) -> Float[Tensor, ""]:
+def compute_offset_loss(batch: MatchedPredictions) -> Float[Tensor, ""]:
     """Return the mean smooth-L1 loss of the positive anchors' offsets; 0 without any."""
     num_positives = batch.is_real.sum().clamp(min=1)
-    true_offsets = encode(batch.own_boxes, batch.own_anchors)
+    true_offsets = encode(batch.matched_boxes, batch.positive_anchors)
     losses = F.smooth_l1_loss(batch.offsets, true_offsets, reduction="none").mean(-1)
     return torch.where(batch.is_real, losses, 0.0).sum() / num_positives
 
 
-def compute_mined_objectness(batch: MatchedBatch) -> Float[Tensor, ""]:
+def compute_mined_objectness(batch: MatchedPredictions) -> Float[Tensor, ""]:
     """Return the mean binary cross-entropy of the positive anchors and of three hard negatives per positive."""
     logits = batch.predictions[..., 4].float()
     positive, negative = batch.index >= 0, batch.index == BACKGROUND
@@ -123,7 +123,7 @@ def compute_mined_objectness(batch: MatchedBatch) -> Float[Tensor, ""]:
 
 
 def compute_quality_objectness(
-    batch: MatchedBatch, positives: Int[Tensor, "B P"], iou: Float[Tensor, "B P"]
+    batch: MatchedPredictions, positives: Int[Tensor, "B P"], iou: Float[Tensor, "B P"]
 ) -> Float[Tensor, ""]:
     """Return the quality focal loss: the sum over all anchors, divided by the number of positive ones.
 
@@ -159,7 +159,7 @@ def _gather_positives(
     positives: Int[Tensor, "B P"],
     boxes: Float[Tensor, "B N 4"],
     labels: Int[Tensor, "B N"],
-) -> MatchedBatch:
+) -> MatchedPredictions:
     """Return the batch with the outputs and objects of its positive anchors; the arguments are those of `forward`."""
     is_real = positives >= 0
     anchor = positives.clamp(min=0).long()
@@ -167,7 +167,7 @@ def _gather_positives(
     offsets, _, class_logits = (
         _gather_rows(predictions, anchor).float().split([4, 1, predictions.shape[-1] - 5], dim=-1)
     )
-    return MatchedBatch(
+    return MatchedPredictions(
         predictions=predictions,
         anchors=anchors,
         index=index,
@@ -176,9 +176,9 @@ def _gather_positives(
         is_real=is_real,
         offsets=offsets,
         class_logits=class_logits,
-        own_anchors=anchors[anchor],
-        own_boxes=_gather_rows(boxes, row),
-        own_labels=labels.gather(1, row).masked_fill(~is_real, PADDING),
+        positive_anchors=anchors[anchor],
+        matched_boxes=_gather_rows(boxes, row),
+        matched_labels=labels.gather(1, row).masked_fill(~is_real, PADDING),
     )
 
 

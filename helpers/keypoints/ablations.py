@@ -44,7 +44,7 @@ JOINT: Literal["joint"] = "joint"
 DSNT: Literal["dsnt"] = "dsnt"
 """Entries of the table's column `decoder` besides `heatmaps.Decoder`: DARK with joint hands, and DSNT's expectation."""
 
-Row = dict[str, Any]
+AblationRow = dict[str, Any]
 """Results of one decoder for one run: variant, size, sigma, skips, seed, epochs, decoder, metrics, mse, mse_empty."""
 _COLUMN_TYPES = {"variant": object, "size": int, "skips": bool, "seed": int, "epochs": int, "decoder": object}
 """Types of the table's columns; all others are float."""
@@ -58,7 +58,7 @@ def ablation_study(
     reported: KeypointDataset,
     folder: Path,
     device: torch.device,
-) -> list[Row]:
+) -> list[AblationRow]:
     """Return the rows of all variants, each trained from its recipe's seed and the seeds after it, with the same data.
 
     `ablations.csv` in `folder` is written after every run, whole or not at all, and keeps the rows of earlier calls. A
@@ -79,7 +79,7 @@ def ablation_study(
     """
     for name, recipe in variants.items():
         choose_codecs(name, recipe.codec)
-    rows: list[Row] = []
+    rows: list[AblationRow] = []
     for number in range(num_seeds):
         for name, recipe in variants.items():
             trained = train_run(
@@ -194,7 +194,7 @@ def choose_codecs(variant: str, codec: Codec) -> dict[str, HeatmapCodec | DSNTCo
             raise ValueError(f"variant {variant!r}: {type(codec).__name__} has no maps; use HeatmapCodec or DSNTCodec")
 
 
-def evaluate_run(variant: str, trained: TrainedModel, reported: KeypointDataset) -> list[Row]:
+def evaluate_run(variant: str, trained: TrainedModel, reported: KeypointDataset) -> list[AblationRow]:
     """Return one row per decoder, all from the same outputs of the network.
 
     Column `mse` is the training loss on `reported`, and `mse_empty` the loss of maps of zeros. Both are NaN for DSNT,
@@ -209,9 +209,9 @@ def evaluate_run(variant: str, trained: TrainedModel, reported: KeypointDataset)
         criterion = KeypointLoss(recipe.loss, recipe.codec, recipe.permutation_invariant)
         mse = criterion(outputs, points)["loss"].item()
         mse_empty = criterion(torch.zeros_like(outputs), points)["loss"].item()
-    rows: list[Row] = []
+    rows: list[AblationRow] = []
     for decoder, codec in choose_codecs(variant, recipe.codec).items():
-        row: Row = {"variant": variant, "size": codec.size, "sigma": sigma, "skips": recipe.skips}
+        row: AblationRow = {"variant": variant, "size": codec.size, "sigma": sigma, "skips": recipe.skips}
         row |= {"seed": recipe.training.seed, "epochs": len(trained.history), "decoder": decoder}
         row |= measure(codec.decode(outputs).points, points)
         rows.append(row | {"mse": mse, "mse_empty": mse_empty})
@@ -245,13 +245,13 @@ def measure_ceiling(codec: HeatmapCodec | DSNTCodec, points: Float[Tensor, "M 5 
     return measure(codec.decode(make_perfect_outputs(codec, points)).points, points)
 
 
-def write_table(path: Path, rows: Sequence[Row]) -> None:
+def write_table(path: Path, rows: Sequence[AblationRow]) -> None:
     """Write `rows` as CSV, whole or not at all; numbers keep all their digits."""
     with files.replace_when_complete(path) as partial:
         pd.DataFrame.from_records(rows).to_csv(partial, index=False, na_rep="nan", lineterminator="\n")
 
 
-def read_table(path: Path) -> list[Row]:
+def read_table(path: Path) -> list[AblationRow]:
     """Read the rows that `write_table` has written to `path`; no rows where there is no such file."""
     if not path.exists():
         return []
@@ -261,12 +261,12 @@ def read_table(path: Path) -> list[Row]:
     return table.astype(types).to_dict("records")
 
 
-def select_rows(rows: Sequence[Row], **values: str | float | bool) -> list[Row]:
+def select_rows(rows: Sequence[AblationRow], **values: str | float | bool) -> list[AblationRow]:
     """Return the rows whose columns have these values: `select_rows(rows, size=64, decoder="dark")`."""
     return [row for row in rows if all(row[name] == value for name, value in values.items())]
 
 
-def average(rows: Sequence[Row], column: str) -> float:
+def average(rows: Sequence[AblationRow], column: str) -> float:
     """Return the mean of a column over `rows`, for instance over seeds.
 
     Raises:
@@ -277,7 +277,7 @@ def average(rows: Sequence[Row], column: str) -> float:
     return float(np.mean([row[column] for row in rows]))
 
 
-def arrange(rows: Sequence[Row], column: str) -> Float[np.ndarray, "S R C"]:
+def arrange(rows: Sequence[AblationRow], column: str) -> Float[np.ndarray, "S R C"]:
     """Return a column as an array of seeds × resolutions × sigmas, each ascending, for `plot_ablation`.
 
     Args:

@@ -22,12 +22,12 @@ from torch import Tensor
 from helpers.keypoints.hand_pairs import decode_hand_pair
 from helpers.keypoints.heatmaps import (
     Decoder,
-    argmax,
     dark,
     find_expectations,
     find_peaks,
     generate_heatmap,
     local_soft_argmax,
+    peak_centres,
     quarter_offset,
     spatial_softmax,
 )
@@ -68,6 +68,11 @@ class HeatmapCodec:
     decoder: Decoder = "dark"
     joint_hands: bool = False  # decode both hands together by `decode_hand_pair`, whatever the decoder
 
+    def __post_init__(self) -> None:
+        """Raise ValueError if there is no such decoder: else it would be noticed after the training."""
+        if self.decoder not in get_args(Decoder):
+            raise ValueError(f"decoder is {self.decoder!r}; choose one of {', '.join(get_args(Decoder))}")
+
     @property
     def resolution(self) -> float:
         """Return half a cell for argmax, a quarter for the quarter offset, else 1/100; at least sigma / 3 if joint."""
@@ -89,15 +94,13 @@ class HeatmapCodec:
         peaks, scores = find_peaks(maps)
         match self.decoder:
             case "argmax":
-                cells = argmax(maps, peaks)
+                cells = peak_centres(maps, peaks)
             case "quarter":
                 cells = quarter_offset(maps, peaks)
             case "dark":
                 cells = dark(maps, peaks)
             case "local":
                 cells = local_soft_argmax(maps, peaks, self.sigma)
-            case _:
-                raise ValueError(f"decoder is {self.decoder!r}; choose one of {', '.join(get_args(Decoder))}")
         if self.joint_hands:
             cells[:, HANDS] = decode_hand_pair(maps[:, HANDS], self.sigma)
         return Decoded(cells * self.stride, scores)

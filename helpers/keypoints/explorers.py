@@ -19,7 +19,7 @@ from torch import Tensor
 
 from helpers.explorer_frames import MOST_FRAMES
 from helpers.explorers import Explorer, join
-from helpers.keypoints.ablations import DSNT, JOINT, Row, average, make_perfect_outputs, select_rows
+from helpers.keypoints.ablations import DSNT, JOINT, AblationRow, average, make_perfect_outputs, select_rows
 from helpers.keypoints.codecs import DSNTCodec, HeatmapCodec
 from helpers.keypoints.figures import (
     POINT_LABELS,
@@ -157,7 +157,9 @@ class RowDescription(NamedTuple):
     numbers: dict[str, float]  # by the labels of `SHOWN_COLUMNS`; NaN for the MSE of a variant without target maps
 
 
-def describe_row(rows: Sequence[Row], variant: str, decoder: RowDecoder, point: Float[Tensor, " 2"]) -> RowDescription:
+def describe_row(
+    rows: Sequence[AblationRow], variant: str, decoder: RowDecoder, point: Float[Tensor, " 2"]
+) -> RowDescription:
     """Return the results of a variant with a decoder; a variant trained by DSNT has its own decoder only.
 
     Args:
@@ -184,7 +186,7 @@ def describe_row(rows: Sequence[Row], variant: str, decoder: RowDecoder, point: 
     return RowDescription(heatmap[0, 0].numpy(), decoded.numpy(), ceiling, used_decoder, np.array(pck), numbers)
 
 
-def explore_rows(rows: Sequence[Row]) -> Explorer:
+def explore_rows(rows: Sequence[AblationRow]) -> Explorer:
     """Return sliders that choose two rows, A and B, of the ablation table, above their targets, PCK and numbers.
 
     Args:

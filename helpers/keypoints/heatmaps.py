@@ -53,7 +53,7 @@ def find_peaks(maps: Float[Tensor, "B K h w"]) -> tuple[Int[Tensor, "B K 2"], Fl
     return torch.stack([index % width, index // width], dim=-1), values
 
 
-def argmax(maps: Float[Tensor, "B K h w"], peaks: Int[Tensor, "B K 2"]) -> Float[Tensor, "B K 2"]:
+def peak_centres(maps: Float[Tensor, "B K h w"], peaks: Int[Tensor, "B K 2"]) -> Float[Tensor, "B K 2"]:
     """Return the centres of the peaks' cells: up to half a cell from the point on each axis, even for perfect maps."""
     return peaks + 0.5
 

@@ -133,7 +133,7 @@ def test_validation_reports_the_losses_and_the_precision_of_the_selection_set(tm
     )
 
 
-def test_two_scenes_are_memorised_in_sixty_steps(tmp_path):
+def test_two_scenes_are_memorised_in_sixty_steps(tmp_path, float32):
     scenes = ShapeDetectionDataset.draw(40, seed=2)
     clear = [image for image in range(40) if scenes.visibility[image][scenes.labels[image] >= 0].min() > 0.6][:2]
     scenes = scenes.select(clear)

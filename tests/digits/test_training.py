@@ -218,7 +218,7 @@ def test_the_recipe_of_the_profile_full_runs_end_to_end_with_a_smaller_budget_an
     assert len(read_predictions(tmp_path / "pred.json", selection_set)) == 2
 
 
-def test_a_detector_overfits_two_house_numbers_and_the_files_have_them(train_set, tmp_path):
+def test_a_detector_overfits_two_house_numbers_and_the_files_have_them(train_set, tmp_path, float32):
     images = train_set.select(range(2))
     recipe = replace(
         QUICK,

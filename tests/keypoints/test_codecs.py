@@ -139,4 +139,4 @@ def test_an_unknown_decoder_is_refused_with_the_known_ones():
     codec = HeatmapCodec(size=16)
     object.__setattr__(codec, "decoder", "mean")  # the tests' type checks would refuse it in the constructor
     with pytest.raises(ValueError, match="'mean'; choose one of argmax, quarter, dark, local"):
-        codec.decode(torch.zeros(1, 5, 16, 16))
+        codec.__post_init__()

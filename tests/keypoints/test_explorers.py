@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.keypoints.ablations import DSNT, JOINT, Row
+from helpers.keypoints.ablations import DSNT, JOINT, AblationRow
 from helpers.keypoints.explorers import describe_codec, describe_row, explore_codec, explore_rows, explore_stages
 from helpers.keypoints.metrics import THRESHOLDS
 from tests.support import find_control, read_picture
@@ -77,9 +77,9 @@ def test_the_options_of_the_stage_slider_are_the_stages_names():
 CENTRE = torch.tensor([61.5, 47.5])  # of a pixel
 
 
-def make_row(variant: str, size: int, sigma: float, decoder: str, seed: int = 0, quality: float = 0.5) -> Row:
+def make_row(variant: str, size: int, sigma: float, decoder: str, seed: int = 0, quality: float = 0.5) -> AblationRow:
     """Return a row of the ablation table whose metrics are multiples of `quality`."""
-    row: Row = {"variant": variant, "size": size, "sigma": sigma, "skips": True, "seed": seed, "epochs": 1}
+    row: AblationRow = {"variant": variant, "size": size, "sigma": sigma, "skips": True, "seed": seed, "epochs": 1}
     row |= {"decoder": decoder, "mse": 0.002 * quality, "mse_empty": 0.003, "error_head_feet": 4 * quality}
     for number, threshold in enumerate(THRESHOLDS, start=1):
         row |= {f"{kind}@{threshold}": quality * number / 6 for kind in ("pck", "pck_swap", "pck_head_feet")}

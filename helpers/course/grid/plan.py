@@ -56,7 +56,7 @@ LOCAL_CONFIG = {"distributed": {"scheduler": {"worker-ttl": None}, "deploy": {"l
 """No limit for heartbeats, because a laptop may have slept; two minutes to restart a worker on a busy machine."""
 TEXT_COLUMNS = ("run", "state", "reason", "device")
 COLUMNS = (*TEXT_COLUMNS, "run_seconds")
-Row = dict[str, Any]
+TableRow = dict[str, Any]
 """A line of the table: COLUMNS, the parameters and the metrics of a run."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 LOCALHOST = "127.0.0.1"
@@ -252,7 +252,7 @@ def _is_notebook(path: str) -> bool:
     return path.endswith(".ipynb")
 
 
-def describe_run(grid: Grid, job: Job, reason: str = "") -> Row:
+def describe_run(grid: Grid, job: Job, reason: str = "") -> TableRow:
     """Return the table's row of a run: name, parameters and state, and the metrics of a finished run.
 
     Args:
@@ -272,7 +272,7 @@ def describe_run(grid: Grid, job: Job, reason: str = "") -> Row:
     return row
 
 
-def write_table(path: Path, rows: Sequence[Row]) -> None:
+def write_table(path: Path, rows: Sequence[TableRow]) -> None:
     """Write `rows` as CSV, complete or not at all.
 
     Values are written as `show_value` shows them: None as None, the text "1" in quotes. A cell is empty only if the run
@@ -287,7 +287,7 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
     files.write_text(path, text.getvalue())
 
 
-def _show_cell(row: Row, column: str) -> str:
+def _show_cell(row: TableRow, column: str) -> str:
     if column in TEXT_COLUMNS or column not in row:
         return show_text(row.get(column, ""))
     return show_value(row[column])
@@ -303,7 +303,7 @@ def is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) <= sys.float_info.max  # False for NaN
 
 
-def choose_metric(rows: Sequence[Row], metrics: Sequence[str], varied: Sequence[str]) -> str:
+def choose_metric(rows: Sequence[TableRow], metrics: Sequence[str], varied: Sequence[str]) -> str:
     """Return the first of `metrics` that differs between runs of the same seed, or else the first.
 
     A notebook saves its headline numbers first, but a metric that the parameters do not change shows nothing.
@@ -317,7 +317,7 @@ def choose_metric(rows: Sequence[Row], metrics: Sequence[str], varied: Sequence[
     return metrics[0]
 
 
-def draw_figure(path: Path, grid: Grid, rows: Sequence[Row], metric: str | None) -> str:
+def draw_figure(path: Path, grid: Grid, rows: Sequence[TableRow], metric: str | None) -> str:
     """Write the grid's figure and return the metric that it shows, or "" if there is nothing to draw.
 
     Raises:
@@ -347,7 +347,7 @@ def draw_figure(path: Path, grid: Grid, rows: Sequence[Row], metric: str | None)
     return chosen
 
 
-def _show_parameters(rows: Sequence[Row], varied: Sequence[str]) -> list[Row]:
+def _show_parameters(rows: Sequence[TableRow], varied: Sequence[str]) -> list[TableRow]:
     """Return `rows` with short, distinct texts as the values of each varied parameter that is not numeric."""
     labels: dict[str, dict[str, str]] = {}
     for name in varied:
@@ -499,7 +499,7 @@ def run_grid(
     return states.count("finished") == len(states)
 
 
-def _run_missing(client: Client, grid: Grid, missing: Sequence[Job], rows: dict[str, Row]) -> None:
+def _run_missing(client: Client, grid: Grid, missing: Sequence[Job], rows: dict[str, TableRow]) -> None:
     """Execute the missing runs, show their progress, and update their rows and the table as they end."""
     before = len(rows) - len(missing)
     with (

@@ -372,7 +372,7 @@ def _compute_class_term(criterion: nn.Module, batch: Any) -> Tensor:
     The classes do not depend on places. In a made-up image each class has one object, and the anchors of a class equal
     its object.
     """
-    logits, labels = batch.class_logits[batch.is_real], batch.own_labels[batch.is_real].long()
+    logits, labels = batch.class_logits[batch.is_real], batch.matched_labels[batch.is_real].long()
     if len(labels) == 0:
         return batch.class_logits.sum() * 0
     corners = 100.0 * torch.arange(logits.shape[1], device=logits.device)

@@ -36,7 +36,7 @@ def generate_heatmap(student: Callable[..., Any]) -> Replacements:
 
 def extract_keypoints_from_heatmaps(student: Callable[..., Any]) -> Replacements:
     """Return the replacement of the decoder "argmax"."""
-    return {f"{HEATMAPS}.argmax": _decode_from_peaks(student)}
+    return {f"{HEATMAPS}.peak_centres": _decode_from_peaks(student)}
 
 
 def dark(student: Callable[..., Any]) -> Replacements:
