@@ -99,7 +99,8 @@ class PredictionLog:
             tolerance: largest error that counts as right.
 
         Raises:
-            ValueError: the value is no finite number, or the tolerance is not positive.
+            ValueError: the value is no finite number, or beyond 1 although the tolerance is below 1, as that of a
+                share; or the tolerance is not positive.
         """
         if not tolerance > 0:
             raise ValueError(f"the tolerance of {name!r} is {tolerance!r}; it has to be positive")
@@ -109,6 +110,8 @@ class PredictionLog:
         number = float(value) if isinstance(value, Real) else math.nan
         if not math.isfinite(number) or abs(number) > records.LARGEST_NUMBER:
             raise ValueError(f"the prediction of {name!r} is {value!r}; a prediction is one finite number")
+        if tolerance < 1 < abs(number):  # a share, an AP, a PCK, or a difference of two of them
+            raise ValueError(f"the prediction of {name!r} is {value!r}; it is a number from 0 to 1, so 60 % is 0.6")
         stored = self._find(name)
         if stored is not None and stored.result is not None:
             print(f"{name}: locked, because the result was shown. Your prediction is {stored.value:g}.")

@@ -92,13 +92,13 @@ def test_an_error_of_exactly_the_tolerance_is_within_it(path, error, verdict):
 def test_the_table_keeps_the_order_of_the_lesson_and_the_summary_counts(path):
     log = PredictionLog("02", "quick", path)
     for name, value in (("first", 1), ("second", None), ("third", 3)):
-        log.predict(name, value, tolerance=0.5)
-    log.record("third", 4)
+        log.predict(name, value, tolerance=1)
+    log.record("third", 4.25)
     log.record("first", 1.25)
     table = log.tabulate()
     assert list(table.index) == ["first", "second", "third"]
     assert list(table["within tolerance"]) == ["yes", "–", "no"]
-    assert list(table["error"])[::2] == [-0.25, -1]
+    assert list(table["error"])[::2] == [-0.25, -1.25]
     assert log.summarise() == "2 of 3 predictions made, 1 within their tolerance"
 
 
@@ -108,11 +108,11 @@ def test_the_summary_of_a_lesson_without_predictions_says_how_to_make_one(path):
 
 
 def test_lessons_and_profiles_keep_their_own_predictions(path):
-    for lesson, profile, value in (("02", "quick", 1), ("02", "full", 2), ("03", "quick", 3)):
+    for lesson, profile, value in (("02", "quick", 0.1), ("02", "full", 0.2), ("03", "quick", 0.3)):
         open_log(path, lesson, profile).predict(NAME, value, tolerance=0.1)
-    open_log(path, "02", "full").record(NAME, 5)
+    open_log(path, "02", "full").record(NAME, 0.5)
     stored = {(row.lesson, row.profile): (row.value, row.result) for row in read_predictions(path)}
-    assert stored == {("02", "quick"): (1, None), ("02", "full"): (2, 5), ("03", "quick"): (3, None)}
+    assert stored == {("02", "quick"): (0.1, None), ("02", "full"): (0.2, 0.5), ("03", "quick"): (0.3, None)}
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, "0.5", 1e12, [0.5]])
@@ -120,6 +120,14 @@ def test_a_prediction_is_one_finite_number(path, value):
     with pytest.raises(ValueError, match="one finite number"):
         open_log(path).predict(NAME, value, tolerance=0.1)
     assert not path.exists()
+
+
+@pytest.mark.parametrize("value", [60, -60, 1.001])
+def test_a_share_in_percent_is_refused(path, value):
+    with pytest.raises(ValueError, match=r"from 0 to 1, so 60 % is 0\.6"):
+        open_log(path).predict(NAME, value, tolerance=0.05)
+    assert not path.exists()
+    open_log(path).predict("pixels", value, tolerance=1)
 
 
 def test_a_tolerance_is_positive(path):

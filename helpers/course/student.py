@@ -37,7 +37,7 @@ from helpers.course.lessons import NO_SOLUTION, LessonFailed, find_code_cells, r
 
 COPIES = paths.DATA / "student"
 STUB = f"""\
-# YOUR CODE HERE: only cells like this one are handed in; the check below tells what is wrong
+# YOUR CODE HERE: cells like this one are graded; the check below tells what is wrong
 raise NotImplementedError("{NO_SOLUTION}")"""
 TEXT_STUB = "YOUR ANSWER HERE"
 MARKER = re.compile(r"^\s*###\s*(BEGIN|END)\b.*$", flags=re.MULTILINE)

@@ -188,7 +188,7 @@ class Report:
         for group, (passed, total) in self.verdict.passed.items():
             lines.append(f"  {'✓' if passed == total else '✗'} {group}: {passed} of {total}")
         if self.verdict.convention:
-            lines.append(f"  recognised: {self.verdict.convention}")
+            lines.append(f"  variant: {self.verdict.convention}")
         for name in self.verdict.skipped:
             lines.append(f"  a pair check waits for task {load_task(name).number}, {name}")
         lines += self._describe_time()

@@ -294,6 +294,10 @@ def _batch_lost(maps: Sequence[Tensor], num_anchors: int) -> Tensor:
     return torch.cat([flatten_predictions([level], num_anchors).flatten(0, 1) for level in maps])
 
 
+def _levels_beside_images(maps: Sequence[Tensor], num_anchors: int) -> Tensor:
+    return torch.cat([flatten_predictions([level], num_anchors) for level in maps])
+
+
 def _one_row_per_cell(maps: Sequence[Tensor], num_anchors: int) -> Tensor:
     return torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in maps], dim=1)
 
@@ -507,6 +511,12 @@ FLATTEN = Definition(
             "the images of the batch are put together",
             "Keep the batch axis: the result is [B, N, K].",
             _batch_lost,
+        ),
+        Mistake(
+            "MD15",
+            "the levels are put together along the axis of the images",
+            "Each image has the rows of all levels: `torch.cat(levels, dim=1)`. Without `dim`, `cat` takes axis 0.",
+            _levels_beside_images,
         ),
         Mistake(
             "MD13",

@@ -576,7 +576,7 @@ ENCODE = Definition(
         "Compute the example of the docstring on paper. What are the centre and the size of the box, and of the "
         "anchor?",
         "Shifts: difference of the centres, over the size of the anchor. Sizes: logarithm of a ratio.",
-        "What is log(0)? Raise the ratio to a tiny positive number before the logarithm: `.clamp(min=...)`.",
+        "What is log(0)? Replace a ratio below 1e-6 by 1e-6 before the logarithm: `.clamp(min=1e-6)`.",
     ),
     mistakes=(
         Mistake(
@@ -631,8 +631,8 @@ ENCODE = Definition(
         Mistake(
             "EN8",
             "a box without size gives -inf",
-            "log(0) is -inf, and 0 · inf is NaN even if the row is masked later. Raise the ratio to a tiny positive "
-            "number first.",
+            "log(0) is -inf, and 0 · inf is NaN even if the row is masked later. Replace a ratio below 1e-6 by 1e-6 "
+            "first.",
             _infinite_logarithm,
         ),
         Mistake(

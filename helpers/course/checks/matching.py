@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -183,6 +185,13 @@ def draw_matching_cases(generator: torch.Generator) -> list[Case]:
             torch.tensor([[0.0, 0, 10, 10], [9, 0, 19, 10]]),
             [0, 1],
         ),
+        case(
+            "borders and empty input",
+            "an IoU of exactly 0.5",
+            torch.tensor([ANCHORS[0], [0.0, 0, 10, 5], FAR]),
+            targets[:1],
+            [1],
+        ),
         case("shapes and batches", "more targets than anchors", anchors[:1], torch.tensor([*TARGETS, FAR]), [1, 0, 2]),
         case("shapes and batches", "class 0 alone", anchors[:4], targets[:1], [0]),
         case("laws", "higher thresholds: 0.7 and 0.6", anchors[:6], targets[:1], [1], 0.7, 0.6),
@@ -269,6 +278,12 @@ def _best_anchor_only(anchors: Tensor, boxes: Tensor, labels: Tensor, **threshol
         is_best[compute_iou(anchors, boxes).argmax(dim=0)] = True
     positive = positive & is_best
     return matched_labels * positive, matched_boxes * positive[:, None], positive, negative
+
+
+def _above_the_threshold(anchors: Tensor, boxes: Tensor, labels: Tensor, **thresholds: float) -> Matched:
+    pos_threshold, neg_threshold = _thresholds(thresholds)
+    just_above = math.nextafter(pos_threshold, 1.0) + 1e-6  # more than the rounding of an IoU in float32
+    return match_anchors_to_targets(anchors, boxes, labels, just_above, neg_threshold)
 
 
 def _offsets_as_boxes(anchors: Tensor, boxes: Tensor, labels: Tensor, **thresholds: float) -> Matched:
@@ -398,6 +413,12 @@ MATCHING = Definition(
             "Return the target's box in pixels. Encoding comes later.",
             _offsets_as_boxes,
         ),
+        Mistake(
+            "MA15",
+            "an IoU of exactly the positive threshold is not positive",
+            "`pos_threshold` is the smallest IoU of a positive anchor: compare with >=.",
+            _above_the_threshold,
+        ),
     ),
 )
 
@@ -459,6 +480,7 @@ def draw_mining_cases(generator: torch.Generator) -> list[Case]:
         case("borders and empty input", "fewer negatives than asked for", LOSSES, [0, 1], [6, 7]),
         case("borders and empty input", "a single negative", LOSSES, [0], [3]),
         case("borders and empty input", "no negative", LOSSES, [0], []),
+        case("borders and empty input", "negatives without any loss", [5.0] + [0.0] * 11, [0], [7, 9, 10]),
         case("borders and empty input", "no positive", LOSSES, [], negatives, driver="mine_freely"),
         case("borders and empty input", "equal losses", [0.7] * 8, [2], [0, 1, 3, 4, 5, 6, 7], driver="count_mined"),
         case("shapes and batches", "the positives at the end", LOSSES[::-1], [7], [0, 2, 3, 4, 5, 6]),
@@ -516,6 +538,10 @@ def _without_limit(loss: Tensor, positive: Tensor, negative: Tensor, ratio: int 
 def _fills_up_with_others(loss: Tensor, positive: Tensor, negative: Tensor, ratio: int = 3) -> Tensor:
     candidates = loss.masked_fill(~negative, -1.0)
     return _to_mask(candidates.topk(min(ratio * int(positive.sum()), len(loss))).indices, len(loss))
+
+
+def _losses_times_mask(loss: Tensor, positive: Tensor, negative: Tensor, ratio: int = 3) -> Tensor:
+    return _to_mask((loss * negative).topk(_num_hard(positive, negative, ratio)).indices, len(loss))
 
 
 def _fixed_ratio(loss: Tensor, positive: Tensor, negative: Tensor, ratio: int = 3) -> Tensor:
@@ -589,9 +615,15 @@ MINING = Definition(
         ),
         Mistake(
             "HN7b",
-            "if negatives are missing, other anchors are chosen in their place",
+            "other anchors are chosen in the place of missing negatives",
             "k is the smaller one of ratio * positives and the number of negatives.",
             _fills_up_with_others,
+        ),
+        Mistake(
+            "HN11",
+            "the losses are multiplied by the mask, so anchors that are not negative may be chosen with loss 0",
+            "A negative anchor may have loss 0, too. Exclude the others by `masked_fill(~neg_mask, -torch.inf)`.",
+            _losses_times_mask,
         ),
         Mistake("HN8", "the ratio 3 is fixed inside", "Use the argument `ratio`.", _fixed_ratio),
         Mistake(
