@@ -62,7 +62,9 @@ def workbook(tmp_path):
         text = new_markdown_cell(f"{links}\n\n![A dot](../figures/dot.png)")
         code = new_code_cell('run.save_figure(figure, "loss")', outputs=[picture, explorer, moving])
         solution = "### BEGIN SOLUTION\nanswer = 42\n### END SOLUTION"
-        exercise = new_code_cell(solution, metadata={"nbgrader": {"solution": True, "grade_id": f"{number}-1-solution"}})
+        exercise = new_code_cell(
+            solution, metadata={"nbgrader": {"solution": True, "grade_id": f"{number}-1-solution"}}
+        )
         write_notebook(root / "notebooks" / f"{number}_{name}.ipynb", title, text, code, exercise)
     return Workbook(root, REPOSITORY)
 
