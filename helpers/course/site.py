@@ -58,7 +58,7 @@ _TERM = re.compile(r"- \*\*(.+?)\*\*: (.*)")
 CONFIG: Mapping[str, Any] = {
     "project": TITLE,
     "html_title": "Where is it?",
-    "author": "The authors of the localisation workbook",
+    "author": "the authors of the localisation workbook",
     "root_doc": "index",
     "extensions": ["myst_nb", "helpers.course.site_sphinx"],
     "language": "en",
@@ -287,11 +287,17 @@ def copy_pictures(text: str, page: str, workbook: Workbook, source: Path) -> Non
                 shutil.copy(picture, folder / name)
 
 
+def find_title(path: Path) -> str:
+    """Return the first heading of a guide, or "" for another file."""
+    found = re.match(r"# (.+)", path.read_text(encoding="utf-8")) if path.suffix == ".md" else None
+    return found[1] if found else ""
+
+
 def rewrite_links(text: str, name: str, workbook: Workbook, pages: Mapping[str, str]) -> str:
     """Return Markdown whose links lead to pages of the site, to pictures in it, or to the repository.
 
     A link to a file that is not on the site leads to the repository. Without its address, and for the page of answers,
-    only the link's text is kept. A text that is the path of a page becomes the title of the page or of its part.
+    only the link's text is kept. A text that is the path of a page becomes the page's title.
 
     Args:
         text: of the page.
@@ -313,7 +319,7 @@ def rewrite_links(text: str, name: str, workbook: Workbook, pages: Mapping[str, 
             kind = ".ipynb" if target.endswith(".ipynb") else ".md"
             address = posixpath.relpath(pages[target] + kind, own_folder)
             if f"/{target}".endswith(f"/{label}"):
-                label = ""  # Sphinx writes the title in its place
+                label = find_title(workbook.root / target) or label
             return f"[{label}]({address}{'#' if anchor else ''}{anchor})"
         if is_picture:
             return f"![{label}]({address})"
@@ -338,9 +344,9 @@ def write_source(text: str, repository: str) -> str:
         way = f"First get the workbook:\n\n```\ngit clone {repository}\ncd {folder}\n```"
     else:
         way = (
-            "These commands run in the folder of the workbook. This site does not name the address from which to get it,\n"
-            "because it was built without one: `workbook site --repository ADDRESS` shows it here, and gives the lessons\n"
-            "buttons for Colab and Binder."
+            "These commands run in the folder of the workbook. This site was built without the address from which to\n"
+            "get it: `workbook site --repository ADDRESS` shows the address here, and gives the lessons buttons for\n"
+            "Colab and Binder."
         )
     return re.sub(r"^## Start$", lambda heading: f"{heading[0]}\n\n{way}", text, count=1, flags=re.MULTILINE)
 

@@ -201,9 +201,7 @@ def test_an_oracle_of_the_visible_objects_has_an_average_precision_of_one():
 
 
 def test_the_suppressions_image_is_the_one_in_which_a_pair_of_one_class_overlaps_most():
-    """By hand: the pairs of the first two images have IoU 1/9 and 1/3, the third pair has two classes, the last image three
-    overlapping boxes.
-    """
+    """By hand: IoU 1/9, 1/3, a pair of two classes, and three overlapping boxes."""
     boxes = torch.tensor([[0.0, 0, 20, 20], [10, 0, 30, 20]]).repeat(4, 1, 1)
     boxes = torch.cat([boxes, torch.tensor([[100.0, 100, 120, 120]]).repeat(4, 1, 1)], dim=1)
     boxes[0, 1] = torch.tensor([16.0, 0, 36, 20])
