@@ -26,7 +26,8 @@ _NAVIGATION = re.compile(r"^.*\]\(\.\./README\.md\).*$", flags=re.MULTILINE)  # 
 _HIDDEN_TESTS = re.compile(r"^### BEGIN HIDDEN TESTS$.*?^### END HIDDEN TESTS$\n?", flags=re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#+\s+(.*)$", flags=re.MULTILINE)
 _SENTENCE_END = re.compile(r"(?<=[.!?:])\s+(?=[A-Z(*])")
-_EXERCISE = re.compile(r"\d\d-\d-(solution|answer)")  # `grade_id` of a cell of an exercise, not of a build task
+_EXERCISE = re.compile(r"\d\d-\d-(solution|check|answer)")  # `grade_id` of a cell of an exercise, not of a build task
+_PREDICTIONS = "log.tabulate()"  # in the cell whose table has the results of all predictions, also of the exercises
 _SOLUTION = re.compile(r"^### BEGIN SOLUTION$.*?^### END SOLUTION$", flags=re.MULTILINE | re.DOTALL)
 _SAVED = re.compile(r"""save_figure\([^\n]*?["'](\w+)["']\)""")
 _ABOUT_A_FIGURE = re.compile(
@@ -53,14 +54,14 @@ def prepare_lesson(
     lesson.metadata.pop("widgets", None)
     lesson.cells[0].source = _NAVIGATION.sub("", lesson.cells[0].source).rstrip()
     for position, cell in enumerate(lesson.cells):
-        if not with_answers and _EXERCISE.fullmatch(cell.metadata.get("nbgrader", {}).get("grade_id", "")):
+        is_exercise = _EXERCISE.fullmatch(cell.metadata.get("nbgrader", {}).get("grade_id", ""))
+        if not with_answers and (is_exercise or (cell.cell_type == "code" and _PREDICTIONS in cell.source)):
             remove_answer(cell)
-            continue
         if cell.cell_type != "code":
             continue
         cell.source = _HIDDEN_TESTS.sub("", cell.source).rstrip()
         options = {}
-        if cell.metadata.get("nbgrader", {}).get("solution"):
+        if cell.metadata.get("nbgrader", {}).get("solution") and NO_ANSWER not in cell.source:
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-cell"]
             options |= {"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"}
         if any(has_picture(output) for output in cell.outputs):
@@ -72,7 +73,7 @@ def prepare_lesson(
 
 
 def remove_answer(cell: NotebookNode) -> None:
-    """Replace the answer in a cell of an exercise by a comment or a sentence, and remove what it has shown."""
+    """Replace the answer in a cell by a comment or a sentence, and remove what the cell has shown."""
     if cell.cell_type == "code":
         cell.source = _SOLUTION.sub(NO_ANSWER, cell.source)
         cell.outputs = []

@@ -67,12 +67,19 @@ def test_the_three_exercises_of_a_lesson_have_no_answers_unless_they_are_asked_f
     exercises = [cell for cell in without.cells if is_exercise(cell)]
     assert all(NO_ANSWER in cell.source for cell in exercises if cell.cell_type == "code")
     assert not any(cell.get("outputs") or "SOLUTION" in cell.source for cell in exercises)
+    reveals = [cell for cell in without.cells if "-check" in get_name(cell)[4:] or "log.tabulate()" in cell.source]
+    assert len([cell for cell in reveals if get_name(cell)[:1].isdigit()]) == 3
+    assert not any(cell.outputs for cell in reveals if not get_name(cell)[:1].isalpha())
     assert not any("exercises.md" in cell.source for cell in without.cells)
     assert any("BEGIN SOLUTION" in cell.source for cell in without.cells)  # of build tasks, folded
 
 
 def is_exercise(cell):
-    return cell.metadata.get("nbgrader", {}).get("grade_id", "")[:1].isdigit() and cell.metadata.nbgrader.solution
+    return get_name(cell)[:1].isdigit() and cell.metadata.nbgrader.solution
+
+
+def get_name(cell):
+    return cell.metadata.get("nbgrader", {}).get("grade_id", "")
 
 
 def test_an_explorer_is_its_picture_or_a_sentence():
