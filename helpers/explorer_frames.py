@@ -10,14 +10,15 @@ import base64
 import binascii
 import hashlib
 import io
+import itertools
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -28,9 +29,12 @@ LARGEST_FRAGMENT = 500_000  # bytes
 MOST_FRAMES = 100  # about 0.07 s each to draw and to encode
 RUN_IT = "Run the lesson to change these as well."
 
-SCALES = (1.0, 0.7, 0.5)  # of a picture
-_COLOURS = (64, 32)  # palettes of lossless pictures, the best first
-_QUALITIES = (70, 45, 20, 5)  # of lossy pictures, for photos and noise
+SCALES = (1.0, 0.85, 0.7, 0.5)  # of a picture
+_READABLE: Sequence[dict[str, int]] = ({"colours": 64}, {"colours": 32}, {"quality": 70}, {"quality": 45})
+"""Options of `_encode`, the best first: few colours without loss, for drawings; with loss, for photos and noise."""
+_ROUGH: Sequence[dict[str, int]] = ({"quality": 20}, {"quality": 5})
+"""Options of `_encode` with which small letters are hard to read: smaller pictures are better."""
+LARGEST_ENLARGEMENT = 1.4  # of a picture on a page; it fills the page up to there
 _BACKGROUND = re.compile(r"background-image: url\(data:image/webp;base64,([A-Za-z0-9+/=]+)\)")
 _DATA = re.compile(r'<script type="application/json">(.*?)</script>', flags=re.DOTALL)
 
@@ -40,7 +44,8 @@ STYLE = """
   border: 0; margin: 0.2em 0; padding: 0; }
 .explorer .name, .explorer legend { width: 9em; float: left; padding: 0; font-size: inherit; margin: 0; }
 .explorer input[type=range] { width: 14em; max-width: 100%; }
-.explorer img { display: block; max-width: 100%; height: auto; padding: 0; border: 0;
+.explorer .picture { overflow-x: auto; }
+.explorer img { display: block; width: 100%; min-width: 32rem; height: auto; padding: 0; border: 0;
   background: content-box 0 0 / 100% 100%; }
 .explorer .fixed { font-size: 0.9em; }
 """
@@ -141,7 +146,7 @@ def encode_frames(frames: Sequence[Image.Image], start: int, most_bytes: int = L
     """Return frames as one background and pictures of what differs from it, at the best quality that is small enough.
 
     Drawn pictures are best without loss and with few colours. If they become too large, as photos and noise do, they
-    are encoded with loss, and at last they are made smaller. All pictures have the same quality.
+    are encoded with loss, or made smaller, as long as letters can be read. All pictures have the same quality.
 
     Args:
         frames: RGB, all of one size.
@@ -155,13 +160,13 @@ def encode_frames(frames: Sequence[Image.Image], start: int, most_bytes: int = L
     order = [places.setdefault(frame.tobytes(), len(places)) for frame in frames]
     unique = [frames[order.index(position)] for position in range(len(places))]
     limit = 0.95 * most_bytes  # the rest is for labels, style and script
-    for scale in SCALES:
+    for encodings, scale in itertools.product((_READABLE, _ROUGH), SCALES):
         width, height = (round(scale * side) for side in frames[0].size)
         scaled = [frame.resize((width, height), Image.Resampling.LANCZOS) if scale < 1 else frame for frame in unique]
         background = scaled[order[start]]
         overlays = [cut_changes(frame, background) for frame in scaled]
         sample = overlays[::7]  # by its size, most encodings are ruled out
-        for options in _list_encodings():
+        for options in encodings:
             background_size = len(_encode(background, **options))
             estimate = background_size + sum(len(_encode(frame, **options)) for frame in sample) * len(unique) / len(
                 sample
@@ -181,12 +186,6 @@ def cut_changes(frame: Image.Image, background: Image.Image) -> Image.Image:
     is_changed = (pixels != np.asarray(background)).any(axis=2, keepdims=True)
     opacity = np.where(is_changed, 255, 0)
     return Image.fromarray(np.concatenate([np.where(is_changed, pixels, 255), opacity], axis=2).astype(np.uint8))
-
-
-def _list_encodings() -> Iterator[dict[str, Any]]:
-    """Yield the options of `_encode`, the best quality first."""
-    yield from ({"colours": colours} for colours in _COLOURS)
-    yield from ({"quality": quality} for quality in _QUALITIES)
 
 
 def _encode(frame: Image.Image, colours: int = 0, quality: int = 0) -> bytes:
@@ -221,6 +220,7 @@ def write_fragment(frames: Frames) -> str:
     alt = escape(f"{frames.text} {', '.join(texts)}.")
     source = f"data:image/webp;base64,{frames.pictures[frames.order[position]]}"
     background = f"data:image/webp;base64,{frames.background}"
+    largest = round(LARGEST_ENLARGEMENT * frames.width)
     fields = asdict(frames)
     del fields["background"]  # read from the picture's style
     data = json.dumps(fields, ensure_ascii=False).replace("<", "\\u003c")
@@ -228,8 +228,9 @@ def write_fragment(frames: Frames) -> str:
         f'<div class="explorer" id="explorer-{frames.name}" role="group" aria-label="Explorer">',
         f"<style>{STYLE}</style>",
         *rows,
-        f'<img class="dark-light" style="background-image: url({background})" src="{source}" '
-        f'alt="{alt}" width="{frames.width}" height="{frames.height}">',
+        f'<div class="picture"><img class="dark-light" style="max-width: {largest}px; '
+        f'background-image: url({background})" src="{source}" '
+        f'alt="{alt}" width="{frames.width}" height="{frames.height}"></div>',
         f'<p class="fixed">Fixed here: {escape(frames.fixed)}. {RUN_IT}</p>' if frames.fixed else "",
         f'<script type="application/json">{data}</script>',
         f"<script>{SCRIPT}</script>",

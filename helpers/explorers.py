@@ -37,6 +37,12 @@ LABEL_WIDTH = "8em"
 SLIDER_WIDTH = "28em"
 """The width of a slider with its label and readout."""
 
+FRAME_WIDTH = 720
+"""Pixels of a rendered picture: the width of a page's text, so that letters are not smaller than they need be."""
+
+LARGEST_DPI = 112
+"""Of a rendered picture; a narrow figure does not get larger letters than this."""
+
 SAVED_COLOURS = 64  # of the picture in a saved notebook
 
 
@@ -102,11 +108,15 @@ class Explorer(VBox):
                 is_last_start = values[control_name][-1] == start[control_name]
                 del values[control_name][-2 if is_last_start else -1]
         images = []
+        figure = self._canvas.figure
+        dpi = figure.dpi
+        figure.set_dpi(max(dpi, min(LARGEST_DPI, FRAME_WIDTH / figure.get_figwidth())))
         for combination in itertools.product(*values.values()):
             self._draw(**start | dict(zip(values, combination, strict=True)))
             self._canvas.draw()
             size = self._canvas.get_width_height()
             images.append(PIL.Image.frombytes("RGBA", size, bytes(self._canvas.buffer_rgba())).convert("RGB"))
+        figure.set_dpi(dpi)
         self._draw(**start)
         controls = []
         first = 0

@@ -155,3 +155,14 @@ def test_a_students_copy_holds_every_page_that_its_pages_link_to():
         for link in LINK.findall(FENCED.sub("", (ROOT / page).read_text(encoding="utf-8"))):
             if link.endswith(".md") and not link.startswith(("http", "..")):
                 assert f"docs/{link}" in SET_UP, f"{page}: {link}"
+
+
+def test_the_letters_above_the_glossary_are_its_headings_and_its_terms_stand_below_their_letter():
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    parts = re.split(r"^## (.+)$", text, flags=re.MULTILINE)
+    letters = parts[1::2]
+    assert re.findall(r"\[(.)\]\(#(.)\)", parts[0]) == [(letter, letter.lower()) for letter in letters]
+    assert letters == sorted(set(letters))
+    for letter, part in zip(letters, parts[2::2], strict=True):
+        terms = re.findall(r"^- \*\*(.+?)\*\*", part, flags=re.MULTILINE)
+        assert {term[0].upper() for term in terms} == {letter}

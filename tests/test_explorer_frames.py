@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmarks import browser
-from helpers import explorer_frames
+from helpers import explorer_frames, explorers
 from helpers.explorer_frames import (
     LARGEST_FRAGMENT,
     RUN_IT,
@@ -56,7 +56,8 @@ def decode(picture, background):
     return np.asarray(Image.alpha_composite(*layers).convert("RGB")).astype(int)
 
 
-def test_the_frames_are_the_pictures_of_all_combinations():
+def test_the_frames_are_the_pictures_of_all_combinations(monkeypatch):
+    monkeypatch.setattr(explorers, "LARGEST_DPI", 0)  # as large as the explorer's own picture
     explorer = build()
     frames = explorer.render("line")
     assert [control.values for control in frames.controls] == [["1", "2", "3.5"], ["0", "1", "5"], ["red", "blue"]]
@@ -78,6 +79,15 @@ def test_rendering_leaves_the_explorer_as_it_was():
     explorer.render("line")
     explorer.show()
     assert explorer.children[-1].value == before
+
+
+def test_a_picture_fills_a_page_and_narrow_figures_have_letters_of_the_largest_size(monkeypatch):
+    monkeypatch.setattr(explorers, "FRAME_WIDTH", 330)  # the figure is 3 inches wide
+    frames = build().render("line")
+    assert (frames.width, frames.height) == (330, 220)
+    assert "max-width: 462px" in write_fragment(frames)
+    monkeypatch.setattr(explorers, "FRAME_WIDTH", 720)
+    assert build().render("line").width == 3 * explorers.LARGEST_DPI
 
 
 def test_fewer_values_keep_the_present_one():
@@ -222,7 +232,8 @@ def test_in_a_browser_every_control_changes_picture_value_and_text_by_keyboard(p
         assert fragments[0].picture.get_attribute("alt") != alt
         assert fragments[0].read(control) != value
     assert fragments[1].picture.screenshot() == other
-    fragments[0].picture.evaluate("picture => Object.assign(picture.style, {position: 'fixed', top: 0, left: 0})")
+    place = "{position: 'fixed', top: 0, left: 0, width: 'auto', minWidth: 0}"
+    fragments[0].picture.evaluate(f"picture => Object.assign(picture.style, {place})")
     frames = build().render("line")  # a fraction of a pixel in the place of the picture would blur it
     shown = np.asarray(Image.open(io.BytesIO(fragments[0].picture.screenshot())).convert("RGB")).astype(int)
     assert np.abs(shown - decode(frames.pictures[frames.order[-1]], frames.background)).max() < 3

@@ -1,9 +1,13 @@
 """Files for other systems and public CI: valid by their schemas, and their commands exist."""
 
+import filecmp
 import json
 import re
+import shlex
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -63,4 +67,15 @@ def test_the_development_container_is_json():
 
 def test_hooks_run_programs_of_the_environment():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
-    assert {hook["entry"].split()[0] for hook in hooks} == {".venv/bin/ruff", ".venv/bin/python"}
+    programs = {".venv/bin/ruff", ".venv/bin/nbstripout", ".venv/bin/python"}
+    assert {hook["entry"].split()[0] for hook in hooks} == programs
+
+
+def test_the_hook_that_cleans_notebooks_changes_none_of_the_published_ones(tmp_path):
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    (entry,) = (hook["entry"] for hook in hooks if hook["id"] == "nbstripout")
+    originals = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    copies = [Path(shutil.copy(path, tmp_path)) for path in originals]
+    program = [sys.executable, "-m", "nbstripout", *shlex.split(entry)[1:]]
+    subprocess.run([*program, *map(str, copies)], check=True)
+    assert [path.name for path, copy in zip(originals, copies, strict=True) if not filecmp.cmp(path, copy, False)] == []

@@ -389,19 +389,22 @@ def report(profile: paths.Profile) -> None:
     show_envvar=True,
     help="Of the repository on GitHub; with it, lessons have buttons for Colab and Binder.",
 )
-def site(repository: str) -> None:
+@click.option("--with-answers", is_flag=True, help="Add the answers to the exercises, for instructors.")
+def site(repository: str, with_answers: bool) -> None:
     """Build the workbook as a web site into data/site/: lessons with their saved outputs, guides, glossary, API.
 
-    Nothing is executed. The site opens from disk, and needs neither a server nor a network.
+    Nothing is executed. The site opens from disk, and needs neither a server nor a network. Solutions of build tasks
+    are folded. Answers to exercises are left out, unless you ask for them.
 
     \b
     Examples:
       workbook site
       workbook site --repository https://github.com/someone/workbook
+      workbook site --with-answers
     """
     from helpers.course import site as sites
 
-    sites.write_site(repository)
+    sites.write_site(repository, with_answers)
 
 
 @workbook.command(short_help="Run the long comparisons behind the published tables.")

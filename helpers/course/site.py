@@ -36,6 +36,7 @@ TITLE = "Where is it? A hands-on workbook in object localisation"
 BRANCH = "main"
 FRONT = "README.md"
 CONTRIBUTING = "CONTRIBUTING.md"
+ANSWERS = "docs/exercises.md"  # model answers and rubrics: on the site only where they are asked for
 REFERENCE = ("docs/glossary.md", "docs/references.md")  # beside the API; all other pages of docs/ are guides
 API_PARTS: Mapping[str, str] = {
     "": "Shared modules",
@@ -57,7 +58,7 @@ _TERM = re.compile(r"- \*\*(.+?)\*\*: (.*)")
 CONFIG: Mapping[str, Any] = {
     "project": TITLE,
     "html_title": "Where is it?",
-    "author": "The authors of the localisation workbook",
+    "author": "the authors of the localisation workbook",
     "root_doc": "index",
     "extensions": ["myst_nb", "helpers.course.site_sphinx"],
     "language": "en",
@@ -87,10 +88,11 @@ CONFIG: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Workbook:
-    """Folder of a workbook, and the address under which others find it."""
+    """Folder of a workbook, the address under which others find it, and for whom its site is."""
 
     root: Path
     repository: str = ""  # such as https://github.com/someone/workbook, or "": no launch buttons
+    with_answers: bool = False  # whether the site has the answers to the exercises: for instructors
 
     def find_pages(self) -> dict[str, str]:
         """Return the site's page (its source without suffix) of each file of the repository that has one."""
@@ -101,6 +103,8 @@ class Workbook:
         for part in API_PARTS:
             modules = map(self.name, self.find_modules(part))
             pages |= {name: _name_api_page(name) for name in modules}
+        if not self.with_answers:
+            pages.pop(ANSWERS, None)
         return {name: page for name, page in pages.items() if (self.root / name).is_file()}
 
     def find_modules(self, part: str) -> list[Path]:
@@ -240,7 +244,8 @@ def assemble(workbook: Workbook, source: Path) -> None:
                 explorers = read_fragments(figures.parent / "explorers", path.stem[:2])
             except FragmentError as error:
                 raise LessonFailed(f"figures/explorers/{error}: publish the lesson again") from error
-            lesson = prepare_lesson(read_notebook(path), read_texts(figure_texts, path.stem[:2]), explorers)
+            texts = read_texts(figure_texts, path.stem[:2])
+            lesson = prepare_lesson(read_notebook(path), texts, explorers, workbook.with_answers)
             for cell in lesson.cells:
                 if cell.cell_type == "markdown":
                     cell.source = rewrite_links(cell.source, name, workbook, pages)
@@ -257,7 +262,7 @@ def assemble(workbook: Workbook, source: Path) -> None:
             if name == "docs/glossary.md":
                 text = write_glossary(text)
             if name == FRONT:
-                text += _write_contents(pages)
+                text = write_source(text, workbook.repository) + _write_contents(pages)
             files.write_text(source / f"{page}.md", text)
     write_api_contents(workbook, source / "api")
 
@@ -282,10 +287,17 @@ def copy_pictures(text: str, page: str, workbook: Workbook, source: Path) -> Non
                 shutil.copy(picture, folder / name)
 
 
+def find_title(path: Path) -> str:
+    """Return the first heading of a guide, or "" for another file."""
+    found = re.match(r"# (.+)", path.read_text(encoding="utf-8")) if path.suffix == ".md" else None
+    return found[1] if found else ""
+
+
 def rewrite_links(text: str, name: str, workbook: Workbook, pages: Mapping[str, str]) -> str:
     """Return Markdown whose links lead to pages of the site, to pictures in it, or to the repository.
 
-    A link to a file that is not on the site leads to the repository; without its address, only the link's text is kept.
+    A link to a file that is not on the site leads to the repository. Without its address, and for the page of answers,
+    only the link's text is kept. A text that is the path of a page becomes the page's title.
 
     Args:
         text: of the page.
@@ -306,12 +318,16 @@ def rewrite_links(text: str, name: str, workbook: Workbook, pages: Mapping[str, 
         if target in pages:
             kind = ".ipynb" if target.endswith(".ipynb") else ".md"
             address = posixpath.relpath(pages[target] + kind, own_folder)
+            if f"/{target}".endswith(f"/{label}"):
+                label = find_title(workbook.root / target) or label
             return f"[{label}]({address}{'#' if anchor else ''}{anchor})"
         if is_picture:
             return f"![{label}]({address})"
         file = workbook.root / target
         if file.suffix.lower() in PICTURES and file.is_file():
             return f'<a href="{posixpath.relpath(target, own_folder)}">{label}</a>'
+        if target == ANSWERS:
+            return label
         if file.exists():
             kind = "tree" if file.is_dir() else "blob"
             return f"[{label}]({workbook.repository}/{kind}/{BRANCH}/{target})" if workbook.repository else label
@@ -319,6 +335,20 @@ def rewrite_links(text: str, name: str, workbook: Workbook, pages: Mapping[str, 
 
     parts = _CODE.split(text)
     return "".join(part if number % 2 else _LINK.sub(rewrite, part) for number, part in enumerate(parts))
+
+
+def write_source(text: str, repository: str) -> str:
+    """Return the front page with the way to the workbook's files at the beginning of its part "Start"."""
+    if repository:
+        folder = repository.rstrip("/").rpartition("/")[2].removesuffix(".git")
+        way = f"First get the workbook:\n\n```\ngit clone {repository}\ncd {folder}\n```"
+    else:
+        way = (
+            "These commands run in the folder of the workbook. This site was built without the address from which to\n"
+            "get it: `workbook site --repository ADDRESS` shows the address here, and gives the lessons buttons for\n"
+            "Colab and Binder."
+        )
+    return re.sub(r"^## Start$", lambda heading: f"{heading[0]}\n\n{way}", text, count=1, flags=re.MULTILINE)
 
 
 def write_glossary(text: str) -> str:
@@ -380,14 +410,16 @@ def write_toctree(pages: Sequence[str], *options: str) -> str:
     return "\n".join(["", "```{toctree}", *options, "", *pages, "```", ""])
 
 
-def write_site(repository: str) -> None:
+def write_site(repository: str, with_answers: bool) -> None:
     """Build the site into `SITE` and print its pages, size and time.
 
     Raises:
         LessonFailed: see `build_site`.
     """
-    site = build_site(Workbook(paths.ROOT, repository), SITE)
+    site = build_site(Workbook(paths.ROOT, repository.rstrip("/"), with_answers), SITE)
     if not repository:
         print("without launch buttons: the address of the repository is not given (--repository)")
+    if with_answers:
+        print("with the answers to the exercises: for instructors")
     print(f"{site.num_pages} pages, {site.size / 1e6:.1f} MB, {site.seconds:.0f} s")
     print(site.folder / "index.html")

@@ -17,6 +17,8 @@ from helpers.course.report_cells import read_text as join_lines
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 RUN_IT = "*Run this lesson to move the sliders.*"
+NO_ANSWER = "# your answer"
+NO_ANSWER_IN_WORDS = "*Your answer in words.*"
 LONGEST_ALT = 400  # characters; screen readers read an alternative text without a pause
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
 
@@ -24,6 +26,9 @@ _NAVIGATION = re.compile(r"^.*\]\(\.\./README\.md\).*$", flags=re.MULTILINE)  # 
 _HIDDEN_TESTS = re.compile(r"^### BEGIN HIDDEN TESTS$.*?^### END HIDDEN TESTS$\n?", flags=re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#+\s+(.*)$", flags=re.MULTILINE)
 _SENTENCE_END = re.compile(r"(?<=[.!?:])\s+(?=[A-Z(*])")
+_EXERCISE = re.compile(r"\d\d-\d-(solution|check|answer)")  # `grade_id` of a cell of an exercise, not of a build task
+_PREDICTIONS = "log.tabulate()"  # in the cell whose table has the results of all predictions, also of the exercises
+_SOLUTION = re.compile(r"^### BEGIN SOLUTION$.*?^### END SOLUTION$", flags=re.MULTILINE | re.DOTALL)
 _SAVED = re.compile(r"""save_figure\([^\n]*?["'](\w+)["']\)""")
 _ABOUT_A_FIGURE = re.compile(
     r"\b(figure|panels?|dots?|bars?|dotted|dashed|left|right|upper|lower|row|column|curves?|lines?|hatched|crosses)\b",
@@ -31,26 +36,32 @@ _ABOUT_A_FIGURE = re.compile(
 )
 
 
-def prepare_lesson(lesson: NotebookNode, texts: Mapping[str, str], explorers: Mapping[str, str]) -> NotebookNode:
+def prepare_lesson(
+    lesson: NotebookNode, texts: Mapping[str, str], explorers: Mapping[str, str], with_answers: bool = False
+) -> NotebookNode:
     """Return a copy of a lesson as the site shows it.
 
-    Links to the lessons before and after and hidden tests are left out, solutions are folded, and every figure has an
-    alternative text.
+    Links to the lessons before and after, hidden tests and answers to exercises are left out, solutions are folded, and
+    every figure has an alternative text.
 
     Args:
         lesson: with its saved outputs.
         texts: alternative texts of its figures by the name under which a cell saves them.
         explorers: fragments of its explorers by the name under which a cell saves them.
+        with_answers: whether answers to exercises are kept, folded like the solutions of build tasks.
     """
     lesson = copy.deepcopy(lesson)
     lesson.metadata.pop("widgets", None)
     lesson.cells[0].source = _NAVIGATION.sub("", lesson.cells[0].source).rstrip()
     for position, cell in enumerate(lesson.cells):
+        is_exercise = _EXERCISE.fullmatch(cell.metadata.get("nbgrader", {}).get("grade_id", ""))
+        if not with_answers and (is_exercise or (cell.cell_type == "code" and _PREDICTIONS in cell.source)):
+            remove_answer(cell)
         if cell.cell_type != "code":
             continue
         cell.source = _HIDDEN_TESTS.sub("", cell.source).rstrip()
         options = {}
-        if cell.metadata.get("nbgrader", {}).get("solution"):
+        if cell.metadata.get("nbgrader", {}).get("solution") and NO_ANSWER not in cell.source:
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-cell"]
             options |= {"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"}
         if any(has_picture(output) for output in cell.outputs):
@@ -59,6 +70,15 @@ def prepare_lesson(lesson: NotebookNode, texts: Mapping[str, str], explorers: Ma
             cell.metadata["mystnb"] = options
         cell.outputs = [prepare_output(output, explorers) for output in cell.outputs]
     return lesson
+
+
+def remove_answer(cell: NotebookNode) -> None:
+    """Replace the answer in a cell by a comment or a sentence, and remove what the cell has shown."""
+    if cell.cell_type == "code":
+        cell.source = _SOLUTION.sub(NO_ANSWER, cell.source)
+        cell.outputs = []
+    else:
+        cell.source = NO_ANSWER_IN_WORDS
 
 
 def prepare_output(output: NotebookNode, explorers: Mapping[str, str]) -> NotebookNode:

@@ -17,6 +17,7 @@ from ipywidgets import FloatSlider, IntSlider, SelectionSlider, ToggleButtons
 from jaxtyping import Bool, Float, Int, UInt8
 from matplotlib.figure import Figure
 from torch import Tensor
+from torchvision.ops import box_iou
 
 from helpers.average_precision import Detections
 from helpers.detection.anchors import FEATURE_MAP_SIZES, generate_anchors
@@ -42,7 +43,6 @@ from helpers.detection.nms import Candidates, InferenceConfig, Suppression, supp
 from helpers.detection.receptive_fields import STRIDES, Objects, compute_receptive_fields, measure_sensitivity
 from helpers.detection.scenes import CLASS_NAMES, IMAGE_SIZE, Palette, SceneConfig
 from helpers.detection.training import Detector
-from helpers.explorer_frames import MOST_FRAMES
 from helpers.explorers import Explorer, join
 from helpers.plotting import LEVEL_COLOURS, TRUTH_COLOUR
 
@@ -130,10 +130,8 @@ def explore_looks() -> Explorer:
         update_scene(look.image, NO_BOX, look.predicted_boxes, colours, title, hatched=NO_ROW, crossed=look.is_wrong)
 
     frame_values = {
-        "palette": get_args(Palette),
-        "texture": (0, 60, 120),
+        "texture": (0, 60, 100, 110, 130, 140),  # those of the lesson's table
         "noise": (0, 20),
-        "seed": (641, 642),
     }
     text = "A scene with its true boxes, and the same scene with the boxes that the colour baseline detects."
     return join(figure, controls, draw, frame_values, text)
@@ -225,10 +223,11 @@ def explore_matching() -> Explorer:
             title = f"level {number}: best IoU {level.best_iou:.2f}\n{positive}\n{ignored}"
             update_matching(box, level.best_anchor, level.cells, ax, title, colour=LEVEL_COLOURS[number])
 
-    frame_values = {
-        "size": (24, 40, 60, 78, 110, 160),
-        "name": tuple(ANCHOR_SETS),
-        "positive_from": (0.5, 0.6, 0.7, 0.8),
+    frame_values = {  # the lesson asks for 16 px at 0.65, 78 px at 0.7, and where no anchor is positive
+        "size": (16, 24, 40, 78, 160),
+        "positive_from": (0.5, 0.65, 0.7),
+        "x": (72, 74, 76),  # of the finest cells: a corner, the middle, the next corner
+        "y": (100, 102),
     }
     text = "A square object on the cells of three levels: cells with positive and with ignored anchors."
     return join(figure, controls, draw, frame_values, text)
@@ -296,6 +295,19 @@ def describe_threshold(outcome: SuppressionOutcome, image: int, score_threshold:
     return ThresholdDescription(detections, is_wrong[:num_detections], num_right, is_missed, curves, ap)
 
 
+def find_overlap(dataset: ShapeDetectionDataset) -> int:
+    """Return the image in which two evaluated objects of one class overlap most; none other overlaps with its class."""
+    overlaps = []
+    for number in range(len(dataset)):
+        example = dataset.example(number)
+        boxes, labels = torch.from_numpy(example.boxes).float(), torch.from_numpy(example.labels)
+        is_pair = (labels[:, None] == labels) & ~torch.from_numpy(example.ignored)[:, None]
+        is_pair &= is_pair.T & ~torch.eye(len(labels), dtype=torch.bool)
+        iou = box_iou(boxes, boxes)[is_pair]
+        overlaps.append(float(iou.max()) if (iou > 0).sum() == 2 else 0.0)  # each pair is counted twice
+    return int(np.argmax(overlaps))
+
+
 def explore_suppression(dataset: ShapeDetectionDataset, candidates: Candidates) -> Explorer:
     """Return controls for suppression and score threshold above one image's detections and the precision of all.
 
@@ -313,7 +325,7 @@ def explore_suppression(dataset: ShapeDetectionDataset, candidates: Candidates) 
         for threshold in SUPPRESSION_THRESHOLDS
     }
     controls = {
-        "image": IntSlider(0, min=0, max=len(dataset) - 1, description="image"),
+        "image": IntSlider(find_overlap(dataset), min=0, max=len(dataset) - 1, description="image"),
         "nms": ToggleButtons(options=get_args(Suppression), value="hard", description="NMS"),
         "nms_threshold": SelectionSlider(options=SUPPRESSION_THRESHOLDS, value=0.5, description="τ (IoU)"),
         "score": FloatSlider(0.5, min=0.0, max=0.95, step=0.05, description="score from"),
@@ -343,10 +355,9 @@ def explore_suppression(dataset: ShapeDetectionDataset, candidates: Candidates) 
         update_curves(everything.curves, above.curves, precision, title)
 
     frame_values = {
-        "nms_threshold": (0.3, 0.5, 0.7, 1.0),
+        "nms_threshold": (0.3, 0.5, 0.7, 0.85, 1.0),
         "score": (0.0, 0.2, 0.5, 0.8),
         "nms": get_args(Suppression),
-        "image": range(min(2, len(dataset))),
     }
     text = "Remaining detections in one image, missed objects with thick outlines, and precision-recall curves of all."
     return join(figure, controls, draw, frame_values, text)
@@ -443,11 +454,10 @@ def explore_cells(detectors: Mapping[str, Detector], dataset: ShapeDetectionData
                 side=ENLARGED_SIDE if level == 0 else IMAGE_SIZE,
             )
 
-    places = (18, 66, 114, 162, 210)
     frame_values = {
-        "x": places,
-        "y": places,
-        "network": tuple(detectors)[: MOST_FRAMES // len(places) ** 2],
+        "x": (34, 78, 130, 154, 162, 170, 178, 186),  # from 154 on: from the middle of the square to its right edge
+        "y": (142, 162),
+        "network": tuple(detectors)[:2],
     }
     text = "One image three times, with the receptive field and the prediction of the cell at a place, by level."
     return join(figure, controls, draw, frame_values, text)

@@ -146,6 +146,13 @@ SHOWN_COLUMNS = {
 """Numbers in `explore_rows`, by their label: the table's column, and its factor."""
 
 
+FRAME_VARIANTS = {
+    "a": [f"{size} cells, sigma {sigma}" for size in (32, 64, 128) for sigma in (1, 2, 4)],
+    "b": ["32 cells, sigma 1", "64 cells, sigma 2", "64 cells, sigma 4", "128 cells, sigma 4"],
+}
+"""Rows that `explore_rows` shows without a kernel: pairs of nearly the same MSE are among them."""
+
+
 class RowDescription(NamedTuple):
     """Target and results of one variant and decoder of the ablation table; results are means over the seeds."""
 
@@ -228,7 +235,12 @@ def explore_rows(rows: Sequence[AblationRow]) -> Explorer:
             lines.append(f"{label:21}{_format(row_a.numbers[label])}{_format(row_b.numbers[label])}")
         text.set_text("\n".join(lines))
 
-    frame_values = {"a": variants[: MOST_FRAMES // len(decoders)], "a_decoder": decoders}
+    start = variants[:2]
+    frame_values = {
+        "a": [name for name in variants if name in start or name in FRAME_VARIANTS["a"]],
+        "b": [name for name in variants if name in start or name in FRAME_VARIANTS["b"]],
+        "a_decoder": ("dark", JOINT),
+    }
     alt = "Two rows of the ablation table, A and B: their targets with the decoded point, PCK curves and numbers."
     return join(figure, controls, draw, frame_values, alt)
 

@@ -31,11 +31,13 @@ def workbook(tmp_path):
     root = tmp_path / "workbook"
     for folder in ("notebooks", "docs", "figures", "helpers/detection"):
         (root / folder).mkdir(parents=True)
-    front = "# Title\n\n[01](notebooks/01_first.ipynb) [figure](figures/01_loss.png) [licence](LICENSE)"
+    front = "# Title\n\n## Start\n\n[01](notebooks/01_first.ipynb) [figure](figures/01_loss.png) [licence](LICENSE)"
     front += " [guide](docs/guide.md#part)"
     (root / "README.md").write_text(f"{front}\n\n![A pixel](figures/01_loss.png)\n")
     (root / "LICENSE").write_text("")
-    (root / "docs" / "guide.md").write_text("# Guide\n\n## Part\n\n[front](../README.md)\n")
+    guide = "# Guide\n\n## Part\n\n[front](../README.md) [answers](exercises.md) [docs/guide.md](guide.md#part)\n"
+    (root / "docs" / "guide.md").write_text(guide)
+    (root / "docs" / "exercises.md").write_text("# Answers\n\n42 is right.\n")
     (root / "docs" / "glossary.md").write_text(
         "# Glossary\n\n- **anchor**: A box. [Lesson](../notebooks/01_first.ipynb).\n"
     )
@@ -59,7 +61,11 @@ def workbook(tmp_path):
         links = "See [the module](../helpers/detection/boxes.py) and [01](01_first.ipynb), $x^2$."
         text = new_markdown_cell(f"{links}\n\n![A dot](../figures/dot.png)")
         code = new_code_cell('run.save_figure(figure, "loss")', outputs=[picture, explorer, moving])
-        write_notebook(root / "notebooks" / f"{number}_{name}.ipynb", title, text, code)
+        solution = "### BEGIN SOLUTION\nanswer = 42\n### END SOLUTION"
+        exercise = new_code_cell(
+            solution, metadata={"nbgrader": {"solution": True, "grade_id": f"{number}-1-solution"}}
+        )
+        write_notebook(root / "notebooks" / f"{number}_{name}.ipynb", title, text, code, exercise)
     return Workbook(root, REPOSITORY)
 
 
@@ -80,10 +86,37 @@ def test_a_made_up_workbook_becomes_a_site(workbook, tmp_path):
     assert 'alt="A dot. size: 1."' in lesson
     assert 'class="explorer"' not in (built.folder / "notebooks" / "02_second.html").read_text()
     assert 'href="../api/detection/boxes.html"' in lesson
+    assert "docs/guide.md" not in read_text(built.folder / "docs" / "guide.html")  # a link that shows its title
     assert f"{REPOSITORY}/blob/main/LICENSE" in (built.folder / "index.html").read_text()
     area = (built.folder / "api" / "detection" / "boxes.html").read_text()
     assert 'href="../files.html#helpers.files.Pair"' in area
     assert "Float[Tensor, 'N 4']" in unescape(re.sub(r"<[^>]*>", "", area))
+
+
+def test_answers_to_exercises_are_on_the_site_of_instructors_only(workbook, tmp_path):
+    without = build_site(workbook, tmp_path / "without").folder
+    assert not (without / "docs" / "exercises.html").exists()
+    guide = (without / "docs" / "guide.html").read_text()
+    assert "answers" in guide
+    assert "exercises" not in guide  # no link either, neither to a page nor to the repository
+    assert not [path for path in without.rglob("*.html") if "= 42" in read_text(path) or "42 is" in read_text(path)]
+    instructors = build_site(Workbook(workbook.root, REPOSITORY, with_answers=True), tmp_path / "with").folder
+    assert "42 is right" in (instructors / "docs" / "exercises.html").read_text()
+    assert 'href="exercises.html"' in (instructors / "docs" / "guide.html").read_text()
+    assert "answer = 42" in read_text(instructors / "notebooks" / "01_first.html")
+
+
+def read_text(path):
+    """Return the text of a page without its elements."""
+    return unescape(re.sub(r"<[^>]*>", "", path.read_text(encoding="utf-8")))
+
+
+def test_the_front_page_says_where_to_get_the_workbook(workbook, tmp_path):
+    text = read_text(build_site(workbook, tmp_path / "with").folder / "index.html")
+    assert f"git clone {REPOSITORY}\ncd workbook" in text
+    text = read_text(build_site(Workbook(workbook.root), tmp_path / "without").folder / "index.html")
+    assert "git clone" not in text
+    assert "workbook site --repository ADDRESS" in text
 
 
 def test_launch_buttons_lead_to_the_repository_and_need_its_address(workbook, tmp_path):
@@ -120,6 +153,9 @@ def test_a_broken_lesson_is_named(workbook, tmp_path):
 
 LINKS = {
     "a page": ("[a](../docs/guide.md#part)", "[a](guide.md#part)"),
+    "a page by its path": ("[docs/guide.md](../docs/guide.md#part)", "[Guide](guide.md#part)"),
+    "a page by its name": ("[guide.md](guide.md)", "[Guide](guide.md)"),
+    "the page of answers": ("[a](exercises.md#part)", "a"),
     "the front page": ("[a](../README.md)", "[a](../index.md)"),
     "a module": ("[a](../helpers/files.py)", "[a](../api/files.md)"),
     "a picture": ("[a](../figures/01_loss.png)", '<a href="../figures/01_loss.png">a</a>'),
@@ -158,7 +194,8 @@ def real(tmp_path_factory):
 
 def test_the_real_site_has_a_page_for_every_lesson_guide_and_module(real):
     expected = [path.relative_to(ROOT).with_suffix(".html") for path in (ROOT / "notebooks").glob("*.ipynb")]
-    expected += [path.relative_to(ROOT).with_suffix(".html") for path in (ROOT / "docs").glob("*.md")]
+    guides = [path for path in (ROOT / "docs").glob("*.md") if path.name != "exercises.md"]
+    expected += [path.relative_to(ROOT).with_suffix(".html") for path in guides]
     for part in ("", "detection", "keypoints", "digits", "tasks"):
         modules = [path.stem for path in (ROOT / "helpers" / part).glob("*.py") if path.stem != "__init__"]
         expected += [f"api/{part}/{name}.html" for name in modules]
@@ -182,8 +219,7 @@ def test_every_lesson_has_links_to_its_neighbours_and_no_trace_of_a_widget(real)
 
 
 def test_shapes_are_readable(real):
-    html = (real.folder / "api" / "detection" / "matching.html").read_text(encoding="utf-8")
-    text = unescape(re.sub(r"<[^>]*>", "", html))
+    text = read_text(real.folder / "api" / "detection" / "matching.html")
     assert "target_boxes: Float[Tensor, '*batch N 4']" in text  # in the signature
     assert 'target_boxes (Float[Tensor, "*batch N 4"]): boxes in pixels.' in text  # in the list of arguments
 
@@ -284,9 +320,10 @@ def test_on_a_phone_no_page_is_wider_than_the_window(page, real, name):
 def test_the_command_prints_pages_size_and_seconds(workbook, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(site.paths, "ROOT", workbook.root)
     monkeypatch.setattr(site, "SITE", tmp_path / "site")
-    site.write_site("")
+    site.write_site("", with_answers=True)
     printed = capsys.readouterr().out
     assert "without launch buttons" in printed
+    assert "for instructors" in printed
     assert " pages, " in printed
     assert "MB, " in printed
     assert str(tmp_path / "site" / "index.html") in printed

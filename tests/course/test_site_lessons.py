@@ -8,6 +8,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from helpers.course.lessons import find_lessons, read_notebook
 from helpers.course.site_lessons import (
     LONGEST_ALT,
+    NO_ANSWER,
     RUN_IT,
     WIDGET,
     describe_figure,
@@ -54,6 +55,31 @@ def test_a_long_description_is_cut():
 def test_sentences_have_no_formulas_tables_or_links():
     text = "One [link](a.md). Two\nlines.\n\n$$x^2$$\n\n| a | b |\n\n- *an* item of $n$"
     assert split_sentences(text) == ["One link.", "Two lines.", "an item of n"]
+
+
+@pytest.mark.parametrize("path", find_lessons(), ids=lambda path: path.stem[:2])
+def test_the_three_exercises_of_a_lesson_have_no_answers_unless_they_are_asked_for(path):
+    lesson = read_notebook(path)
+    solutions = {cell.source for cell in lesson.cells if is_exercise(cell) and cell.cell_type == "code"}
+    assert len(solutions) == 3
+    assert solutions <= {cell.source for cell in prepare_lesson(lesson, {}, {}, with_answers=True).cells}
+    without = prepare_lesson(lesson, {}, {})
+    exercises = [cell for cell in without.cells if is_exercise(cell)]
+    assert all(NO_ANSWER in cell.source for cell in exercises if cell.cell_type == "code")
+    assert not any(cell.get("outputs") or "SOLUTION" in cell.source for cell in exercises)
+    reveals = [cell for cell in without.cells if "-check" in get_name(cell)[4:] or "log.tabulate()" in cell.source]
+    assert len([cell for cell in reveals if get_name(cell)[:1].isdigit()]) == 3
+    assert not any(cell.outputs for cell in reveals if not get_name(cell)[:1].isalpha())
+    assert not any("exercises.md" in cell.source for cell in without.cells)
+    assert any("BEGIN SOLUTION" in cell.source for cell in without.cells)  # of build tasks, folded
+
+
+def is_exercise(cell):
+    return get_name(cell)[:1].isdigit() and cell.metadata.nbgrader.solution
+
+
+def get_name(cell):
+    return cell.metadata.get("nbgrader", {}).get("grade_id", "")
 
 
 def test_an_explorer_is_its_picture_or_a_sentence():

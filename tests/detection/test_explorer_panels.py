@@ -117,10 +117,10 @@ def test_a_box_is_as_opaque_as_its_objectness_and_the_sensitivity_is_black():
     ax = plot_cell(build_ax(), COLOURS[0])
     sensitivity = np.zeros((224, 224), np.float32)
     sensitivity[100, 100:110] = 0.1
-    style = {"objectness": 0.25, "place": (105, 100)}
+    style = {"objectness": 0.75, "place": (105, 100)}
     update_cell(IMAGE, BOXES, BOXES[0], sensitivity, np.array([90.0, 90, 123, 123]), ax, "level 0", **style)
     _, field, predicted = ax.collections
-    assert predicted.get_alpha() == 0.25
+    assert predicted.get_alpha() == 0.75
     assert read_boxes(field) == [[90, 90, 123, 123]]
     assert ax.images[1].get_array()[100, 98:101].tolist() == [0, 0, 1]
     style = {"objectness": 0.01, "place": (10, 100), "side": 56}

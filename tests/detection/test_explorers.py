@@ -19,6 +19,7 @@ from helpers.detection.explorers import (
     explore_looks,
     explore_matching,
     explore_suppression,
+    find_overlap,
     measure_suppression,
 )
 from helpers.detection.matching import match_anchors_to_targets
@@ -197,6 +198,19 @@ def test_an_oracle_of_the_visible_objects_has_an_average_precision_of_one():
     assert describe_threshold(outcome, 0, 0.1).ap == 1
     assert describe_threshold(outcome, 0, 0.1).num_right == len(oracle[0].scores)
     assert describe_threshold(outcome, 0, 1.01).ap == 0
+
+
+def test_the_suppressions_image_is_the_one_in_which_a_pair_of_one_class_overlaps_most():
+    """By hand: IoU 1/9, 1/3, a pair of two classes, and three overlapping boxes."""
+    boxes = torch.tensor([[0.0, 0, 20, 20], [10, 0, 30, 20]]).repeat(4, 1, 1)
+    boxes = torch.cat([boxes, torch.tensor([[100.0, 100, 120, 120]]).repeat(4, 1, 1)], dim=1)
+    boxes[0, 1] = torch.tensor([16.0, 0, 36, 20])
+    boxes[3, 2] = boxes[3, 0]
+    labels = torch.zeros((4, 3), dtype=torch.int64)
+    labels[2, 1] = 1
+    changes = {"visibility": torch.ones(4, 3), "ignored": torch.zeros((4, 3), dtype=torch.bool)}
+    scenes = replace(SCENES.select(slice(4)), boxes=boxes, labels=labels, **changes)
+    assert find_overlap(scenes) == 1
 
 
 @pytest.mark.parametrize(
