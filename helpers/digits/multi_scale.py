@@ -47,9 +47,14 @@ class MultiScaleRCNN(FasterRCNN):
     def __init__(self, network: FasterRCNN, fine: FineInput) -> None:
         # The constructor of `FasterRCNN` builds new parts; that of its base class takes finished ones.
         super(FasterRCNN, self).__init__(network.backbone, network.rpn, network.roi_heads, network.transform)
-        resize = cast(GeneralizedRCNNTransform, network.transform)
-        self.coarse = Resize(resize.min_size[0], resize.max_size)
         self.fine = fine
+        self.coarse_transform = cast(GeneralizedRCNNTransform, network.transform)
+        self.fine_transform = GeneralizedRCNNTransform(
+            fine.resize.shorter,
+            fine.resize.longer,
+            self.coarse_transform.image_mean,
+            self.coarse_transform.image_std,
+        )
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
         """Return the losses in one of the inputs in training mode, the merged detections in evaluation mode."""
@@ -57,9 +62,9 @@ class MultiScaleRCNN(FasterRCNN):
             is_fine = bool(torch.randint(2, ()))
             if is_fine and targets is not None:
                 targets = [self._remove_tall(target, image) for target, image in zip(targets, images, strict=True)]
-            return self._run(self.fine.resize if is_fine else self.coarse, images, targets)
-        coarse_outputs = self._run(self.coarse, images)
-        fine_outputs = self._run(self.fine.resize, images)
+            return self._run(self.fine_transform if is_fine else self.coarse_transform, images, targets)
+        coarse_outputs = self._run(self.coarse_transform, images)
+        fine_outputs = self._run(self.fine_transform, images)
         heads = cast(RoIHeads, self.roi_heads)
         merged = []
         for image, coarse_output, fine_output in zip(images, coarse_outputs, fine_outputs, strict=True):
@@ -67,14 +72,15 @@ class MultiScaleRCNN(FasterRCNN):
             merged.append(merge_detections(coarse_output, small, heads.nms_thresh, heads.detections_per_img))
         return merged
 
-    def _run(self, resize: Resize, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
-        """Return what `FasterRCNN` returns for one input; then the transform is that of the coarse input again."""
-        transform = cast(GeneralizedRCNNTransform, self.transform)
-        transform.min_size, transform.max_size = (resize.shorter,), resize.longer
+    def _run(
+        self, transform: GeneralizedRCNNTransform, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None
+    ) -> Any:
+        """Return what `FasterRCNN` returns for one input."""
+        self.transform = transform
         try:
             return super().forward(images, targets)
         finally:
-            transform.min_size, transform.max_size = (self.coarse.shorter,), self.coarse.longer
+            self.transform = self.coarse_transform
 
     def _remove_tall(self, rows: dict[str, Tensor], image: Tensor) -> dict[str, Tensor]:
         """Return the boxes and labels of a target, or the detections of an image, that are for the fine input."""

@@ -212,3 +212,16 @@ def test_the_detector_is_fine_tuned_from_one_with_a_single_input_and_loaded_agai
     assert loaded.history == detector.history
     for expected, again in zip(detector.detect(valid_set), loaded.detect(valid_set), strict=True):
         torch.testing.assert_close(again.boxes, expected.boxes)
+
+
+def test_a_rebuilt_detector_has_the_same_weights_with_other_inputs(train_set, valid_set, tmp_path):
+    tiny = replace(QUICK, model=COARSE, training=TrainingConfig(epochs=1, batch_size=4, learning_rate=1e-3))
+    start = train(tiny, tmp_path, train_set=train_set, selection_set=valid_set, device=CPU)
+    double = start.rebuild(add_fine(0))
+    assert changed_fields(start.recipe, double.recipe) == {"model"}
+    for detector in (double, double.rebuild(COARSE)):
+        for expected, detections in zip(start.detect(valid_set), detector.detect(valid_set), strict=True):
+            torch.testing.assert_close(detections.boxes, expected.boxes)
+            torch.testing.assert_close(detections.scores, expected.scores)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        start.rebuild(replace(COARSE, head_width=8))
