@@ -86,17 +86,21 @@ def vary_box_losses(recipe: Recipe, schedule: Schedule = AT_ONCE, gain: float = 
 def add_fine_input(recipe: Recipe) -> Recipe:
     """Return the recipe of fine-tuning a detector of `recipe` with a second input of twice the sides.
 
-    Both inputs have the same anchors, in pixels of the input. So the fine input is for digits of at most half the
-    height that the coarse one is for: with a coarse input of 64 pixels these are digits of at most 64 pixels in 128.
-    Two epochs with a smaller learning rate and more zooming out were chosen on drawn images of the layout of test,
-    which are neither in test nor in `splits.read_wide_valid`.
+    Both inputs have the same anchors, in pixels of the input. So both are for digits of the same pixels: the tallest
+    fill the whole height of the coarse input, and half the height of the fine one. Epochs, learning rate and zooming
+    out were chosen for `QUICK` on drawn images in the layout of test, which are neither in test nor in
+    `splits.read_wide_valid`. For the report's network they have not been tried.
     """
     resize = recipe.model.resize
     fine = FineInput(Resize(2 * resize.shorter, 2 * resize.longer), tallest=resize.shorter)
     fields = {field.name: getattr(recipe.model, field.name) for field in dataclasses.fields(recipe.model)}
+    training = replace(recipe.training, epochs=2, learning_rate=0.75 * recipe.training.learning_rate)
+    if recipe.model.backbone == "resnet50":
+        # The fine input takes four times the memory, which a batch of the usual size would not leave on a GPU.
+        training = replace(training, batch_size=max(1, recipe.training.batch_size // 4))
     return replace(
         recipe,
-        training=replace(recipe.training, epochs=2, learning_rate=0.75 * recipe.training.learning_rate),
+        training=training,
         model=MultiScaleConfig(**fields, fine=fine),
         augmentation=replace(recipe.augmentation, zoom_out=0.5, canvas=(1.0, 2.5)),
     )

@@ -194,7 +194,8 @@ def test_a_fine_input_has_twice_the_sides_and_is_for_digits_that_fill_half_of_it
     assert changed.model.fine.resize.longer == 2 * recipe.model.resize.longer
     assert changed.model.fine.tallest == changed.model.fine.resize.shorter / 2
     assert {name: value for name, value in vars(changed.model).items() if name != "fine"} == vars(recipe.model)
-    assert changed_fields(recipe.training, changed.training) == {"epochs", "learning_rate"}
+    assert changed_fields(recipe.training, changed.training) - {"batch_size"} == {"epochs", "learning_rate"}
+    assert changed.training.batch_size == (8 if recipe is QUICK else 2)
 
 
 def test_the_detector_is_fine_tuned_from_one_with_a_single_input_and_loaded_again(train_set, valid_set, tmp_path):
