@@ -57,7 +57,7 @@ def compare_lessons(numbers: Sequence[str], folder: Path) -> list[str]:
     for lesson in written.lessons:
         nbformat.write(solve(lesson), copy / "notebooks" / f"{lesson.stem}.ipynb")
     save_earlier_solutions(copy, min(numbers))
-    for data in (paths.HANDOUT, paths.DATA / "house_numbers"):
+    for data in (paths.HANDOUT, paths.DATA / "house_numbers", paths.DATA / "house_numbers_wide"):
         target = copy / data.relative_to(paths.ROOT)
         target.parent.mkdir(exist_ok=True)
         if data.exists() and not target.exists():

@@ -60,7 +60,8 @@ class Views:
         return self._with_data("checks", stem)
 
     def _with_data(self, helpers: str, stem: str) -> View:
-        data = [folder for folder in (paths.HANDOUT, paths.DATA / "house_numbers") if folder.exists()]
+        numbers = (paths.DATA / "house_numbers", paths.DATA / "house_numbers_wide")
+        data = [folder for folder in (paths.HANDOUT, *numbers) if folder.exists()]
         fixed = {self.folder / helpers: "helpers"}
         fixed |= {folder: folder.relative_to(paths.ROOT).as_posix() for folder in data}
         copied = {self._copy_run(name): f"data/runs/{name}/smoke" for name in _find_runs(stem)}

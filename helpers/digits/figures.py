@@ -5,6 +5,7 @@ Shape letters: M images, N objects of one image or of all images, D detections o
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -17,6 +18,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from helpers.digits.reading_order import spell_number
+from helpers.intervals import Interval
 from helpers.plotting import (
     COLOURS,
     PREDICTION_COLOUR,
@@ -446,5 +448,28 @@ def plot_recall_by_share(
     ax.set(
         xlabel=f"{SHARE}, median of a fifth of the digits", ylabel="share detected with the right class", ylim=(0, 1.02)
     )
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return ax
+
+
+def plot_recall_by_height(
+    recalls: Mapping[str, Sequence[Interval]], borders: Sequence[float], ax: Axes | None = None
+) -> Axes:
+    """Draw the share of correct digits in each band of relative height, with its interval, for each detector.
+
+    Args:
+        recalls: for each detector one interval per band, as `metrics.measure_recall_by_height` returns them.
+        borders: borders of the bands, box height / image height; one more than there are bands.
+    """
+    ax = ax or plt.figure(figsize=(6.4, 3.4)).add_subplot()
+    names = [f"{low:g} to {high:g}" for low, high in itertools.pairwise(borders)]
+    width = 0.6 / max(len(recalls), 1)  # of the band that one detector takes
+    for number, ((name, bands), colour) in enumerate(zip(recalls.items(), COLOURS, strict=False)):
+        values = np.array([band.value for band in bands])
+        errors = [values - [band.low for band in bands], [band.high for band in bands] - values]
+        places = np.arange(len(bands)) + (number - (len(recalls) - 1) / 2) * width
+        ax.errorbar(places, values, np.maximum(errors, 0), fmt="o", color=colour, capsize=2, label=name)
+    ax.set_xticks(range(len(names)), names)
+    ax.set(xlabel=SHARE, ylabel="share detected with the right class", ylim=(-0.02, 1.02))
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax

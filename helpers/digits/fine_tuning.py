@@ -24,8 +24,8 @@ from helpers.digits.dataset import DigitDataset
 from helpers.digits.drawn import ensure_drawn
 from helpers.digits.metrics import evaluate_digits, measure_accuracy, true_numbers
 from helpers.digits.reading import ReadingConfig, choose_reading, read_numbers, write_submission_files
-from helpers.digits.recipes import Recipe, base_recipe
-from helpers.digits.splits import read_splits
+from helpers.digits.recipes import Recipe, add_fine_input, base_recipe
+from helpers.digits.splits import read_splits, read_wide_valid
 from helpers.digits.training import Detector, lesson_model, train
 from helpers.records import DatasetError
 
@@ -36,6 +36,8 @@ FOLDER = "photos"
 """Folder for the fine-tuned detectors and both files, inside the run's folder."""
 BEFORE, AFTER, GAIN = "drawn numbers alone", "after half of the photos", "gain"
 """Rows of the comparison: the detector before and after fine-tuning, and the difference."""
+TWO_INPUTS = "drawn numbers alone, two inputs"
+"""Row of lesson 7's detector with two inputs, which is not fine-tuned on photos."""
 
 
 def split_in_halves(num_photos: int, seed: int) -> tuple[Int64[np.ndarray, " H"], Int64[np.ndarray, " _"]]:
@@ -98,17 +100,24 @@ def evaluate_halves(
 
 
 def compare_fine_tuning(run: runtime.Run, photos: DigitDataset) -> dict[str, list[Scores]]:
-    """Return the scores `BEFORE` and `AFTER` fine-tuning and their `GAIN`, two entries for every random split.
+    """Return the scores `BEFORE` and `AFTER` fine-tuning, their `GAIN` and `TWO_INPUTS`: two for every random split.
 
     The fine-tuned detectors, and `pred.json` and `pred.csv` of the first split, are written to `FOLDER` of the run.
     """
-    train_set, valid_set, _ = read_splits(ensure_drawn())
+    drawn_folder = ensure_drawn()
+    train_set, valid_set, _ = read_splits(drawn_folder)
     start = lesson_model("main", base_recipe(run), run, train_set, valid_set)
     selection_set = valid_set.select(slice(run.budget(16, None, None)))
     reading = choose_reading(start.detect(selection_set), true_numbers(selection_set.file))
     start_detections = start.detect(photos)
+    wide_valid = read_wide_valid(drawn_folder, valid_set)
+    recipe = add_fine_input(base_recipe(run))
+    two_inputs = lesson_model("multi_scale", recipe, run, train_set, wide_valid, start=start.model)
+    wide_set = wide_valid.select(slice(run.budget(16, None, None)))
+    two_inputs_reading = choose_reading(two_inputs.detect(wide_set), true_numbers(wide_set.file))
+    two_inputs_detections = two_inputs.detect(photos)
     folder = run.folder / FOLDER
-    before, after = [], []
+    before, after, with_two_inputs = [], [], []
     for seed in range(run.budget(1, 3, 3)):
         recipe = adapt_recipe(start.recipe, run.budget(1, 6, 6), seed)
         tuned_detections = detect_held_out(start, recipe, photos, folder, run.device)
@@ -116,11 +125,12 @@ def compare_fine_tuning(run: runtime.Run, photos: DigitDataset) -> dict[str, lis
             write_submission_files(folder, photos, tuned_detections, reading)
         before += evaluate_halves(photos, start_detections, reading, seed)
         after += evaluate_halves(photos, tuned_detections, reading, seed)
+        with_two_inputs += evaluate_halves(photos, two_inputs_detections, two_inputs_reading, seed)
     gains = [
         {name: new_scores[name] - old_scores[name] for name in new_scores}
         for old_scores, new_scores in zip(before, after, strict=True)
     ]
-    return {BEFORE: before, AFTER: after, GAIN: gains}
+    return {BEFORE: before, AFTER: after, GAIN: gains, TWO_INPUTS: with_two_inputs}
 
 
 def format_comparison(comparison: dict[str, list[Scores]]) -> str:

@@ -134,6 +134,37 @@ def find_correct(
     return is_correct
 
 
+def measure_recall_by_height(
+    file: BoxFile, is_correct: Bool[np.ndarray, " N"], borders: Sequence[float]
+) -> list[intervals.Interval]:
+    """Return the share of correct digits in each band of relative height, with its interval over draws of the images.
+
+    The digits of an image are drawn together, because they have nearly the same height. Draws without a digit of the
+    band are left out. A band without digits has the value 0.
+
+    Args:
+        is_correct: whether each object of the file is detected, as `find_correct` returns it.
+        borders: box height / image height, rising; a band holds its lower border and not its upper one.
+    """
+    heights = (file.boxes[:, 3] - file.boxes[:, 1]) / file.image_sizes[file.owners, 0]
+    num_images = len(file.file_names)
+    draws = intervals.resample_images(num_images)
+    recalls = []
+    for low, high in itertools.pairwise(borders):
+        in_band = (heights >= low) & (heights < high)
+        # Of each image: the digits of the band, and those of them that are correct.
+        counts = np.bincount(file.owners[in_band], minlength=num_images)
+        correct = np.bincount(file.owners[in_band & is_correct], minlength=num_images)
+        drawn_counts, drawn_correct = counts[draws].sum(axis=1), correct[draws].sum(axis=1)
+        has_digits = drawn_counts > 0
+        if not has_digits.any():
+            recalls.append(intervals.Interval(0.0, 0.0, 0.0))
+            continue
+        resampled = drawn_correct[has_digits] / drawn_counts[has_digits]
+        recalls.append(intervals.make_interval(correct.sum() / counts.sum(), resampled))
+    return recalls
+
+
 def measure_correct_iou(file: BoxFile, detections: Sequence[Detections], score_threshold: float = 0.5) -> float:
     """Return the mean IoU of correct detections with their objects: kind `right` of `find_errors`; 0 without one."""
     findings = find_errors(file, detections, score_threshold)

@@ -28,6 +28,7 @@ from helpers.digits.anchors import REPORT_ANCHORS, SIZE_DIVISOR, AnchorSet, Resi
 from helpers.digits.dataset import prepare_images
 from helpers.digits.fast_ops import MatrixRoIAlign
 from helpers.digits.loss import Term, compute_region_losses
+from helpers.digits.multi_scale import FineInput, MultiScaleRCNN
 
 NUM_CLASSES = 11
 """Number of classes: torchvision's background, label 0, and ten digits, labels 1 to 10."""
@@ -65,6 +66,13 @@ class ModelConfig:
     head_width: int = 256  # small backbone: units of the RoI head's two layers
 
 
+@dataclass(frozen=True, kw_only=True)
+class MultiScaleConfig(ModelConfig):
+    """Configuration of a network with two inputs; `resize` makes the coarse one. Its weights fit a `ModelConfig`'s."""
+
+    fine: FineInput
+
+
 def build_digit_rcnn(config: ModelConfig = ModelConfig(), term: Term | None = None) -> FasterRCNN:
     """Return the untrained network of `config`: lists of images and targets in, losses or detections out.
 
@@ -80,7 +88,7 @@ def build_digit_rcnn(config: ModelConfig = ModelConfig(), term: Term | None = No
     network.roi_heads = heads
     for part in (network.backbone, cast(nn.Module, network.rpn.head), heads.box_predictor):
         part.register_forward_hook(lambda module, inputs, outputs: _to_float32(outputs))
-    return network
+    return MultiScaleRCNN(network, config.fine) if isinstance(config, MultiScaleConfig) else network
 
 
 def count_multiplications(config: ModelConfig, image_size: tuple[int, int]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from helpers import coco
 from helpers.digits.dataset import DigitDataset
-from helpers.digits.drawn import ensure_drawn
+from helpers.digits.drawn import HOUSE_NUMBERS, WIDE_CONFIG, WIDE_NUMBERS, ensure_drawn
 from helpers.records import DatasetError
 
 REAL_VARIABLE = "WORKBOOK_SVHN"
@@ -59,3 +59,18 @@ def read_splits(folder: Path) -> tuple[DigitDataset, DigitDataset, DigitDataset]
     if has_truth(folder, "test"):
         return train_set, valid_set, DigitDataset.read(folder, "test")
     return train_set, valid_set.select(slice(0, None, 2)), valid_set.select(slice(1, None, 2))
+
+
+def read_wide_valid(folder: Path, valid_set: DigitDataset) -> DigitDataset:
+    """Return images to select on whose digits are as small in their images as in the drawn test split.
+
+    They are drawn for the drawn house numbers. For photos they are `valid_set`: the sizes of the photos' test split are
+    not known.
+
+    Args:
+        folder: the folder of the splits, as `find_house_numbers` returns it.
+        valid_set: split to select on, as `read_splits` returns it.
+    """
+    if folder != HOUSE_NUMBERS:
+        return valid_set
+    return DigitDataset.read(ensure_drawn(WIDE_NUMBERS, WIDE_CONFIG), "valid")

@@ -6,7 +6,7 @@ Shape letters: M images.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -19,7 +19,7 @@ from helpers.average_precision import TWELVE, Detections
 from helpers.digits.batches import Batch, build_augmentation, build_loader
 from helpers.digits.dataset import DigitDataset, prepare_images
 from helpers.digits.metrics import evaluate_digits
-from helpers.digits.model import EVERYTHING, Thresholds, build_digit_rcnn, detect
+from helpers.digits.model import EVERYTHING, ModelConfig, Thresholds, build_digit_rcnn, detect
 from helpers.digits.recipes import Recipe
 
 TRAINED_IN = "07_digit_detection"
@@ -44,6 +44,16 @@ class Detector:
         """Return the detections of each image of `dataset`, in its order; the default applies no score threshold."""
         return detect_all(self.model, dataset, thresholds)
 
+    def rebuild(self, config: ModelConfig) -> Detector:
+        """Return a detector with the same weights, whose network has another configuration: for example other inputs.
+
+        Raises:
+            RuntimeError: the weights do not fit the layers of `config`.
+        """
+        model = build_digit_rcnn(config).to(next(self.model.parameters()).device)
+        model.load_state_dict(self.model.state_dict())
+        return Detector(replace(self.recipe, model=config), model.eval(), self.history)
+
 
 def train(
     recipe: Recipe,
@@ -61,7 +71,7 @@ def train(
         folder: gets `training_log.json`, `best_model.pth` and `last.pth`.
         selection_set: images that select the best epoch; they must not be the reported ones.
         on_epoch_end: called after each epoch that is trained, not for loaded ones.
-        start: network of the same configuration whose weights training starts from, as in fine-tuning; `None` draws
+        start: network with the same layers, whose weights training starts from, as in fine-tuning; `None` draws
             the weights from the seed.
 
     Raises:
@@ -91,6 +101,7 @@ def lesson_model(
     train_set: DigitDataset,
     selection_set: DigitDataset,
     on_epoch_end: OnEpochEnd | None = None,
+    start: FasterRCNN | None = None,
 ) -> Detector:
     """Train lesson 7's detector called `name` at the profile and seed of `run`, or load it.
 
@@ -98,6 +109,7 @@ def lesson_model(
         name: the detector is kept in `data/runs/07_digit_detection/<profile>/<name>_seed<seed>`.
         selection_set: the valid split. The lessons report the test split, which selects nothing.
         on_epoch_end: see `train`.
+        start: see `train`.
     """
     return train(
         training.lesson_recipe(recipe, run, quick_epochs=recipe.training.epochs),
@@ -106,6 +118,7 @@ def lesson_model(
         selection_set=selection_set.select(slice(run.budget(smoke=16, quick=100, full=None))),
         device=run.device,
         on_epoch_end=on_epoch_end,
+        start=start,
     )
 
 

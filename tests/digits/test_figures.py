@@ -21,12 +21,14 @@ from helpers.digits.figures import (
     plot_number,
     plot_reading,
     plot_readings,
+    plot_recall_by_height,
     plot_recall_by_share,
     plot_training,
     update_anchors,
     update_reading,
 )
 from helpers.digits.statistics import SVHN_LAYOUT, measure_layout
+from helpers.intervals import Interval
 from helpers.plotting import COLOURS, PREDICTION_COLOUR, TRUTH_COLOUR
 
 
@@ -223,6 +225,17 @@ def test_recall_is_measured_in_fifths_of_the_digits_by_their_share():
     assert ax.lines[0].get_ydata().tolist() == [0, 0, 0.5, 1, 1]
     assert ax.lines[0].get_xdata() == pytest.approx([0.15, 0.35, 0.55, 0.75, 0.95])
     assert ax.lines[1].get_ydata().tolist() == [0] * 5
+
+
+def test_recall_by_height_has_a_point_and_a_bar_for_each_band_and_detector():
+    bands = [Interval(0.5, 0.4, 0.7), Interval(0.0, 0.0, 0.0)]
+    ax = plot_recall_by_height({"first": bands, "second": bands[::-1]}, (0, 0.3, 1))
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0 to 0.3", "0.3 to 1"]
+    points = [container.lines[0].get_ydata().tolist() for container in ax.containers]
+    assert points == [[0.5, 0.0], [0.0, 0.5]]
+    (bars,) = ax.containers[0].lines[2]
+    assert [segment[:, 1].tolist() for segment in bars.get_segments()] == [pytest.approx([0.4, 0.7]), [0, 0]]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["first", "second"]
 
 
 def test_curves_of_variants_start_at_epoch_1():

@@ -143,7 +143,7 @@ def test_the_command_fine_tunes_once_prints_the_table_and_writes_both_files(
     assert cli.main(command) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("16 photos, 2 halves of them evaluated")
-    for text in ("AP@.5", "accuracy", "drawn numbers alone, mean", "gain, lowest"):
+    for text in ("AP@.5", "accuracy", "drawn numbers alone, mean", "gain, lowest", "two inputs, highest"):
         assert text in printed
     assert_files_are_valid(photos_folder, photos.select(range(16)))
     checkpoints = {path: path.stat().st_mtime_ns for path in photos_folder.glob("**/best_model.pth")}

@@ -25,6 +25,7 @@ from helpers.digits.metrics import (
     find_errors,
     measure_accuracy,
     measure_correct_iou,
+    measure_recall_by_height,
     true_numbers,
 )
 from tests.digits.support import LEFT, RIGHT, build_detections, build_file
@@ -177,6 +178,31 @@ def test_an_object_is_correct_if_a_detection_above_the_threshold_has_its_class()
     detections = [build_detections((RIGHT, 0.9, 4), (LEFT, 0.8, 8)), build_detections((LEFT, 0.4, 5))]
     assert find_correct(file, detections).tolist() == [False, True, False]
     assert find_correct(file, detections, score_threshold=0.3).tolist() == [False, True, True]
+
+
+def test_recall_by_height_by_hand():
+    boxes = [(0, 0, 10, 20), (20, 0, 30, 40), (40, 0, 50, 60), (0, 0, 10, 40)]  # 0.1, 0.2, 0.3 and 0.2 of 200 px
+    file = build_file([(0, boxes[0], 1), (0, boxes[1], 2), (0, boxes[2], 3), (1, boxes[3], 4)])
+    recalls = measure_recall_by_height(file, np.array([False, True, True, False]), (0, 0.2, 0.3, 0.5, 1))
+    assert [recall.value for recall in recalls] == [0, 0.5, 1, 0]
+    # Band 0.2 to 0.3: draws of image 0 alone give 1, draws of image 1 alone 0. The other bands have one digit or none.
+    assert [(recall.low, recall.high) for recall in recalls] == [(0, 0), (0, 1), (1, 1), (0, 0)]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_recall_by_height_averages_to_the_share_of_all_digits_and_lies_in_its_interval(seed):
+    rng = np.random.default_rng(seed)
+    corners = rng.uniform(0, 60, (80, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(4, 140, (80, 2))], axis=1)
+    owners = np.sort(rng.integers(0, 20, 80))
+    file = build_file([(owner, tuple(box), 1) for owner, box in zip(owners.tolist(), boxes, strict=True)], 20)
+    is_correct = rng.random(80) < 0.6
+    borders = (0, 0.2, 0.4, 1)
+    recalls = measure_recall_by_height(file, is_correct, borders)
+    heights = (boxes[:, 3] - boxes[:, 1]) / 200
+    counts = np.histogram(heights, borders)[0]
+    assert np.average([recall.value for recall in recalls], weights=counts) == pytest.approx(is_correct.mean())
+    assert all(recall.low <= recall.value <= recall.high for recall in recalls)
 
 
 def test_the_mean_iou_is_that_of_correct_detections_only():

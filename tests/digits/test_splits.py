@@ -1,13 +1,14 @@
 """Choice of folders and splits: drawn or real, and the split that is reported if test has no truth."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from numpy.testing import assert_array_equal
 
 from helpers.digits import splits
 from helpers.digits.dataset import DigitDataset
-from helpers.digits.drawn import SPLITS, DrawnConfig, ensure_drawn
+from helpers.digits.drawn import DRAWN_CONFIG, SPLITS, WIDE_CONFIG, DrawnConfig, ensure_drawn
 from helpers.records import DatasetError
 
 
@@ -80,3 +81,21 @@ def test_a_list_of_images_alone_has_no_truth(small_folder, tmp_path, monkeypatch
     assert splits.find_house_numbers(str(small_folder)) == (tmp_path / "drawn", small_folder)
     with pytest.raises(DatasetError, match=r"valid\.json: "):
         splits.read_splits(small_folder)
+
+
+def test_images_to_select_on_are_drawn_as_wide_as_test_for_drawn_numbers_and_are_valid_for_photos(
+    shared_folder, tmp_path, monkeypatch
+):
+    config = replace(WIDE_CONFIG, num_valid=12)
+    monkeypatch.setattr(splits, "WIDE_CONFIG", config)
+    monkeypatch.setattr(splits, "WIDE_NUMBERS", tmp_path / "wide")
+    _, valid_set, _ = splits.read_splits(shared_folder)
+    assert splits.read_wide_valid(shared_folder, valid_set) is valid_set
+    monkeypatch.setattr(splits, "HOUSE_NUMBERS", shared_folder)
+    wide_valid = splits.read_wide_valid(shared_folder, valid_set)
+    assert (wide_valid.folder, len(wide_valid)) == (tmp_path / "wide" / "valid", 12)
+
+
+def test_the_images_to_select_on_have_the_layout_of_test_and_another_seed():
+    assert WIDE_CONFIG.train_numbers == DRAWN_CONFIG.test_numbers
+    assert WIDE_CONFIG.seed != DRAWN_CONFIG.seed
