@@ -28,7 +28,7 @@ RPN_THRESHOLDS = (0.7, 0.3)
 class Refinements(NamedTuple):
     """Boxes (x1, y1, x2, y2) of P proposals that are matched to a digit, in pixels of the resized image."""
 
-    proposals: Float[Tensor, "P 4"]  # regions that the second stage gets
+    proposals: Float[Tensor, "P 4"]  # inputs of the RoI head
     refined: Float[Tensor, "P 4"]  # boxes that it predicts for the class of the digit
     true: Float[Tensor, "P 4"]  # boxes of the digits
 
