@@ -221,7 +221,8 @@ def fetch(client: Client, future: Future, job: Job, outcome: Outcome) -> None:
     The executed notebook is copied last: if it exists, all other files do.
 
     Raises:
-        Exception: the worker is gone, or a file cannot be read there or written here.
+        ConnectionError: the worker is gone.
+        Exception: it goes meanwhile, or a file cannot be read there or written here.
     """
     folder = worker.find_folder(job.name)
     present = worker.list_files(job.name)
@@ -232,16 +233,16 @@ def fetch(client: Client, future: Future, job: Job, outcome: Outcome) -> None:
         return
     # Dask annotates the results of both calls as coroutines; for a client that is not asynchronous they are dicts.
     hosts = cast(dict[str, list[str]], client.who_has([future]))
-    addresses = next(iter(hosts.values()))
+    address = next((address for addresses in hosts.values() for address in addresses), None)
+    if address is None:
+        raise ConnectionError(f"the worker on {outcome.host} is gone")
     for path in missing:
         size, modified = outcome.files[path]
         with files.replace_when_complete(folder / path) as partial, open(partial, "wb") as file:
             for offset in range(0, size, PART_BYTES):
-                reply = client.run(worker.read_part, job.name, path, offset, PART_BYTES, workers=addresses[:1])
-                parts = cast(dict[str, bytes], reply)
-                if not parts:
-                    raise ConnectionError(f"the worker at {addresses[0]} is gone")
-                file.write(parts[addresses[0]])
+                # raises an error if the worker is gone
+                reply = client.run(worker.read_part, job.name, path, offset, PART_BYTES, workers=[address])
+                file.write(cast(dict[str, bytes], reply)[address])
         os.utime(folder / path, ns=(modified, modified))
     if not outcome.reason:
         for unfinished in folder.rglob("*.unfinished.ipynb"):  # of an earlier attempt

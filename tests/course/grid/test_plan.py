@@ -644,3 +644,13 @@ def test_a_file_is_fetched_only_where_it_is_not_already(tmp_path, runs):
     plan.fetch(client, future, job, worker.Outcome("", "there", {"tiny.log": (5, 10**18)}))
     assert (folder / "tiny.log").read_text() == "other"
     assert worker.list_files(job.name) == {"tiny.log": (5, 10**18)}
+
+
+@pytest.mark.parametrize("hosts", [{"key": []}, {}])
+def test_a_worker_that_is_gone_before_its_files_are_fetched_is_named(hosts, tmp_path, runs):
+    job = plan.plan_grid(write_notebook(tmp_path), []).jobs[0]
+    client, future = create_autospec(Client, instance=True), create_autospec(Future, instance=True)
+    client.who_has.return_value = hosts
+    with pytest.raises(ConnectionError, match="the worker on there is gone"):
+        plan.fetch(client, future, job, worker.Outcome("", "there", {"tiny.log": (5, 10**18)}))
+    client.run.assert_not_called()
