@@ -445,7 +445,11 @@ def study(names: tuple[str, ...], seeds: int | None, only_list: bool) -> None:
 )
 @click.option("--workers", type=click.IntRange(1), help="Local workers.  [default: as many as cores and memory allow]")
 @click.option("--scheduler", metavar="ADDRESS", help="Of a Dask cluster to use instead, such as tcp://10.0.0.1:8786.")
-@click.option("--metric", metavar="NAME", help="That the figure shows.  [default: the first that differs]")
+@click.option(
+    "--metric",
+    metavar="NAME",
+    help="That the figure shows; an unknown one ends the grid after its first run.  [default: the first that differs]",
+)
 @click.pass_context
 def grid(
     context: click.Context,
