@@ -178,7 +178,8 @@ def test(context: click.Context, parts: tuple[str, ...]) -> None:
     """Check style and types, and run the unit tests, every lesson as a test, and the explorers in a browser.
 
     PART chooses among style, types, unit, lessons and browser. Every part runs, whether others fail or not; the last
-    line lists those that failed. In a browser two lessons are open at a time.
+    lines name the programs that failed, and the command that runs their part alone. In a browser two lessons are
+    open at a time.
 
     \b
     Examples:
@@ -195,16 +196,17 @@ def test(context: click.Context, parts: tuple[str, ...]) -> None:
         # last: it loads what the lessons trained
         "browser": [[*python, "pytest", "-rs", "tests/test_browser.py", *groups]],
     }
-    failed = []
+    failed: list[str] = []
     for part in [part for part in PARTS if not parts or part in parts]:
         if part == "lessons":
             remove_smoke_runs()
         for program in programs[part]:
-            click.echo(f"{part}: {' '.join(program[2:])}")
-            if call(program, OMP_NUM_THREADS="1") and part not in failed:
-                failed.append(part)
+            name = " ".join(program[2:])
+            click.echo(f"{part}: {name}")
+            if call(program, OMP_NUM_THREADS="1"):
+                failed.append(f"failed: {part}, {name} (workbook test {part})")
     if failed:
-        click.echo(f"failed: {', '.join(failed)}", err=True)
+        click.echo("\n".join(failed), err=True)
         context.exit(1)
 
 
@@ -445,7 +447,11 @@ def study(names: tuple[str, ...], seeds: int | None, only_list: bool) -> None:
 )
 @click.option("--workers", type=click.IntRange(1), help="Local workers.  [default: as many as cores and memory allow]")
 @click.option("--scheduler", metavar="ADDRESS", help="Of a Dask cluster to use instead, such as tcp://10.0.0.1:8786.")
-@click.option("--metric", metavar="NAME", help="That the figure shows.  [default: the first that differs]")
+@click.option(
+    "--metric",
+    metavar="NAME",
+    help="That the figure shows; an unknown one ends the grid after its first run.  [default: the first that differs]",
+)
 @click.pass_context
 def grid(
     context: click.Context,

@@ -33,6 +33,7 @@ from helpers.tasks.values import describe, to_json
 INTERRUPTED = "not graded: interrupted"
 NOT_HANDED_IN, UNCHANGED = "not handed in", "left as it was"
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+LONGEST_JSON = 100_000  # characters of a value of a student: the marks of a class stay in memory until all are graded
 MOODLE_NAME = re.compile(r"^(?P<name>.+?)_(?P<id>\d+)_assignsubmission_\w*$")
 CANVAS_NAME = re.compile(r"^(?P<name>[^_]+)(?:_LATE)?_(?P<id>\d+)_\d+_")
 
@@ -57,7 +58,10 @@ class Mark:
 
 
 def describe_verdict(task: CompiledTask, verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict as JSON can hold it; texts are for a reader, `…_value` hold the JSON of plain values."""
+    """Return a verdict as JSON can hold it; texts are for a reader, `…_value` hold the JSON of plain values.
+
+    `got_value` is None if its JSON is longer than `LONGEST_JSON`.
+    """
     detail: dict[str, Any] = {
         "name": task.name,
         "number": task.number,
@@ -94,9 +98,13 @@ def describe_verdict(task: CompiledTask, verdict: Verdict) -> dict[str, Any]:
             "place": outcome.place,
             "input_values": [to_json(value) for value in case.inputs],
             "expected_value": to_json(failure.expected),
-            "got_value": to_json(outcome.value),
+            "got_value": _limit_json(to_json(outcome.value)),
         }
     return detail
+
+
+def _limit_json(content: Any) -> Any:
+    return content if len(json.dumps(content)) <= LONGEST_JSON else None
 
 
 def describe_groups(mark: Mark) -> str:

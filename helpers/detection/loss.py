@@ -67,17 +67,19 @@ class DetectionLoss(nn.Module):
             labels: true classes.
         """
         batch = _gather_positives(predictions, anchors, index, positives, boxes, labels)
-        num_positives = batch.is_real.sum().clamp(min=1)
-        iou, giou = paired_overlap(decode(batch.offsets, batch.positive_anchors), batch.matched_boxes)
         class_loss = compute_class_loss(batch)
-        if self.box_loss == "smooth-l1":
-            box_loss = compute_offset_loss(batch)
-        else:
+        iou = giou = None
+        if self.box_loss == "giou" or self.objectness == "quality":  # the other two terms need no decoded boxes
+            iou, giou = paired_overlap(decode(batch.offsets, batch.positive_anchors), batch.matched_boxes)
+        if giou is not None and self.box_loss == "giou":
+            num_positives = batch.is_real.sum().clamp(min=1)
             box_loss = torch.where(batch.is_real, 1 - giou, 0.0).sum() / num_positives
-        if self.objectness == "mined":
-            objectness = compute_mined_objectness(batch)
         else:
+            box_loss = compute_offset_loss(batch)
+        if iou is not None and self.objectness == "quality":
             objectness = compute_quality_objectness(batch, positives, iou)
+        else:
+            objectness = compute_mined_objectness(batch)
         loss = objectness + class_loss + 2 * box_loss
         return {"loss": loss, "objectness": objectness, "class": class_loss, "box": box_loss}
 

@@ -27,6 +27,24 @@ class Matches(NamedTuple):
     iou: Float[Tensor, "*batch A"]  # highest IoU with an object that is not ignored; 0 if there is none
 
 
+def check_thresholds(pos_threshold: float, neg_threshold: float) -> None:
+    """Refuse thresholds that do not separate positive anchors from background.
+
+    Raises:
+        ValueError: `pos_threshold` is not above 0, or `neg_threshold` is above `pos_threshold`.
+    """
+    if pos_threshold <= 0:
+        raise ValueError(
+            f"pos_threshold is {pos_threshold}: an anchor that overlaps nothing has IoU 0 and would be positive, "
+            "matched to an object far away or to padding; choose pos_threshold > 0"
+        )
+    if neg_threshold > pos_threshold:
+        raise ValueError(
+            f"neg_threshold {neg_threshold} is above pos_threshold {pos_threshold}: an anchor with an IoU between them "
+            "would be positive and background; choose neg_threshold <= pos_threshold"
+        )
+
+
 def match_anchors_to_targets(
     anchors: Float[Tensor, "A 4"],
     target_boxes: Float[Tensor, "*batch N 4"],
@@ -59,13 +77,9 @@ def match_anchors_to_targets(
             with one of them is above `neg_threshold` is ignored instead of background. `None` ignores no object.
 
     Raises:
-        ValueError: `neg_threshold` is above `pos_threshold`.
+        ValueError: see `check_thresholds`.
     """
-    if neg_threshold > pos_threshold:
-        raise ValueError(
-            f"neg_threshold {neg_threshold} is above pos_threshold {pos_threshold}: an anchor with an IoU between them "
-            "would be positive and background; choose neg_threshold <= pos_threshold"
-        )
+    check_thresholds(pos_threshold, neg_threshold)
     batch, num_objects = target_labels.shape[:-1], target_labels.shape[-1]
     matches = Matches(
         index=torch.full((*batch, len(anchors)), BACKGROUND, device=anchors.device),

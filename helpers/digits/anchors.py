@@ -22,6 +22,11 @@ SIZE_DIVISOR = 32
 """Height and width of a batch are padded to multiples of this many pixels."""
 
 
+def pad_sizes(sizes: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
+    """Return heights and widths rounded up to multiples of `SIZE_DIVISOR`, as torchvision pads a batch."""
+    return (sizes + SIZE_DIVISOR - 1) // SIZE_DIVISOR * SIZE_DIVISOR
+
+
 @dataclass(frozen=True)
 class Resize:
     """Sizes and boxes after torchvision's resize of an image, which `model.build_digit_rcnn` sets and its network does.

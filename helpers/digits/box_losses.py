@@ -44,7 +44,7 @@ def measure_loss(
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, "N 4"]]:
     """Return the loss of each predicted box and its gradient by (x1, y1, x2, y2), per pixel.
 
-    Smooth-L1 compares offsets from a region; here the region is the true box.
+    Smooth-L1 compares offsets from a proposal; here the proposal is the true box.
 
     Args:
         loss: one of `BOX_LOSSES`.

@@ -1,11 +1,11 @@
 """Faster versions of two torchvision operations, for training on a CPU.
 
-The lessons are about neither of them. `MatrixRoIAlign` pools the features of regions: the gradient of torchvision's
+The lessons are about neither of them. `MatrixRoIAlign` pools the features of proposals: the gradient of torchvision's
 RoIAlign takes half of a training step. `blur` blurs one image: torchvision's convolution is set up again for every new
 image size, and here every image has its own size.
 
-Shape letters: B images, R regions of all images, P regions of the image that has most, S cells of a region along each
-axis, C channels, h w a feature map, H W an image.
+Shape letters: B images, R proposals of all images, P proposals of the image that has most, S cells of a proposal along
+each axis, C channels, h w a feature map, H W an image.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 
 class MatrixRoIAlign(nn.Module):
-    """Pool the features of each region from the finest map into S × S cells, by two matrix products.
+    """Pool the features of each proposal from the finest map into S × S cells, by two matrix products.
 
     The value at a point between cells is bilinear: a weight of the rows times a weight of the columns. So the values of
-    a region are its row weights times the map times its column weights, and the gradient is a product of the same
+    a proposal are its row weights times the map times its column weights, and the gradient is a product of the same
     matrices, where torchvision's adds numbers one by one.
 
     Law: the values and the gradient are those of `torchvision.ops.roi_align` with `aligned=False`.
@@ -43,32 +43,32 @@ class MatrixRoIAlign(nn.Module):
     def forward(
         self,
         features: dict[str, Float[Tensor, "B C _h _w"]],
-        regions: list[Float[Tensor, "_regions 4"]],
+        proposals: list[Float[Tensor, "_proposals 4"]],
         image_shapes: list[tuple[int, int]],
     ) -> Float[Tensor, "R C S S"]:
-        """Return the pooled features, from the arguments of torchvision's `MultiScaleRoIAlign`; regions in pixels."""
+        """Return the pooled features, from the arguments of torchvision's `MultiScaleRoIAlign`; proposals in pixels."""
         maps = features["0"]
         batch, channels, height, width = maps.shape
-        boxes = pad_sequence(regions, batch_first=True)  # [B, P, 4], padded with empty boxes
+        boxes = pad_sequence(proposals, batch_first=True)  # [B, P, 4], padded with empty boxes
         x1, y1, x2, y2 = (boxes.flatten(0, 1) / self.stride).unbind(1)
         rows, columns = self.weigh(y1, y2, height), self.weigh(x1, x2, width)
-        # The longer axis comes first, because the product between the two is a map per region and should be small.
+        # The longer axis comes first, because the product between the two is a map per proposal and should be small.
         images = maps.permute(0, 3, 2, 1).reshape(batch, width, height * channels)
         strips = columns.view(batch, boxes.shape[1] * self.output_size, width) @ images  # [B, P * S, h * C]
         pooled = rows.unsqueeze(1) @ strips.view(len(rows), self.output_size, height, channels)
         # The counts stay on the CPU, so that no GPU has to be waited for.
-        counts = torch.tensor([[len(image_regions)] for image_regions in regions])
+        counts = torch.tensor([[len(image_proposals)] for image_proposals in proposals])
         (real,) = torch.nonzero((torch.arange(boxes.shape[1]) < counts).flatten(), as_tuple=True)
         if len(real) < len(pooled):
             pooled = pooled[real.to(maps.device)]
         return pooled.permute(0, 3, 2, 1)
 
     def weigh(self, start: Float[Tensor, " R"], end: Float[Tensor, " R"], length: int) -> Float[Tensor, "R S length"]:
-        """Return the weight of each cell of the map in each cell of the regions, along one axis.
+        """Return the weight of each cell of the map in each cell of the proposals, along one axis.
 
         Args:
-            start: first edge of each region, in cells of the map.
-            end: last edge; a region shorter than one cell is taken as one cell long.
+            start: first edge of each proposal, in cells of the map.
+            end: last edge; a proposal shorter than one cell is taken as one cell long.
             length: number of cells of the map.
         """
         steps = torch.arange(self.output_size * self.sampling_ratio, device=start.device) + 0.5

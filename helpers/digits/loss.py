@@ -1,9 +1,9 @@
-"""Loss of the second stage: the class of every sampled region, and the box of each region with a digit.
+"""Loss of the RoI head: the class of every sampled proposal, and the box of each proposal with a digit.
 
 Boxes are compared in two ways: as offsets, by torchvision's smooth-L1, and as boxes, by their overlap. `BoxLossConfig`
 holds how the two are mixed; smooth-L1 alone is exactly torchvision's Faster R-CNN.
 
-Shape letters: R regions of a batch, P of them with a digit, C classes with the background, N boxes.
+Shape letters: R proposals of a batch, P of them with a digit, C classes with the background, N boxes.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Term = Literal["iou", "giou", "diou", "ciou"]
 BOX_LOSSES = ("smooth-l1", *get_args(Term))
 
 BOX_CODER = BoxCoder((10.0, 10.0, 5.0, 5.0))
-"""Code of the boxes in the second stage: shifts in tenths of a region's size, log sizes in fifths."""
+"""Code of the boxes in the RoI head: shifts in tenths of a proposal's size, log sizes in fifths."""
 BETA = 1 / 9
-"""Error up to which torchvision's smooth-L1 is quadratic: 1.1 % of a region's width or height."""
+"""Error up to which torchvision's smooth-L1 is quadratic: 1.1 % of a proposal's width or height."""
 
 
 @dataclass(frozen=True)
@@ -73,33 +73,33 @@ def compute_region_losses(
     class_logits: Float[Tensor, "R C"],
     offsets: Float[Tensor, "R 4*C"],
     labels: Int[Tensor, " R"],
-    regions: Float[Tensor, "R 4"],
+    proposals: Float[Tensor, "R 4"],
     true_boxes: Float[Tensor, "R 4"],
     term: Term | None = None,
 ) -> dict[str, Float[Tensor, ""]]:
-    """Return "class", "smooth-l1" and "term" (0 without a term), each divided by the number of regions.
+    """Return "class", "smooth-l1" and "term" (0 without a term), each divided by the number of proposals.
 
-    Law: the first two are torchvision's `fastrcnn_loss`. The box losses are sums over the P regions with a digit,
-    divided by all R regions, so an image with many digits has a larger weight than one with few.
+    Law: the first two are torchvision's `fastrcnn_loss`. The box losses are sums over the P proposals with a
+    digit, divided by all R proposals, so an image with many digits has a larger weight than one with few.
 
     Args:
-        offsets: from each region to the box predicted for each class, coded by `BOX_CODER`.
+        offsets: from each proposal to the box predicted for each class, coded by `BOX_CODER`.
         labels: 0 for the background.
-        regions: sampled proposals, (x1, y1, x2, y2), pixels of the resized image.
-        true_boxes: box of the digit that each region overlaps most; any box for the background.
+        proposals: (x1, y1, x2, y2), pixels of the resized image; those that are sampled for training.
+        true_boxes: box of the digit that each proposal overlaps most; any box for the background.
     """
     (positive,) = torch.nonzero(labels, as_tuple=True)
-    regions, true_boxes = regions[positive], true_boxes[positive]
+    proposals, true_boxes = proposals[positive], true_boxes[positive]
     predicted = offsets.unflatten(1, (-1, 4))[positive, labels[positive]]
-    smooth_l1 = F.smooth_l1_loss(predicted, BOX_CODER.encode_single(true_boxes, regions), beta=BETA, reduction="sum")
+    smooth_l1 = F.smooth_l1_loss(predicted, BOX_CODER.encode_single(true_boxes, proposals), beta=BETA, reduction="sum")
     term_sum = class_logits.new_zeros(())
     if term is not None:
-        term_sum = OVERLAP_LOSSES[term](BOX_CODER.decode_single(predicted, regions), true_boxes).sum()
-    num_regions = max(1, len(labels))
+        term_sum = OVERLAP_LOSSES[term](BOX_CODER.decode_single(predicted, proposals), true_boxes).sum()
+    num_proposals = max(1, len(labels))
     return {
-        "class": F.cross_entropy(class_logits, labels, reduction="sum") / num_regions,
-        "smooth-l1": smooth_l1 / num_regions,
-        "term": term_sum / num_regions,
+        "class": F.cross_entropy(class_logits, labels, reduction="sum") / num_proposals,
+        "smooth-l1": smooth_l1 / num_proposals,
+        "term": term_sum / num_proposals,
     }
 
 

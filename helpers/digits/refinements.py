@@ -17,7 +17,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import box_iou
 
-from helpers.digits.anchors import SIZE_DIVISOR, STRIDES, AnchorSet, Resize
+from helpers.digits.anchors import STRIDES, AnchorSet, Resize, pad_sizes
 from helpers.digits.dataset import DigitDataset, prepare_images
 from helpers.digits.loss import BOX_CODER, iou_loss
 
@@ -28,7 +28,7 @@ RPN_THRESHOLDS = (0.7, 0.3)
 class Refinements(NamedTuple):
     """Boxes (x1, y1, x2, y2) of P proposals that are matched to a digit, in pixels of the resized image."""
 
-    proposals: Float[Tensor, "P 4"]  # regions that the second stage gets
+    proposals: Float[Tensor, "P 4"]  # inputs of the RoI head
     refined: Float[Tensor, "P 4"]  # boxes that it predicts for the class of the digit
     true: Float[Tensor, "P 4"]  # boxes of the digits
 
@@ -85,7 +85,7 @@ def collect_matched_anchors(
     matcher = Matcher(*RPN_THRESHOLDS, allow_low_quality_matches=True)
     owners, image_sizes = torch.from_numpy(dataset.owners), torch.from_numpy(dataset.sizes)
     boxes = resize.boxes(torch.from_numpy(dataset.boxes), image_sizes[owners])
-    padded_sizes = (resize.sizes(image_sizes) + SIZE_DIVISOR - 1) // SIZE_DIVISOR * SIZE_DIVISOR
+    padded_sizes = pad_sizes(resize.sizes(image_sizes))
     columns: list[tuple[Tensor, Tensor]] = []
     for index in torch.unique(owners).tolist():
         height, width = padded_sizes[index].tolist()

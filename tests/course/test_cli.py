@@ -373,7 +373,17 @@ def test_the_tests_name_the_parts_that_failed_and_run_the_others(monkeypatch, tm
     programs = record_programs(monkeypatch, {"ruff": 1})
     assert cli.main(["test", "unit", "style"]) == 1
     assert [program[0] for program, _ in programs] == ["ruff", "ruff", "pytest"]
-    assert capsys.readouterr().err == "failed: style\n"
+    assert capsys.readouterr().err.splitlines() == [
+        "failed: style, ruff check . (workbook test style)",
+        "failed: style, ruff format --check . (workbook test style)",
+    ]
+
+
+def test_failed_types_are_named_after_all_parts_have_run(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(paths, "RUNS", tmp_path)
+    record_programs(monkeypatch, {"basedpyright": 1})
+    assert cli.main(["test"]) == 1
+    assert capsys.readouterr().err == "failed: types, basedpyright (workbook test types)\n"
 
 
 @pytest.mark.parametrize("command", ["lab", "kernel", "bench"])

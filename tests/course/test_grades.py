@@ -3,6 +3,7 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 
 from helpers.course import grades
@@ -46,7 +47,17 @@ def test_a_row_per_task_holds_groups_and_mistakes(build_grader):
     assert (row["groups"], row["mistakes"]) == ("0 of 3", "DBL1")
     assert detail["first_failure"]["inputs"] == ["3"]
     assert detail["mistakes"][0]["hint"] == "Multiply by two."
+    assert detail["first_failure"]["got_value"] == 5
     assert json.loads(json.dumps(detail)) == detail
+
+
+def test_a_huge_value_of_a_student_is_described_but_not_kept(build_grader):
+    task = build_grader.tasks["double"]
+    huge = np.arange(grades.LONGEST_JSON)
+    failure = grades.describe_verdict(task, judge(task, [Outcome(huge) for _ in task.cases]))["first_failure"]
+    assert failure["got"] == "array of shape [100000], first numbers [0, 1, 2, 3, 4, 5]"
+    assert failure["got_value"] is None
+    assert failure["input_values"] == [3]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import TypeCheckError
 from torchvision.ops import box_iou, generalized_box_iou_loss
 
+from helpers.detection import loss
 from helpers.detection.anchors import generate_anchors
 from helpers.detection.boxes import decode, encode
 from helpers.detection.dataset import ShapeDetectionDataset
@@ -56,6 +57,18 @@ def test_the_assignments_loss_by_hand():
 def test_a_perfect_prediction_has_the_loss_0(box_loss, objectness):
     losses = DetectionLoss(box_loss, objectness)(build_perfect_predictions(), ANCHORS, INDEX, POSITIVES, BOXES, LABELS)
     assert all(value == pytest.approx(0, abs=1e-5) for value in losses.values())
+
+
+def test_overlaps_are_computed_only_for_the_losses_that_use_them(monkeypatch):
+    calls = []
+    paired_overlap = loss.paired_overlap
+    monkeypatch.setattr(loss, "paired_overlap", lambda *boxes: (calls.append(boxes), paired_overlap(*boxes))[1])
+    counts = {}
+    for names in [("smooth-l1", "mined"), ("giou", "mined"), ("smooth-l1", "quality"), ("giou", "quality")]:
+        DetectionLoss(*names)(build_neutral_predictions(), ANCHORS, INDEX, POSITIVES, BOXES, LABELS)
+        counts[names] = len(calls)
+        calls.clear()
+    assert list(counts.values()) == [0, 1, 1, 1]
 
 
 @pytest.mark.parametrize("objectness", ["mined", "quality"])

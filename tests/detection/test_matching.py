@@ -96,6 +96,13 @@ def test_an_iou_of_exactly_both_thresholds_is_positive_and_swapped_thresholds_ar
         match_anchors_to_targets(anchors, boxes, labels, 0.3, 0.5)
 
 
+@pytest.mark.parametrize("pos_threshold", [0, -0.1])
+def test_a_positive_threshold_that_an_anchor_without_overlap_reaches_is_refused(pos_threshold):
+    anchors, padding = torch.tensor([[0.0, 0, 4, 4]]), torch.zeros(1, 4)
+    with pytest.raises(ValueError, match=rf"pos_threshold is {pos_threshold}: .*choose pos_threshold > 0"):
+        match_anchors_to_targets(anchors, padding, torch.tensor([-1]), pos_threshold, neg_threshold=-0.2)
+
+
 def test_positives_are_listed_in_order_with_padding_behind_them():
     index = torch.tensor([[0, BACKGROUND, 2, 2, IGNORED], [BACKGROUND, 0, BACKGROUND, IGNORED, BACKGROUND]])
     listed = list_positives(index)

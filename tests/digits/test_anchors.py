@@ -20,6 +20,7 @@ from helpers.digits.anchors import (
     Resize,
     cluster_anchors,
     measure_best_iou,
+    pad_sizes,
 )
 
 SMALL = Resize(128, 256)
@@ -46,6 +47,13 @@ def test_images_and_boxes_are_resized_as_torchvision_does(resize):
         images, targets = transform([torch.zeros(3, *size.tolist())], [{"boxes": box.unsqueeze(0)}])
         assert images.image_sizes[0] == tuple(resize.sizes(size.unsqueeze(0))[0].tolist())
         torch.testing.assert_close(resize.boxes(box.unsqueeze(0), size.unsqueeze(0)), targets[0]["boxes"])
+
+
+def test_sizes_are_padded_as_torchvision_pads_a_batch():
+    sizes = torch.tensor([[1, 500], [31, 32], [33, 64]])
+    transform = GeneralizedRCNNTransform(SMALL.shorter, SMALL.longer, [0.0] * 3, [1.0] * 3)
+    padded = [transform.batch_images([torch.zeros(3, *size)]).shape[-2:] for size in sizes.tolist()]
+    assert pad_sizes(sizes).tolist() == [list(size) for size in padded] == [[32, 512], [32, 32], [64, 64]]
 
 
 def place_anchors(size: tuple[int, int], anchors: AnchorSet, resize: Resize) -> torch.Tensor:

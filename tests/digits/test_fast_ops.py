@@ -10,7 +10,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 from helpers.digits.fast_ops import MatrixRoIAlign, blur
 
 
-def draw_regions(seed: int, count: int) -> torch.Tensor:
+def draw_proposals(seed: int, count: int) -> torch.Tensor:
     """Return boxes in and around an image of 96 x 64 pixels; some are tiny, some far outside."""
     generator = torch.Generator().manual_seed(seed)
     corner = torch.rand(count, 2, generator=generator) * torch.tensor([140.0, 100.0]) - 20
@@ -23,10 +23,10 @@ def draw_regions(seed: int, count: int) -> torch.Tensor:
 def test_values_and_gradient_equal_torchvisions(output_size, sampling_ratio, stride):
     size = (2, 6, 64 // stride, 96 // stride)
     maps = torch.randn(size, generator=torch.Generator().manual_seed(0))
-    regions = [draw_regions(1, 40), draw_regions(2, 25)]
+    proposals = [draw_proposals(1, 40), draw_proposals(2, 25)]
     maps_of_ours, maps_of_torchvision = (maps.clone().requires_grad_() for _ in range(2))
-    pooled = MatrixRoIAlign(output_size, sampling_ratio, stride)({"0": maps_of_ours}, regions, [(64, 96)] * 2)
-    expected = roi_align(maps_of_torchvision, regions, output_size, 1 / stride, sampling_ratio)
+    pooled = MatrixRoIAlign(output_size, sampling_ratio, stride)({"0": maps_of_ours}, proposals, [(64, 96)] * 2)
+    expected = roi_align(maps_of_torchvision, proposals, output_size, 1 / stride, sampling_ratio)
     torch.testing.assert_close(pooled, expected, atol=1e-5, rtol=1e-4)
     weights = torch.randn(pooled.shape, generator=torch.Generator().manual_seed(3))
     for result in (pooled, expected):
@@ -37,22 +37,22 @@ def test_values_and_gradient_equal_torchvisions(output_size, sampling_ratio, str
 
 def test_arguments_are_those_of_torchvisions_pooling_of_a_pyramid():
     maps = torch.randn(1, 3, 16, 24, generator=torch.Generator().manual_seed(0))
-    regions, shapes = [draw_regions(1, 9).clamp(0, 60)], [(64, 96)]
-    expected = MultiScaleRoIAlign(["0"], 7, sampling_ratio=2)({"0": maps}, regions, shapes)
-    torch.testing.assert_close(MatrixRoIAlign(7)({"0": maps}, regions, shapes), expected, atol=1e-5, rtol=1e-4)
+    proposals, shapes = [draw_proposals(1, 9).clamp(0, 60)], [(64, 96)]
+    expected = MultiScaleRoIAlign(["0"], 7, sampling_ratio=2)({"0": maps}, proposals, shapes)
+    torch.testing.assert_close(MatrixRoIAlign(7)({"0": maps}, proposals, shapes), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_each_cell_of_a_linear_map_has_the_value_at_its_middle():
-    # Cell i has the value i; a region from column 2 to 9 has seven cells of one column, whose middles are 2.5, 3.5, …
+    # Cell i has the value i; a proposal from column 2 to 9 has seven cells of one column, whose middles are 2.5, 3.5, …
     maps = torch.arange(12.0).expand(1, 1, 8, 12)
     pooled = MatrixRoIAlign(7)({"0": maps}, [torch.tensor([[8.0, 4.0, 36.0, 32.0]])], [(32, 48)])
     assert pooled[0, 0, 3].tolist() == pytest.approx([2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5])
 
 
 @pytest.mark.parametrize("counts", [(0, 3), (3, 0), (0, 0)])
-def test_images_without_regions_have_no_pooled_features(counts):
-    regions = [draw_regions(seed, count) for seed, count in enumerate(counts)]
-    pooled = MatrixRoIAlign(7)({"0": torch.ones(2, 5, 8, 8)}, regions, [(32, 32)] * 2)
+def test_images_without_proposals_have_no_pooled_features(counts):
+    proposals = [draw_proposals(seed, count) for seed, count in enumerate(counts)]
+    pooled = MatrixRoIAlign(7)({"0": torch.ones(2, 5, 8, 8)}, proposals, [(32, 32)] * 2)
     assert pooled.shape == (sum(counts), 5, 7, 7)
 
 

@@ -1,4 +1,4 @@
-"""Losses of regions against torchvision's, the schedule of the report, and the mixture of box losses."""
+"""Losses of the RoI head against torchvision's, the schedule of the report, and the mixture of box losses."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ def draw_boxes(count: int, seed: int = 0) -> torch.Tensor:
     return torch.cat([corner, corner + size + 1], dim=1)
 
 
-def draw_regions(num_regions: int = 30, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Return the arguments of `compute_region_losses`; two thirds of the regions have a digit."""
+def draw_proposals(num_proposals: int = 30, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Return the arguments of `compute_region_losses`; two thirds of the proposals have a digit."""
     generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(1, 11, (num_regions,), generator=generator)
+    labels = torch.randint(1, 11, (num_proposals,), generator=generator)
     labels[::3] = 0
     return {
-        "class_logits": torch.randn(num_regions, 11, generator=generator, requires_grad=True),
-        "offsets": torch.randn(num_regions, 44, generator=generator, requires_grad=True),
+        "class_logits": torch.randn(num_proposals, 11, generator=generator, requires_grad=True),
+        "offsets": torch.randn(num_proposals, 44, generator=generator, requires_grad=True),
         "labels": labels,
-        "regions": draw_boxes(num_regions, seed=1),
-        "true_boxes": draw_boxes(num_regions, seed=2),
+        "proposals": draw_boxes(num_proposals, seed=1),
+        "true_boxes": draw_boxes(num_proposals, seed=2),
     }
 
 
 def test_class_loss_smooth_l1_and_their_gradients_equal_torchvisions():
-    regions = draw_regions()
-    losses = compute_region_losses(**regions, term="ciou")
-    targets = BOX_CODER.encode_single(regions["true_boxes"], regions["regions"])
-    expected = fastrcnn_loss(regions["class_logits"], regions["offsets"], [regions["labels"]], [targets])
+    proposals = draw_proposals()
+    losses = compute_region_losses(**proposals, term="ciou")
+    targets = BOX_CODER.encode_single(proposals["true_boxes"], proposals["proposals"])
+    expected = fastrcnn_loss(proposals["class_logits"], proposals["offsets"], [proposals["labels"]], [targets])
     names, inputs = ("class", "smooth-l1"), ("class_logits", "offsets")
     for name, input_name, expected_loss in zip(names, inputs, expected, strict=True):
         torch.testing.assert_close(losses[name], expected_loss)
         gradient, expected_gradient = (
-            torch.autograd.grad(loss, regions[input_name], retain_graph=True)[0]
+            torch.autograd.grad(loss, proposals[input_name], retain_graph=True)[0]
             for loss in (losses[name], expected_loss)
         )
         torch.testing.assert_close(gradient, expected_gradient)
@@ -56,40 +56,40 @@ def test_class_loss_smooth_l1_and_their_gradients_equal_torchvisions():
 
 @pytest.mark.parametrize("term", OVERLAP_LOSSES)
 def test_the_term_is_the_overlap_loss_of_the_boxes_of_the_true_class(term):
-    regions = draw_regions()
+    proposals = draw_proposals()
     expected = 0.0
     for row in range(30):
-        label = int(regions["labels"][row])
+        label = int(proposals["labels"][row])
         if label:
-            offsets = regions["offsets"][row, 4 * label : 4 * label + 4].unsqueeze(0)
-            box = BOX_CODER.decode_single(offsets, regions["regions"][row : row + 1])
-            expected += OVERLAP_LOSSES[term](box, regions["true_boxes"][row : row + 1]).item() / 30
-    assert compute_region_losses(**regions, term=term)["term"].item() == pytest.approx(expected, rel=1e-5)
+            offsets = proposals["offsets"][row, 4 * label : 4 * label + 4].unsqueeze(0)
+            box = BOX_CODER.decode_single(offsets, proposals["proposals"][row : row + 1])
+            expected += OVERLAP_LOSSES[term](box, proposals["true_boxes"][row : row + 1]).item() / 30
+    assert compute_region_losses(**proposals, term=term)["term"].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_term_has_a_gradient_for_the_offsets_of_the_true_class_only():
-    regions = draw_regions()
-    compute_region_losses(**regions, term="giou")["term"].backward()
-    has_gradient = regions["offsets"].grad.unflatten(1, (11, 4)).abs().sum(-1) > 0
-    expected = torch.nn.functional.one_hot(regions["labels"], 11).bool()
+    proposals = draw_proposals()
+    compute_region_losses(**proposals, term="giou")["term"].backward()
+    has_gradient = proposals["offsets"].grad.unflatten(1, (11, 4)).abs().sum(-1) > 0
+    expected = torch.nn.functional.one_hot(proposals["labels"], 11).bool()
     expected[:, 0] = False
     assert torch.equal(has_gradient, expected)
-    assert regions["class_logits"].grad is None
+    assert proposals["class_logits"].grad is None
 
 
-def test_regions_without_a_digit_have_a_class_loss_only():
-    regions = draw_regions()
-    regions["labels"] = torch.zeros_like(regions["labels"])
-    losses = compute_region_losses(**regions, term="diou")
+def test_proposals_without_a_digit_have_a_class_loss_only():
+    proposals = draw_proposals()
+    proposals["labels"] = torch.zeros_like(proposals["labels"])
+    losses = compute_region_losses(**proposals, term="diou")
     assert (losses["smooth-l1"].item(), losses["term"].item()) == (0.0, 0.0)
     assert losses["class"].item() > 0
     sum(losses.values()).backward()
-    assert regions["offsets"].grad.abs().sum() == 0
+    assert proposals["offsets"].grad.abs().sum() == 0
 
 
-def test_without_regions_all_losses_are_0():
-    regions = {name: column[:0] for name, column in draw_regions().items()}
-    assert [loss.item() for loss in compute_region_losses(**regions, term="iou").values()] == [0, 0, 0]
+def test_without_proposals_all_losses_are_0():
+    proposals = {name: column[:0] for name, column in draw_proposals().items()}
+    assert [loss.item() for loss in compute_region_losses(**proposals, term="iou").values()] == [0, 0, 0]
 
 
 def test_the_reports_schedule_by_hand():
@@ -100,9 +100,9 @@ def test_the_reports_schedule_by_hand():
 
 
 def measure_gradient(config: BoxLossConfig, epoch: int) -> torch.Tensor:
-    regions = draw_regions()
-    losses = compute_region_losses(**regions, term=config.term)
-    return torch.autograd.grad(config.mix(losses["smooth-l1"], losses["term"], epoch), regions["offsets"])[0]
+    proposals = draw_proposals()
+    losses = compute_region_losses(**proposals, term=config.term)
+    return torch.autograd.grad(config.mix(losses["smooth-l1"], losses["term"], epoch), proposals["offsets"])[0]
 
 
 @pytest.mark.parametrize("term", OVERLAP_LOSSES)

@@ -1,4 +1,4 @@
-"""Refinements of the second stage: overlaps of proposals with their digits, and boxes in the resized images."""
+"""Refinements of the RoI head: overlaps of proposals with their digits, and boxes in the resized images."""
 
 from __future__ import annotations
 

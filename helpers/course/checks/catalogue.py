@@ -3,50 +3,33 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib import import_module
 
-from helpers.course.checks import (
-    anchors,
-    average_precision,
-    box_losses,
-    boxes,
-    colour_baseline,
-    detection_loss,
-    detection_model,
-    dialects,
-    heatmaps,
-    keypoint_ablations,
-    keypoint_metrics,
-    keypoint_models,
-    matching,
-    reading,
-    resizing,
-    scales,
-    suppression,
-    training_step,
-)
 from helpers.course.checks.definition import Definition, compile_task
 from helpers.tasks.compiled import CompiledTask
 
-MODULES = (
-    anchors,
-    average_precision,
-    box_losses,
-    boxes,
-    colour_baseline,
-    detection_loss,
-    detection_model,
-    dialects,
-    heatmaps,
-    keypoint_ablations,
-    keypoint_metrics,
-    keypoint_models,
-    matching,
-    reading,
-    resizing,
-    scales,
-    suppression,
-    training_step,
+NAMES = (
+    "anchors",
+    "average_precision",
+    "box_losses",
+    "boxes",
+    "colour_baseline",
+    "detection_loss",
+    "detection_model",
+    "dialects",
+    "heatmaps",
+    "keypoint_ablations",
+    "keypoint_metrics",
+    "keypoint_models",
+    "matching",
+    "reading",
+    "resizing",
+    "scales",
+    "suppression",
+    "training_step",
 )
+"""Modules of this package that define tasks."""
+MODULES = tuple(import_module(f"{__package__}.{name}") for name in NAMES)
 
 
 def list_definitions() -> list[Definition]:

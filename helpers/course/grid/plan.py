@@ -221,7 +221,8 @@ def fetch(client: Client, future: Future, job: Job, outcome: Outcome) -> None:
     The executed notebook is copied last: if it exists, all other files do.
 
     Raises:
-        Exception: the worker is gone, or a file cannot be read there or written here.
+        ConnectionError: the worker is gone.
+        Exception: it goes meanwhile, or a file cannot be read there or written here.
     """
     folder = worker.find_folder(job.name)
     present = worker.list_files(job.name)
@@ -232,16 +233,16 @@ def fetch(client: Client, future: Future, job: Job, outcome: Outcome) -> None:
         return
     # Dask annotates the results of both calls as coroutines; for a client that is not asynchronous they are dicts.
     hosts = cast(dict[str, list[str]], client.who_has([future]))
-    addresses = next(iter(hosts.values()))
+    address = next((address for addresses in hosts.values() for address in addresses), None)
+    if address is None:
+        raise ConnectionError(f"the worker on {outcome.host} is gone")
     for path in missing:
         size, modified = outcome.files[path]
         with files.replace_when_complete(folder / path) as partial, open(partial, "wb") as file:
             for offset in range(0, size, PART_BYTES):
-                reply = client.run(worker.read_part, job.name, path, offset, PART_BYTES, workers=addresses[:1])
-                parts = cast(dict[str, bytes], reply)
-                if not parts:
-                    raise ConnectionError(f"the worker at {addresses[0]} is gone")
-                file.write(parts[addresses[0]])
+                # raises an error if the worker is gone
+                reply = client.run(worker.read_part, job.name, path, offset, PART_BYTES, workers=[address])
+                file.write(cast(dict[str, bytes], reply)[address])
         os.utime(folder / path, ns=(modified, modified))
     if not outcome.reason:
         for unfinished in folder.rglob("*.unfinished.ipynb"):  # of an earlier attempt
@@ -317,11 +318,31 @@ def choose_metric(rows: Sequence[TableRow], metrics: Sequence[str], varied: Sequ
     return metrics[0]
 
 
+def check_metric(grid: Grid, rows: Sequence[TableRow], metric: str | None) -> None:
+    """Refuse a metric that is a number in none of the finished runs.
+
+    NaN is accepted here: a run that diverges must not stop the others.
+
+    Raises:
+        GridError: there are finished runs, and none has this metric.
+    """
+    finished = [row for row in rows if row["state"] == "finished"]
+    named = {name: value for row in finished for name, value in row.items() if type(value) in (int, float)}
+    metrics = [name for name in named if name not in {*grid.jobs[0].parameters, *COLUMNS}]
+    if finished and metric is not None and metric not in metrics:
+        raise GridError(_describe_unknown_metric(metric, metrics))
+
+
+def _describe_unknown_metric(metric: str, metrics: Sequence[str]) -> str:
+    names = show_text(", ".join(metrics) or "none", 300)
+    return f"the runs have no metric {show_text(repr(metric), 100)}; they have {names}"
+
+
 def draw_figure(path: Path, grid: Grid, rows: Sequence[TableRow], metric: str | None) -> str:
     """Write the grid's figure and return the metric that it shows, or "" if there is nothing to draw.
 
     Raises:
-        GridError: the runs have no such metric.
+        GridError: the runs have no such metric, or it is not a number in all of them.
     """
     finished = [row for row in rows if row["state"] == "finished"]
     if not finished:
@@ -330,8 +351,7 @@ def draw_figure(path: Path, grid: Grid, rows: Sequence[TableRow], metric: str | 
     numeric = [name for name in finished[0] if all(is_number(row.get(name)) for row in finished)]
     metrics = [name for name in numeric if name not in not_metrics]
     if metric is not None and metric not in metrics:
-        names = show_text(", ".join(metrics) or "none", 300)
-        raise GridError(f"the runs have no metric {show_text(repr(metric), 100)}; they have {names}")
+        raise GridError(_describe_unknown_metric(metric, metrics))
     if not metrics:
         return ""
     varied = find_varied(grid)
@@ -468,7 +488,8 @@ def run_grid(
         metric: that the figure shows; None takes the first that the parameters change.
 
     Raises:
-        GridError: a mistake of the caller; nothing has been run, except where only `metric` is unknown.
+        GridError: a mistake of the caller; nothing has been run. Which metrics there are is known from a finished run,
+            so without one, an unknown `metric` ends the grid when its first run has finished.
         LessonFailed: the notebook cannot be read, or the results of a finished run are damaged.
     """
     if num_workers is not None and scheduler is not None:
@@ -482,10 +503,11 @@ def run_grid(
     counts = f"runs: {len(rows)}, finished before: {len(rows) - len(missing)}"
     print(f"{grid.stem} · {show_text(grid.describe())} · {counts}", flush=True)
     table = grid.find_table()
+    check_metric(grid, list(rows.values()), metric)  # with a finished run, an error before the first new one
     if missing:
         with connect(scheduler, num_workers, len(missing)) as client:
             write_table(table, list(rows.values()))  # a folder that cannot be written is an error before the first run
-            _run_missing(client, grid, missing, rows)
+            _run_missing(client, grid, missing, rows, metric)
     states = [row["state"] for row in rows.values()]
     print(f"finished {states.count('finished')}, failed {states.count('failed')}")
     try:
@@ -499,8 +521,14 @@ def run_grid(
     return states.count("finished") == len(states)
 
 
-def _run_missing(client: Client, grid: Grid, missing: Sequence[Job], rows: dict[str, TableRow]) -> None:
-    """Execute the missing runs, show their progress, and update their rows and the table as they end."""
+def _run_missing(
+    client: Client, grid: Grid, missing: Sequence[Job], rows: dict[str, TableRow], metric: str | None
+) -> None:
+    """Execute the missing runs, show their progress, and update their rows and the table as they end.
+
+    Raises:
+        GridError: a finished run has no such metric; the remaining runs are stopped.
+    """
     before = len(rows) - len(missing)
     with (
         tqdm(total=len(rows), initial=before, desc="runs", unit="run") as bar,
@@ -514,6 +542,7 @@ def _run_missing(client: Client, grid: Grid, missing: Sequence[Job], rows: dict[
             bar.update()
             with contextlib.suppress(OSError):  # a full disk may have space again after the next run
                 write_table(grid.find_table(), list(rows.values()))
+            check_metric(grid, list(rows.values()), metric)  # not only when the last run has ended
 
 
 def _describe_failure(grid: Grid, job: Job, reason: str) -> str:

@@ -165,8 +165,7 @@ def match_anchors_to_targets(student: Callable[..., Any]) -> Replacements:
         neg_threshold: float = 0.3,
         ignored: Tensor | None = None,
     ) -> matching.Matches:
-        if neg_threshold > pos_threshold:
-            raise ValueError(f"neg_threshold {neg_threshold} is above pos_threshold {pos_threshold}")
+        matching.check_thresholds(pos_threshold, neg_threshold)
         batch, num_objects = target_labels.shape[:-1], target_labels.shape[-1]
         hidden = torch.zeros_like(target_labels, dtype=torch.bool) if ignored is None else ignored
         images = zip(

@@ -2,6 +2,7 @@
 
 import importlib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +28,12 @@ def check(definition, function, task=None, partners=None):
 
 def describe(verdict):
     return [(failure.number, failure.expected, failure.outcome.value) for failure in verdict.failures]
+
+
+def test_every_module_that_defines_tasks_is_in_the_catalogue():
+    folder = Path(catalogue.__file__).parent
+    names = {path.stem for path in folder.glob("*.py") if "\nDEFINITIONS = " in path.read_text(encoding="utf-8")}
+    assert set(catalogue.NAMES) == names
 
 
 def test_names_numbers_and_codes_are_unique():

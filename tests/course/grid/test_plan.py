@@ -7,6 +7,7 @@ if it were another host.
 import contextlib
 import csv
 import json
+import math
 import os
 import shutil
 import signal
@@ -514,6 +515,30 @@ def test_a_figure_shows_values_of_any_kind_apart(tmp_path, runs, monkeypatch):
         plan.draw_figure(tmp_path / "figure.png", grid, rows, "text")
 
 
+def test_an_unknown_metric_ends_a_grid_after_its_first_run_and_then_before_it(tmp_path, runs, capsys):
+    path = write_notebook(tmp_path)
+    arguments = ["grid", str(path), "-p", "profile=smoke", "-p", "seed=1,2,3", "--workers", "1", "--metric", "anser"]
+    for num_runs in (1, 1):
+        assert cli.main(arguments) == 1
+        assert "the runs have no metric 'anser'; they have constant, answer" in capsys.readouterr().err
+        assert sum(row["state"] == "finished" for row in read_table(runs).values()) == num_runs
+    assert len({note["seed"] for note in read_notes(tmp_path)}) < 3
+    num_starts = len(read_notes(tmp_path))
+    assert cli.main([*arguments[:-1], "answer"]) == 0
+    assert num_starts <= len(read_notes(tmp_path)) <= num_starts + 2
+    assert {row["state"] for row in read_table(runs).values()} == {"finished"}
+
+
+def test_a_metric_that_is_nan_in_a_run_does_not_stop_the_others(tmp_path, runs):
+    grid = plan.plan_grid(write_notebook(tmp_path), ["seed=1,2"])
+    rows = [{"state": "finished", "seed": 1, "answer": math.nan}, {"state": "missing", "seed": 2}]
+    plan.check_metric(grid, rows, "answer")
+    for metric in ("seed", "state", "text"):
+        with pytest.raises(plan.GridError, match=f"no metric '{metric}'; they have answer"):
+            plan.check_metric(grid, [rows[0] | {"text": "one"}], metric)
+    plan.check_metric(grid, rows[1:], "anything")
+
+
 def test_a_missing_cluster_is_named(tmp_path, runs, capsys, monkeypatch):
     monkeypatch.setattr(plan, "CONNECT_SECONDS", 0.2)
     assert cli.main(["grid", str(write_notebook(tmp_path)), "--scheduler", "tcp://127.0.0.1:1"]) == 1
@@ -644,3 +669,13 @@ def test_a_file_is_fetched_only_where_it_is_not_already(tmp_path, runs):
     plan.fetch(client, future, job, worker.Outcome("", "there", {"tiny.log": (5, 10**18)}))
     assert (folder / "tiny.log").read_text() == "other"
     assert worker.list_files(job.name) == {"tiny.log": (5, 10**18)}
+
+
+@pytest.mark.parametrize("hosts", [{"key": []}, {}])
+def test_a_worker_that_is_gone_before_its_files_are_fetched_is_named(hosts, tmp_path, runs):
+    job = plan.plan_grid(write_notebook(tmp_path), []).jobs[0]
+    client, future = create_autospec(Client, instance=True), create_autospec(Future, instance=True)
+    client.who_has.return_value = hosts
+    with pytest.raises(ConnectionError, match="the worker on there is gone"):
+        plan.fetch(client, future, job, worker.Outcome("", "there", {"tiny.log": (5, 10**18)}))
+    client.run.assert_not_called()
