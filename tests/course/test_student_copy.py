@@ -382,7 +382,8 @@ def test_a_lesson_stops_at_an_open_task_and_goes_on_after_it_and_so_does_a_later
     open_run = run_workbook(folder, "run", "90", "91", "--profile", "smoke", "--jobs", "1")
     assert open_run.returncode == 1
     assert "Traceback" not in open_run.stdout + open_run.stderr
-    (line,) = open_run.stderr.splitlines()
+    # on a busy machine a kernel may note that it was interrupted while it was ended
+    (line,) = [line for line in open_run.stderr.splitlines() if not line.startswith("[IPKernelApp]")]
     assert line.startswith("2 of 2 lessons did not finish: 90_tasks stops at code cell")
     assert line.count("(Use): compute_iou is task 2.2, lesson 02: solve it first, until its check passes") == 2
     later = read_notebook(folder / "data" / "runs" / "91_later" / "smoke" / "91_later.unfinished.ipynb")
