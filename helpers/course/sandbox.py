@@ -267,16 +267,19 @@ class Process:
             AttemptEnded: the process has died, or does not read.
         """
         assert self._process.stdin is not None
+        started = time.monotonic()
         timer = threading.Timer(START_LIMIT, self._kill)
         timer.daemon = True
         timer.start()
-        started = time.monotonic()
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         except OSError:
             if time.monotonic() - started >= START_LIMIT:
-                raise AttemptEnded(f"its process did not read its inputs within {START_LIMIT:g} s") from None
+                raise AttemptEnded(
+                    f"its process did not read its inputs within {START_LIMIT:g} s; "
+                    "grade it again when the machine is less busy"
+                ) from None
             raise AttemptEnded(f"its process died{self._read_errors()}") from None
         finally:
             timer.cancel()

@@ -127,6 +127,15 @@ def test_a_program_that_fails_is_named_with_its_error(process):
         process.receive(60)
 
 
+def test_a_process_that_does_not_read_its_inputs_is_named_with_the_remedy(any_kind, views, monkeypatch):
+    monkeypatch.setattr(sandbox, "START_LIMIT", 0.2)
+    with open_process(views.of_functions(), Limits()) as process:
+        for waiting in process.find_processes():
+            waiting.suspend()
+        with pytest.raises(AttemptEnded, match=r"did not read its inputs within 0\.2 s.*grade it again"):
+            process.send({"filler": "x" * 10**6})  # more than a pipe holds
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [(b"no json\n", "not JSON"), (b"[" * 100_000 + b"\n", "not JSON"), (b"[]\n", "not a JSON object")],

@@ -186,7 +186,7 @@ def train(network: nn.Module, num_steps: int, learning_rate: float) -> list[floa
     return losses
 
 
-def test_the_small_network_overfits_two_images():
+def test_the_small_network_overfits_two_images(float32):
     network = build(SMALL)
     train(network, num_steps=200, learning_rate=5e-3)
     network.eval()

@@ -173,22 +173,15 @@ def test_every_recipe_trains_and_predicts_points_in_pixels(recipe, tmp_path):
     assert ((decoded.points >= 0) & (decoded.points <= 128)).all()
 
 
-@pytest.mark.parametrize(
-    ("recipe", "largest", "mean"),  # errors in px; from other seeds DSNT reaches 2.9 and 1.2
-    [
-        pytest.param(TUNED_DSNT, 4.0, 1.5, id="DSNT"),
-        pytest.param(TUNED_HEATMAP, 3.0, 1.0, id="heatmap"),
-        pytest.param(TUNED_REGRESSION, 3.0, 1.0, id="flattened"),
-    ],
-)
-def test_a_hundred_steps_overfit_two_figures(recipe, largest, mean, tmp_path, float32):
+@pytest.mark.parametrize("recipe", [TUNED_DSNT, TUNED_HEATMAP, TUNED_REGRESSION], ids=["DSNT", "heatmap", "flattened"])
+def test_a_hundred_steps_overfit_two_figures(recipe, tmp_path, float32):
     figures = FIGURES.select(range(2))
     config = replace(recipe.training, epochs=100, batch_size=2, learning_rate=5e-3)
     recipe = replace(recipe, width=16, fresh_figures=False, training=config)
     trained = train_figures(recipe, tmp_path, train_set=figures, selection_set=figures)
     errors = compute_errors(trained.predict(figures.images).points, figures.points, permutation_invariant=True)
-    assert errors.max() < largest
-    assert errors.mean() < mean
+    assert errors.max() < 3.0  # px; DSNT, the largest, has 2.36 with one thread and 2.12 with two
+    assert errors.mean() < 1.0
     assert trained.history[-1]["loss"] < 0.5 * trained.history[0]["loss"]
 
 
